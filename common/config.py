@@ -1,0 +1,269 @@
+"""Typed settings, read from YAML presets; an unknown or mistyped key is an error.
+
+``load("demo")`` reads ``configs/demo.yaml``; ``load(path)`` reads a file; ``override`` applies
+``section.key=value`` pairs. A preset may name another as its ``base``. Settings are frozen:
+whoever needs two numbers gets two numbers, not the settings.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, no unknown keys, finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Run(Section):
+    """What is simulated: how many households, from when, for how long."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    households: Count = 10
+    days: Annotated[float, Field(gt=0)] = 7.0
+    start: date | None = Field(
+        None, description="first local midnight; null: after history_days of data"
+    )
+    history_days: Annotated[int, Field(ge=1)] = 56
+    reply_deadline_s: Positive = Field(
+        600.0, description="how long a round waits for replies before it goes on without them"
+    )
+    node_deadline_s: Positive = Field(
+        120.0, description="how long the start waits for the expected number of households"
+    )
+    shadow: bool = Field(
+        True, description="also run every household without a market, to count who loses by it"
+    )
+    references: Literal["auto", "all", "none"] = Field(
+        "auto", description="perfect-foresight optima; auto leaves out the largest runs"
+    )
+    checkpoint_every: Count = Field(48, description="intervals between durable checkpoints")
+    engine: Literal["flower", "batched", "loop"] = "flower"
+    actors: Annotated[int, Field(ge=0)] = Field(0, description="Ray actors; 0: one per core")
+
+
+class Data(Section):
+    """Where household data comes from."""
+
+    source: str = Field("citylearn", description="citylearn, synthetic, a folder or a URL")
+    timezone: str | None = Field(None, description="overrides the time zone stored with the data")
+
+
+class Model(Section):
+    """Which forecaster."""
+
+    preset: str = "edge"
+    init: str | None = Field(None, description="safetensors checkpoint to start from")
+
+
+class Training(Section):
+    """Local training; the defaults are those of the specification."""
+
+    device: str = "auto"
+    learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.01
+    batch_size: Count = 32
+    clip_norm: Positive = 1.0
+    plateau_patience: Count = 3
+    early_stopping: Count = 5
+    max_epochs: Count = 50
+    threads: Annotated[int, Field(ge=0)] = Field(1, description="torch threads per process")
+
+
+class FL(Section):
+    """The federated round."""
+
+    enabled: bool = True
+    strategy: str = Field("fedavg", description="fedavg, a Flower strategy's name, or module:Class")
+    strategy_options: dict[str, float | int | str | bool] = {}
+    every_intervals: Count = 6
+    fraction_train: Fraction = 1.0
+    fraction_evaluate: Fraction = 1.0
+    local_steps: Count = 8
+    min_replies: Count = 1
+    max_update_mb: Positive = 512.0
+
+
+class Battery(Section):
+    """The household battery. Power is measured at the terminals."""
+
+    capacity_kwh: NonNegative = 13.5
+    round_trip_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
+    power_kw: NonNegative = 5.0
+    soc_min: Fraction = 0.10
+    soc_max: Fraction = 0.80
+    soc_initial: Fraction = 0.45
+    wear_cost_per_kwh: NonNegative = Field(
+        0.0, description="what the trader charges itself per kWh of throughput"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Battery":
+        if not self.soc_min <= self.soc_initial <= self.soc_max:
+            raise ValueError("soc_min <= soc_initial <= soc_max does not hold")
+        return self
+
+
+class Connection(Section):
+    """Grid connection limits per half hour, P2P flows included."""
+
+    import_kwh: NonNegative = 10.0
+    export_kwh: NonNegative = 4.0
+
+
+class Tariff(Section):
+    """What the grid charges and pays."""
+
+    source: Literal["data", "flat"] = "data"
+    retail: Positive = Field(0.30, description="the flat price, and the filler where data has none")
+    feed_in: NonNegative = 0.05
+    published_intervals: Count = Field(96, description="how far ahead retail prices are known")
+
+
+class Trader(Section):
+    """How a household trades."""
+
+    kind: str = "bid-curve"
+    options: dict[str, float | int | str | bool] = {}
+
+
+class Market(Section):
+    """The peer-to-peer market round."""
+
+    mechanism: str = "uniform"
+    loss: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    min_margin: NonNegative = 0.05
+    max_steps: Count = 200
+    import_cap_kw: Positive | None = None
+    export_cap_kw: Positive | None = None
+
+
+class Ledger(Section):
+    """Where settlements are booked."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; null: ledger.sqlite in the run")
+
+
+class Settings(Section):
+    """Everything a run is made of."""
+
+    run: Run = Run()
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    fl: FL = FL()
+    battery: Battery = Battery()
+    connection: Connection = Connection()
+    tariff: Tariff = Tariff()
+    trader: Trader = Trader()
+    market: Market = Market()
+    ledger: Ledger = Ledger()
+
+    @property
+    def intervals(self) -> int:
+        """Number of half-hour intervals."""
+        return max(1, round(self.run.days * 48))
+
+    def digest(self) -> str:
+        """Hash of every setting: two runs with one digest are the same experiment."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in top.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            # Options belong to a kind: mixing one kind's options into another's would be an error.
+            base[key] = dict(value) if key.endswith("options") else _merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"config file {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"config file {path}: not YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise InputError(f"config file {path}: expected sections, got {type(loaded).__name__}")
+    base = loaded.pop("base", None)
+    return loaded if base is None else _merge(_read(_locate(str(base))), loaded)
+
+
+def presets() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(p.name[:-5] for p in files("configs").iterdir() if p.name.endswith(".yaml"))
+
+
+def _locate(name_or_path: str) -> Path:
+    if name_or_path in presets():
+        return Path(str(files("configs").joinpath(f"{name_or_path}.yaml")))
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise InputError(f"config {name_or_path!r}: no such file or preset ({', '.join(presets())})")
+    return path
+
+
+def _explain(error: ValidationError, where: str) -> InputError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        return InputError(f"{where}: unknown key {key!r}")
+    return InputError(f"{where}: {key} = {first['input']!r}: {first['msg']}")
+
+
+def parse(values: Mapping[str, Any], where: str = "config") -> Settings:
+    """Validate nested plain values. Raises InputError that names the key."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+
+
+def load(
+    name_or_path: str | None = None, override: Sequence[str] = (), **sections: Mapping[str, Any]
+) -> Settings:
+    """Read a preset or file, then ``sections`` (from flags), then ``section.key=value`` pairs."""
+    values = {} if name_or_path is None else _read(_locate(name_or_path))
+    values = _merge(values, {name: dict(section) for name, section in sections.items()})
+    for pair in override:
+        key, equals, text = pair.partition("=")
+        parts = key.strip().split(".")
+        if not equals or len(parts) < 2 or not all(parts):
+            raise InputError(f"--set {pair!r}: expected section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {pair!r}: the value is not YAML") from None
+        node = values
+        for part in parts[:-1]:
+            child = node.setdefault(part, {})
+            if not isinstance(child, dict):
+                raise InputError(f"--set {pair!r}: {part!r} is not a section")
+            node = child
+        node[parts[-1]] = value
+    return parse(values, where="config" if name_or_path is None else f"config {name_or_path}")
+
+
+def dump(settings: Settings) -> str:
+    """Settings as YAML; ``load`` of the result gives the same settings."""
+    return yaml.safe_dump(json.loads(settings.model_dump_json()), sort_keys=False)

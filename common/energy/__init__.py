@@ -1,0 +1,1 @@
+"""fedwatt: common/energy."""

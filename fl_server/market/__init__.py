@@ -1,0 +1,1 @@
+"""fedwatt: fl_server/market."""

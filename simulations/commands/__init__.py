@@ -1,0 +1,1 @@
+"""fedwatt: simulations/commands."""
