@@ -1,0 +1,286 @@
+"""Typed messages and their Flower records. The only file that knows record keys.
+
+Energy travels as integers in mWh (1e-6 kWh) and prices as integers in 1e-6 currency per kWh, so
+that both sides hold the same numbers to the last digit. Orders travel as one block of bytes: a
+record of Python lists costs more than clearing the market.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.lib.format as npy
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.constant import SType
+from numpy.typing import NDArray
+
+JOIN = "join"
+INTERVAL = "interval"
+CONFIG = "config"
+ARRAYS = "arrays"
+METRICS = "metrics"
+NUM_EXAMPLES = "num-examples"
+PROTOCOL = 1
+
+_NPY_HEADER_MAX = 4096
+MILLI = 1_000_000  # mWh per kWh, and 1e-6 currency per currency unit
+
+T = TypeVar("T")
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+
+class MessageError(ValueError):
+    """A message that does not have the shape agreed on. The sender is told so."""
+
+
+def _pack(values: NDArray[np.generic], kind: str) -> bytes:
+    return np.ascontiguousarray(values, dtype=kind).tobytes()
+
+
+def _ints(data: object, columns: int, key: str) -> Int:
+    if not isinstance(data, bytes) or len(data) % (8 * columns):
+        raise MessageError(f"{key}: expected rows of {columns} 64-bit integers")
+    return np.frombuffer(data, dtype="<i8").reshape(-1, columns).astype(np.int64)
+
+
+def _floats(data: object, key: str) -> Float:
+    if not isinstance(data, bytes) or len(data) % 8:
+        raise MessageError(f"{key}: expected 64-bit floats")
+    return np.frombuffer(data, dtype="<f8").astype(np.float64)
+
+
+def _config(content: RecordDict) -> Mapping[str, object]:
+    if CONFIG not in content.config_records:
+        raise MessageError(f"no {CONFIG!r} record")
+    return content.config_records[CONFIG]
+
+
+def _get(config: Mapping[str, object], key: str, kind: type[T]) -> T:
+    value = config.get(key)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind):
+        raise MessageError(f"{key}: expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class Join:
+    """The coordinator's first message: which run this is, and where it stands."""
+
+    run: str
+    start: str  # ISO time of interval 0, UTC
+    intervals: int
+    first: int  # the interval the run begins or resumes with
+
+    def encode(self) -> RecordDict:
+        """Return the Flower record."""
+        config = ConfigRecord({"run": self.run, "start": self.start, "protocol": PROTOCOL})
+        config["intervals"] = self.intervals
+        config["first"] = self.first
+        return RecordDict({CONFIG: config})
+
+    @classmethod
+    def decode(cls, content: RecordDict) -> "Join":
+        """Read the record; raises MessageError for another protocol or shape."""
+        config = _config(content)
+        protocol = _get(config, "protocol", int)
+        if protocol != PROTOCOL:
+            raise MessageError(f"protocol {protocol}, this household speaks {PROTOCOL}")
+        return cls(
+            run=_get(config, "run", str),
+            start=_get(config, "start", str),
+            intervals=_get(config, "intervals", int),
+            first=_get(config, "first", int),
+        )
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A household's answer: its name, and what it will settle with."""
+
+    name: str
+    filled_values: int
+    real: bool
+    source: str
+
+    def encode(self) -> RecordDict:
+        """Return the Flower record."""
+        return RecordDict(
+            {
+                CONFIG: ConfigRecord(
+                    {
+                        "name": self.name,
+                        "filled_values": self.filled_values,
+                        "real": self.real,
+                        "source": self.source,
+                    }
+                )
+            }
+        )
+
+    @classmethod
+    def decode(cls, content: RecordDict) -> "Joined":
+        """Read the record; raises MessageError."""
+        config = _config(content)
+        return cls(
+            name=_get(config, "name", str),
+            filled_values=_get(config, "filled_values", int),
+            real=_get(config, "real", bool),
+            source=_get(config, "source", str),
+        )
+
+
+@dataclass(frozen=True)
+class IntervalRequest:
+    """The price signal of interval t, and this household's own fills not yet acknowledged.
+
+    ``retail`` (N,) are the published prices [currency/kWh] of t .. t+N-1. ``signals`` (M, 2) are
+    the public marginal local prices [buy, sell; currency per kWh] of the intervals
+    ``signals_from`` .. ``signals_from`` + M - 1, nan where nothing was offered. ``fills`` (K, 3)
+    are rows (interval, bought mWh delivered, sold mWh sent). ``closing`` asks for the last
+    settlement and no orders.
+    """
+
+    run: str
+    t: int
+    retail: Float
+    feed_in: float
+    fills: Int
+    signals_from: int
+    signals: Float
+    refused: tuple[str, ...] = ()
+    closing: bool = False
+
+    def encode(self) -> RecordDict:
+        """Return the Flower record."""
+        return RecordDict(
+            {
+                CONFIG: ConfigRecord(
+                    {
+                        "run": self.run,
+                        "t": self.t,
+                        "retail": _pack(self.retail, "<f8"),
+                        "feed_in": self.feed_in,
+                        "fills": _pack(self.fills, "<i8"),
+                        "signals_from": self.signals_from,
+                        "signals": _pack(self.signals, "<f8"),
+                        "refused": list(self.refused),
+                        "closing": self.closing,
+                    }
+                )
+            }
+        )
+
+    @classmethod
+    def decode(cls, content: RecordDict) -> "IntervalRequest":
+        """Read the record; raises MessageError."""
+        config = _config(content)
+        return cls(
+            run=_get(config, "run", str),
+            t=_get(config, "t", int),
+            retail=_floats(config.get("retail"), "retail"),
+            feed_in=_get(config, "feed_in", float),
+            fills=_ints(config.get("fills"), 3, "fills"),
+            signals_from=_get(config, "signals_from", int),
+            signals=_floats(config.get("signals"), "signals").reshape(-1, 2),
+            refused=tuple(str(reason) for reason in _get(config, "refused", list)),
+            closing=_get(config, "closing", bool),
+        )
+
+
+def no_orders() -> Int:
+    """An empty (0, 3) array of orders."""
+    return np.zeros((0, 3), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class IntervalReply:
+    """Net meter readings of settled intervals and the orders of interval t.
+
+    ``readings`` (K, 3) are rows (interval, import mWh, export mWh) at the connection, P2P flows
+    included. ``orders`` (M, 3) are rows (side +1 buy / -1 sell, quantity mWh, price 1e-6/kWh).
+    ``report`` holds the metrics that config allows, at closing only.
+    """
+
+    t: int
+    readings: Int
+    orders: Int = field(default_factory=no_orders)
+    report: Mapping[str, float] = field(default_factory=dict)
+
+    def encode(self) -> RecordDict:
+        """Return the Flower record."""
+        config = ConfigRecord(
+            {
+                "t": self.t,
+                "readings": _pack(self.readings, "<i8"),
+                "orders": _pack(self.orders, "<i8"),
+            }
+        )
+        if self.report:
+            config["report"] = json.dumps(dict(self.report), sort_keys=True)
+        return RecordDict({CONFIG: config})
+
+    @classmethod
+    def decode(cls, content: RecordDict) -> "IntervalReply":
+        """Read the record; raises MessageError."""
+        config = _config(content)
+        report: dict[str, float] = {}
+        if "report" in config:
+            try:
+                loaded = json.loads(_get(config, "report", str))
+                report = {str(key): float(value) for key, value in loaded.items()}
+            except (ValueError, AttributeError, TypeError):
+                raise MessageError("report: expected an object of numbers") from None
+        return cls(
+            t=_get(config, "t", int),
+            readings=_ints(config.get("readings"), 3, "readings"),
+            orders=_ints(config.get("orders"), 3, "orders"),
+            report=report,
+        )
+
+
+def encode_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
+    """Model weights by name, in the form that every Flower strategy reads."""
+    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
+
+
+def encode_update(
+    arrays: Mapping[str, NDArray[np.float32]], metrics: Mapping[str, float | int]
+) -> RecordDict:
+    """Trained weights with their metrics; NUM_EXAMPLES is what strategies weight by."""
+    return RecordDict({ARRAYS: encode_arrays(arrays), METRICS: MetricRecord(dict(metrics))})
+
+
+def decode_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
+    """Weights by name, in the order sent."""
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def view_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
+    """Weights by name as read-only views of the message: no copy of a 100 MB model.
+
+    Raises ValueError or TypeError where the bytes are not a plain numpy array.
+    """
+    views = {}
+    for name, array in record.items():
+        if array.stype != SType.NUMPY:
+            raise TypeError(f"{name}: serialised as {array.stype}, expected numpy")
+        head = io.BytesIO(array.data[:_NPY_HEADER_MAX])
+        version = npy.read_magic(head)
+        if version != (1, 0):
+            raise ValueError(f"{name}: npy version {version}")
+        shape, fortran, dtype = npy.read_array_header_1_0(head)
+        if fortran or dtype.hasobject:
+            raise ValueError(f"{name}: expected a C-ordered array of numbers")
+        views[name] = np.frombuffer(array.data, dtype=dtype, offset=head.tell()).reshape(shape)
+    return views
+
+
+def encode_metrics(metrics: Mapping[str, float | int]) -> RecordDict:
+    """Metrics of an evaluation (with NUM_EXAMPLES)."""
+    return RecordDict({METRICS: MetricRecord(dict(metrics))})

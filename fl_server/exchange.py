@@ -1,0 +1,33 @@
+"""Send messages and hand on each reply as it arrives, until all are there or time is up."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+# A poll must not slow a round of ten households down, nor load a link for the minutes of training.
+_SHORTEST_POLL_S = 0.002
+_LONGEST_POLL_S = 0.25
+
+
+def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iterator[Message]:
+    """Yield replies as they arrive; stop when all have, or after ``deadline_s`` seconds.
+
+    Nothing is collected here, so the caller holds as many replies as it wants to.
+    """
+    waiting = set(grid.push_messages(messages))
+    end = time.monotonic() + deadline_s
+    pause = _SHORTEST_POLL_S
+    while waiting:
+        arrived = list(grid.pull_messages(waiting))
+        for reply in arrived:
+            waiting.discard(reply.metadata.reply_to_message_id)
+            yield reply
+        if arrived:
+            pause = _SHORTEST_POLL_S
+            continue
+        if time.monotonic() >= end:
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_POLL_S)

@@ -1,0 +1,79 @@
+"""Who takes part: the nodes of a grid, in the order of their household names.
+
+Flower draws node ids from the operating system's entropy. Everything that samples or orders
+nodes therefore goes through the household's own name, or a seed would fix nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+
+class Roster(Grid):
+    """A grid that lists only joined households, sorted by name.
+
+    Raises ValueError when two nodes claim one name.
+    """
+
+    def __init__(self, grid: Grid, names: Mapping[int, str]) -> None:
+        if len(set(names.values())) != len(names):
+            twice = sorted(n for n in set(names.values()) if list(names.values()).count(n) > 1)
+            raise ValueError(f"more than one node claims household {twice[0]!r}")
+        self._grid = grid
+        self._name_of = dict(names)
+        self.node_ids: Sequence[int] = sorted(names, key=names.__getitem__)
+        self.names: Sequence[str] = [names[node] for node in self.node_ids]
+        self._index_of = {node: index for index, node in enumerate(self.node_ids)}
+
+    def name(self, node_id: int) -> str:
+        """Return the household's name."""
+        return self._name_of[node_id]
+
+    def index(self, node_id: int) -> int | None:
+        """Return the household's position in ``names``; None for a node that never joined."""
+        return self._index_of.get(node_id)
+
+    def sorted(self, replies: Iterable[Message]) -> list[Message]:
+        """Replies in the order of household names, strangers left out."""
+        known = [m for m in replies if m.metadata.src_node_id in self._index_of]
+        return sorted(known, key=lambda m: self._index_of[m.metadata.src_node_id])
+
+    def set_run(self, run: Run) -> None:
+        """Set the run of the grid underneath."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """Run information."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Build a message as the grid underneath does."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Node ids, sorted by household name."""
+        return list(self.node_ids)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that have arrived."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and wait for the replies."""
+        return self._grid.send_and_receive(messages, timeout=timeout)
