@@ -70,18 +70,29 @@ def _get(config: Mapping[str, object], key: str, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Join:
-    """The coordinator's first message: which run this is, and where it stands."""
+    """The coordinator's first message: which run this is, and where it stands.
+
+    ``start``: ISO time of interval 0, UTC. ``first``: the interval the run begins or resumes
+    with. Where the run ``ends`` after ``intervals``, energy left in a battery is then valued at
+    these prices [currency per stored kWh]; a run without end never does.
+    """
 
     run: str
-    start: str  # ISO time of interval 0, UTC
+    start: str
     intervals: int
-    first: int  # the interval the run begins or resumes with
+    first: int
+    ends: bool
+    shortfall_price: float
+    surplus_price: float
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
         config = ConfigRecord({"run": self.run, "start": self.start, "protocol": PROTOCOL})
         config["intervals"] = self.intervals
         config["first"] = self.first
+        config["ends"] = self.ends
+        config["shortfall_price"] = self.shortfall_price
+        config["surplus_price"] = self.surplus_price
         return RecordDict({CONFIG: config})
 
     @classmethod
@@ -96,6 +107,9 @@ class Join:
             start=_get(config, "start", str),
             intervals=_get(config, "intervals", int),
             first=_get(config, "first", int),
+            ends=_get(config, "ends", bool),
+            shortfall_price=_get(config, "shortfall_price", float),
+            surplus_price=_get(config, "surplus_price", float),
         )
 
 
@@ -141,9 +155,10 @@ class IntervalRequest:
 
     ``retail`` (N,) are the published prices [currency/kWh] of t .. t+N-1. ``signals`` (M, 2) are
     the public marginal local prices [buy, sell; currency per kWh] of the intervals
-    ``signals_from`` .. ``signals_from`` + M - 1, nan where nothing was offered. ``fills`` (K, 3)
-    are rows (interval, bought mWh delivered, sold mWh sent). ``closing`` asks for the last
-    settlement and no orders.
+    ``signals_from`` .. ``signals_from`` + M - 1, nan where nothing was offered. ``fills`` (K, 5)
+    are rows (interval, bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]), one
+    for every interval whose reading the coordinator still waits for, traded or not. ``closing``
+    asks for the last settlement and no orders.
     """
 
     run: str
@@ -185,7 +200,7 @@ class IntervalRequest:
             t=_get(config, "t", int),
             retail=_floats(config.get("retail"), "retail"),
             feed_in=_get(config, "feed_in", float),
-            fills=_ints(config.get("fills"), 3, "fills"),
+            fills=_ints(config.get("fills"), 5, "fills"),
             signals_from=_get(config, "signals_from", int),
             signals=_floats(config.get("signals"), "signals").reshape(-1, 2),
             refused=tuple(str(reason) for reason in _get(config, "refused", list)),

@@ -154,6 +154,11 @@ class Trader(Protocol):
         ...
 
     @property
+    def uses_forecast(self) -> bool:
+        """Whether ``decide`` reads ``Situation.forecast``; if not, none is computed for it."""
+        ...
+
+    @property
     def plan_width(self) -> int:
         """G, columns of ``Decision.plan``."""
         ...

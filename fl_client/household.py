@@ -1,0 +1,443 @@
+"""Households that step together: settle the interval that is over, then decide the next one.
+
+Array-first: H households step as one, and one household is H = 1; what a household does is the
+same to the last bit either way. Nothing measured at interval t or later is read before t is over.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.config import Settings
+from common.data.frame import COLUMNS, INTERVAL, Household
+from common.energy.ageing import age
+from common.energy.battery import BatterySpec, step
+from common.energy.connection import ConnectionSpec, flows
+from common.energy.tariff import EndValue, grid_cost
+from common.errors import InputError
+from common.forecast.history import History
+from common.market_rules import MarketRules
+from common.messages import MILLI, IntervalReply, IntervalRequest, Join, MessageError
+from fl_client.state import QUANTITIES, State
+from fl_client.trader import make_trader
+from fl_client.trader.base import Decision, Situation, TraderForecast
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DAY = 48
+_SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One household: its readings, and the folder where it keeps its state."""
+
+    data: Household
+    directory: Path
+
+
+class DayAhead(NamedTuple):
+    """Forecasts (H, 48) from one interval on: consumption [kWh], retail price; quantiles
+    (H, Q, 48) of consumption at ``levels``, or None."""
+
+    consumption: Floats
+    price: Floats
+    quantiles: Floats | None
+    levels: tuple[float, ...]
+
+
+# (histories, rows at their end that are not known yet, how many of these to skip) -> forecast
+Forecaster = Callable[[Sequence[History], int, int], DayAhead | None]
+
+
+def no_forecast(histories: Sequence[History], unknown: int, lag: int) -> DayAhead | None:
+    """Forecast nothing: what households without a model do."""
+    return None
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """Households of a group whose clock and meters tick alike: the same slot and lag at every t."""
+
+    index: Ints
+    slot: Ints
+    weekday: Ints
+    lag: Ints
+
+
+class Group:
+    """H households of one run that step together.
+
+    ``forecast`` may be replaced at any time. Raises InputError where a household's readings do
+    not cover the run.
+    """
+
+    def __init__(self, members: Sequence[Member], settings: Settings, join: Join) -> None:
+        self.names = [member.data.name for member in members]
+        self.join = join
+        self.forecast: Forecaster = no_forecast
+        count, intervals = len(members), join.intervals
+        self.intervals = intervals
+        self.origin = settings.run.history_days * DAY  # the row that interval 0 has
+        self.battery = BatterySpec(**settings.battery.model_dump())
+        self.connection = ConnectionSpec(**settings.connection.model_dump())
+        self.rules = MarketRules.from_settings(settings.market)
+        self.trader = make_trader(settings.trader.kind, settings.trader.options)
+        self._shadowed = settings.run.shadow
+        self._flush_every = settings.run.checkpoint_every
+        start = pd.Timestamp(join.start)
+        self._index = pd.date_range(
+            start - self.origin * INTERVAL, periods=self.origin + intervals, freq=INTERVAL
+        )
+        self._times = [time.isoformat() for time in self._index[self.origin :]]
+        self.load = np.full((count, self.origin + intervals), np.nan)
+        self.pv = np.full_like(self.load, np.nan)
+        self.histories = [self._place(h, m.data) for h, m in enumerate(members)]
+        self._cohorts = self._divide([member.data for member in members])
+        self.log = {name: np.full((count, intervals), np.nan) for name in QUANTITIES}
+        self.signals = np.full((intervals, 2), np.nan)
+        self._plan = np.zeros((count, self.trader.plan_width))
+        self._shadow_plan = np.zeros_like(self._plan)
+        self._retail = np.full(intervals + settings.tariff.published_intervals, np.nan)
+        self._feed_in = settings.tariff.feed_in
+        # Per household, the forecasts issued at its midnights: {t: (consumption, price)}.
+        self.midnight: list[dict[int, tuple[Floats, Floats]]] = [{} for _ in members]
+        self.settled = join.first - 2 if join.first > 0 else -1
+        self.decided = join.first - 1
+        self._written = self.settled
+        self._replies: list[IntervalReply] = []
+        self.states = [State(member.directory, durable=False) for member in members]
+        self._restore()
+
+    # ---- set-up -------------------------------------------------------------------------------
+
+    def _place(self, h: int, data: Household) -> History:
+        """Copy a household's readings to the rows of the run."""
+        first = data.row(self._index[0])
+        last = first + len(self._index)
+        if first + self.origin < 0 or last > len(data.frame):
+            raise InputError(
+                f"household {data.name} has readings from {data.frame.index[0]} to "
+                f"{data.frame.index[-1]}; the run needs {self._index[self.origin]} to "
+                f"{self._index[-1]}"
+            )
+        # Less history than asked for: the rows before the data begins do not exist.
+        begin = max(first, 0)
+        values = data.frame.to_numpy(np.float64)[begin:last].copy()
+        self.load[h, begin - first :] = data.consumption[begin:last]
+        self.pv[h, begin - first :] = data.frame["pv"].to_numpy(np.float64)[begin:last]
+        return History(values, self._index[begin - first :], data.timezone)
+
+    def _divide(self, data: Sequence[Household]) -> list[_Cohort]:
+        kinds: dict[tuple[str, int, int], list[int]] = {}
+        for h, one in enumerate(data):
+            kind = (one.timezone, one.resolution_minutes, one.phase_minutes)
+            kinds.setdefault(kind, []).append(h)
+        cohorts = []
+        for (zone, _, _), members in kinds.items():
+            local = self._index[self.origin :].tz_convert(zone)
+            one = data[members[0]]
+            row = one.row(self._index[self.origin])
+            known = [one.known(row + t) - row for t in range(self.intervals)]
+            cohorts.append(
+                _Cohort(
+                    np.array(members),
+                    (local.hour * 2 + local.minute // 30).to_numpy(),
+                    local.dayofweek.to_numpy(),
+                    np.arange(self.intervals) - np.array(known),
+                )
+            )
+        return cohorts
+
+    def _restore(self) -> None:
+        """Read back what the run had done before ``join.first``."""
+        for h, state in enumerate(self.states):
+            about = {"run": self.join.run, "household": self.names[h], "start": self.join.start}
+            state.begin(about, self.join.first)
+            rows = state.rows()
+            if len(rows) != self.join.first:
+                raise InputError(
+                    f"household {self.names[h]} has {len(rows)} intervals of the run, "
+                    f"cannot resume at interval {self.join.first}"
+                )
+            for row in rows:
+                self._unpack(h, row)
+            streams = {(t, stream): values for t, stream, values in state.forecasts()}
+            for (t, stream), values in streams.items():
+                if stream == "consumption_day":
+                    self.midnight[h][t] = (values, streams[t, "price_day"])
+            if rows:
+                plan = state.plan(self.join.first - 1)
+                if plan is None:
+                    raise InputError(
+                        f"household {self.names[h]}: plan of the last interval is lost"
+                    )
+                self._plan[h], self._shadow_plan[h] = plan
+        for t in range(self.settled + 1):
+            self._sense(t)
+        if self.join.first > 0:
+            self.signals[: self.settled + 1, 0] = self.log["local_buy"][0, : self.settled + 1]
+            self.signals[: self.settled + 1, 1] = self.log["local_sell"][0, : self.settled + 1]
+            self._retail[: self.decided + 1] = self.log["retail"][0, : self.decided + 1]
+
+    # ---- one interval -------------------------------------------------------------------------
+
+    def advance(self, requests: Sequence[IntervalRequest]) -> list[IntervalReply]:
+        """Settle what is over and answer with readings and orders, one reply per household.
+
+        All requests are for one interval t. A request that is repeated gets the same reply again.
+        Raises MessageError for a request of another run or of an interval long past.
+        """
+        t = requests[0].t
+        if any(r.t != t or r.run != self.join.run for r in requests):
+            raise MessageError("requests of different intervals or another run")
+        closing = requests[0].closing
+        if t == self.decided and self._replies and not closing:
+            return self._replies
+        if t <= self.decided and not (closing and t == self.decided + 1):
+            raise MessageError(f"interval {t} is over: {self.decided} has been decided")
+        if t > self.intervals or (t == self.intervals) != closing:
+            raise MessageError(f"interval {t} is outside the run of {self.intervals}")
+        self._learn_prices(requests[0])
+        self._settle_until(t - 1, requests)
+        readings = [self._readings(h, r.fills[:, 0]) for h, r in enumerate(requests)]
+        if closing:
+            self.flush()
+            replies = [
+                IntervalReply(t, reading, report=report)
+                for reading, report in zip(readings, self.reports(), strict=True)
+            ]
+            return replies
+        orders = self._decide(t)
+        self._replies = [
+            IntervalReply(t, reading, order)
+            for reading, order in zip(readings, orders, strict=True)
+        ]
+        if (t + 1) % self._flush_every == 0:
+            self.flush()
+        return self._replies
+
+    def _learn_prices(self, request: IntervalRequest) -> None:
+        self._retail[request.t : request.t + len(request.retail)] = request.retail[
+            : len(self._retail) - request.t
+        ]
+        end = min(request.signals_from + len(request.signals), self.intervals)
+        if request.signals_from < end:
+            count = end - request.signals_from
+            self.signals[request.signals_from : end] = request.signals[:count]
+
+    def _settle_until(self, last: int, requests: Sequence[IntervalRequest]) -> None:
+        for s in range(self.settled + 1, last + 1):
+            if s > self.decided:
+                # A round this household missed: it plans for itself, with nothing traded.
+                self._decide(s, market=False)
+            fills = np.zeros((len(requests), 4), dtype=np.int64)
+            for h, request in enumerate(requests):
+                found = request.fills[request.fills[:, 0] == s]
+                if len(found):
+                    fills[h] = found[0, 1:]
+            self._settle(s, fills)
+
+    def _settle(self, t: int, fills: Ints) -> None:
+        """Run the battery on what was really used and made during t; the grid takes the rest."""
+        log, row = self.log, self.origin + t
+        load, pv = self.load[:, row], self.pv[:, row]
+        bought, sold = fills[:, 0] / MILLI, fills[:, 1] / MILLI
+        retail = float(self._retail[t])
+        before = self._before(t)
+        action = self.trader.dispatch(
+            self._plan, before["soc"], load - pv, bought, sold, retail, self._feed_in,
+            self.battery, self.connection,
+        )  # fmt: skip
+        moved = step(self.battery, before["soc"], action)
+        flow = flows(load, pv, moved.charge_kwh, moved.discharge_kwh, bought, sold, self.connection)
+        health, cycles = age(self.battery, before["soh"], before["cycles"], before["soc"], moved)
+        cost = grid_cost(flow.grid_import, flow.grid_export, retail, self._feed_in)
+        log["load"][:, t], log["pv"][:, t] = load, pv
+        log["charge"][:, t], log["discharge"][:, t] = moved.charge_kwh, moved.discharge_kwh
+        log["bought"][:, t], log["sold"][:, t] = bought, sold
+        for name, value in flow._asdict().items():
+            log[name][:, t] = value
+        log["soc"][:, t], log["soh"][:, t], log["cycles"][:, t] = moved.soc, health, cycles
+        log["retail"][:, t] = retail
+        log["local_buy"][:, t], log["local_sell"][:, t] = self.signals[t]
+        log["cost"][:, t] = cost + (fills[:, 2] - fills[:, 3]) / MILLI
+        if self._shadowed:
+            self._settle_shadow(t, before["shadow_soc"], load, pv, retail)
+        self._sense(t)
+        self.settled = t
+
+    def _settle_shadow(self, t: int, soc: Floats, load: Floats, pv: Floats, retail: float) -> None:
+        """The same household without a market: what trading is compared with."""
+        none = np.zeros(len(self.names))
+        action = self.trader.dispatch(
+            self._shadow_plan, soc, load - pv, none, none, retail, self._feed_in,
+            self.battery, self.connection,
+        )  # fmt: skip
+        moved = step(self.battery, soc, action)
+        flow = flows(load, pv, moved.charge_kwh, moved.discharge_kwh, none, none, self.connection)
+        self.log["shadow_soc"][:, t] = moved.soc
+        self.log["shadow_cost"][:, t] = grid_cost(
+            flow.grid_import, flow.grid_export, retail, self._feed_in
+        )
+
+    def _before(self, t: int) -> dict[str, Floats]:
+        """Battery state at the start of interval ``t``."""
+        if t > 0:
+            return {n: self.log[n][:, t - 1] for n in ("soc", "soh", "cycles", "shadow_soc")}
+        start = np.full(len(self.names), self.battery.soc_initial, dtype=np.float64)
+        return {
+            "soc": start,
+            "soh": np.ones_like(start),
+            "cycles": np.zeros_like(start),
+            "shadow_soc": start.copy(),
+        }
+
+    def _sense(self, t: int) -> None:
+        """Write the battery's sensors of t into the histories that the model learns from."""
+        log = self.log
+        charge = log["charge"][:, t] - log["discharge"][:, t]
+        sensors = np.stack([log["soc"][:, t], log["soh"][:, t], charge, log["cycles"][:, t]], 1)
+        back = len(self._index) - (self.origin + t)
+        for history, values in zip(self.histories, sensors, strict=True):
+            history.values[len(history) - back, _SENSORS] = values
+
+    def _readings(self, h: int, intervals: Ints) -> Ints:
+        """(K, 3) rows (interval, import, export) [mWh] of the meter at the connection."""
+        log = {n: self.log[n][h] for n in ("grid_import", "grid_export", "bought", "sold")}
+        known = intervals[(intervals >= 0) & (intervals <= self.settled)]
+        net = (
+            log["grid_import"][known] + log["bought"][known]
+            - log["grid_export"][known] - log["sold"][known]
+        )  # fmt: skip
+        milli = np.rint(net * MILLI).astype(np.int64)
+        return np.stack([known, np.maximum(milli, 0), np.maximum(-milli, 0)], axis=1)
+
+    # ---- deciding -----------------------------------------------------------------------------
+
+    def _decide(self, t: int, market: bool = True) -> list[Ints]:
+        """Decide interval t for every household; returns each one's orders (M, 3)."""
+        orders: list[Ints] = [np.zeros((0, 3), dtype=np.int64)] * len(self.names)
+        for cohort in self._cohorts:
+            decision = self._consider(t, cohort, market)
+            for h, order in zip(cohort.index, _orders(decision), strict=True):
+                orders[h] = order
+        self.decided = t
+        return orders
+
+    def _consider(self, t: int, cohort: _Cohort, market: bool) -> Decision:
+        whole = len(cohort.index) == len(self.names)
+        pick = slice(None) if whole else cohort.index
+        lag = int(cohort.lag[t])
+        ahead = self._forecast(t, cohort, lag)
+        newest = self.origin + t - lag
+        oldest = max(0, newest - self.trader.history)
+        ends, end = self.join.ends, None
+        if ends:
+            stored = float(self.battery.soc_initial) * float(self.battery.capacity_kwh)
+            end = EndValue(stored, self.join.shortfall_price, self.join.surplus_price)
+        published = self._retail[t:]
+        unknown = np.flatnonzero(np.isnan(published))
+        if len(unknown):
+            published = published[: unknown[0]]
+        before = self._before(t)
+        situation = Situation(
+            t=t,
+            slot=int(cohort.slot[t]),
+            weekday=int(cohort.weekday[t]),
+            past_load=self.load[pick, oldest:newest],
+            past_pv=self.pv[pick, oldest:newest],
+            retail=published,
+            feed_in=self._feed_in,
+            soc=before["soc"][pick],
+            battery=self.battery,
+            connection=self.connection,
+            rules=self.rules,
+            lag=lag,
+            market=market,
+            past_local=self.signals[:t],
+            forecast=None
+            if ahead is None
+            else TraderForecast(ahead.consumption, ahead.price, ahead.quantiles, ahead.levels, lag),
+            remaining=self.intervals - t if ends else None,
+            end=end,
+            health=before["soh"][pick],
+        )
+        decision = self.trader.decide(situation)
+        self._plan[pick] = decision.plan
+        log = self.log
+        for name in ("score", "need", "action", "reason"):
+            log[name][pick, t] = getattr(decision, name)
+        log["retail"][pick, t] = published[0] if len(published) else np.nan
+        if ahead is not None:
+            log["forecast_load"][pick, t] = ahead.consumption[:, 0]
+        if self._shadowed:
+            soc = before["shadow_soc"][pick]
+            alone = replace(situation, market=False, past_local=None, soc=soc)
+            self._shadow_plan[pick] = self.trader.decide(alone).plan
+        return decision
+
+    def _forecast(self, t: int, cohort: _Cohort, lag: int) -> DayAhead | None:
+        midnight = cohort.slot[t] == 0
+        if not (midnight or self.trader.uses_forecast):
+            return None
+        # Histories may begin later than the run's rows: count from their end.
+        histories = [self.histories[h] for h in cohort.index]
+        ahead = self.forecast(histories, len(self._index) - (self.origin + t - lag), lag)
+        if ahead is not None and midnight:
+            for h, consumption, price in zip(
+                cohort.index, ahead.consumption, ahead.price, strict=True
+            ):
+                self.midnight[h][t] = (consumption.copy(), price.copy())
+        return ahead if self.trader.uses_forecast else None
+
+    # ---- keeping ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what has happened since the last time to the households' own files."""
+        span = range(self._written + 1, self.decided + 1)
+        columns = [self.log[name] for name in QUANTITIES]
+        keep = self.decided - 2 * self._flush_every
+        for h, state in enumerate(self.states):
+            values = np.stack([column[h, span.start : span.stop] for column in columns], 1)
+            rows = [
+                (t, self._times[t], int(t <= self.settled), *row)
+                for t, row in zip(span, values.tolist(), strict=True)
+            ]
+            forecasts = [
+                (t, stream, ahead)
+                for t, pair in self.midnight[h].items()
+                if t in span
+                for stream, ahead in zip(("consumption_day", "price_day"), pair, strict=True)
+            ]
+            plan = (self.decided, self._plan[h], self._shadow_plan[h])
+            state.put(rows, forecasts, plan, keep)
+        self._written = self.settled
+
+    def _unpack(self, h: int, row: Sequence[object]) -> None:
+        t = row[0]
+        assert isinstance(t, int)
+        for name, value in zip(QUANTITIES, row[3:], strict=True):
+            self.log[name][h, t] = value if isinstance(value, float) else np.nan
+
+
+def _orders(decision: Decision) -> list[Ints]:
+    """(M, 3) rows (side, quantity mWh, price 1e-6 per kWh) of each household.
+
+    Rounded so that nobody offers more than it has or a worse price than it means: quantities
+    down, a buyer's price down, a seller's price up.
+    """
+    price = decision.price * MILLI
+    price = np.where(decision.side > 0, np.floor(price + 1e-6), np.ceil(price - 1e-6))
+    quantity = np.floor(decision.quantity_kwh * MILLI + 1e-6)
+    table = np.stack([decision.side.astype(np.float64), quantity, price], axis=2)
+    used = (decision.side != 0) & (quantity > 0)
+    return [
+        np.nan_to_num(rows[keep]).astype(np.int64) for rows, keep in zip(table, used, strict=True)
+    ]

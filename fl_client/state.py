@@ -1,0 +1,157 @@
+"""A household's own durable state: one SQLite file that nobody else reads.
+
+It holds what was measured, decided and settled, interval by interval, and the forecasts issued at
+midnight. Writing is idempotent by interval: a row written twice is the same row.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+# One column a quantity; energy in kWh per interval, state at the end of the interval.
+QUANTITIES = (
+    "load",
+    "pv",
+    "charge",
+    "discharge",
+    "bought",
+    "sold",
+    "grid_import",
+    "grid_export",
+    "curtailed",
+    "unserved",
+    "soc",
+    "soh",
+    "cycles",
+    "retail",
+    "local_buy",
+    "local_sell",
+    "cost",
+    "score",
+    "need",
+    "action",
+    "reason",
+    "forecast_load",
+    "shadow_soc",
+    "shadow_cost",
+)
+
+_TABLES = f"""
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS intervals (
+    t INTEGER PRIMARY KEY, time TEXT NOT NULL, settled INTEGER NOT NULL,
+    {", ".join(f"{name} REAL" for name in QUANTITIES)}
+);
+CREATE TABLE IF NOT EXISTS plans (t INTEGER PRIMARY KEY, plan BLOB NOT NULL, shadow BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS forecasts (
+    t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
+);
+"""
+_PUT = (
+    f"INSERT OR REPLACE INTO intervals (t, time, settled, {', '.join(QUANTITIES)}) "
+    f"VALUES ({', '.join('?' * (len(QUANTITIES) + 3))})"
+)
+
+Floats = NDArray[np.float64]
+
+
+class State:
+    """Opens, or creates, ``DIR/household.sqlite``.
+
+    ``durable`` commits reach the disk before they return (a deployment); otherwise they survive
+    the process but not the machine (a simulation).
+    """
+
+    def __init__(self, directory: Path, *, durable: bool) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / "household.sqlite"
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        # Both modes survive a killed process; only FULL survives a power cut as well.
+        self._db.execute(f"PRAGMA journal_mode = {'WAL' if durable else 'TRUNCATE'}")
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+        self._db.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def about(self) -> dict[str, str]:
+        """What the file says of itself."""
+        return dict(self._db.execute("SELECT key, value FROM about"))
+
+    def begin(self, about: Mapping[str, str], first: int) -> None:
+        """Start or resume a run at interval ``first``: later rows are dropped.
+
+        A file of another run is emptied: its intervals are not this run's.
+        """
+        with self._transaction():
+            if self.about() != dict(about):
+                for table in ("about", "intervals", "plans", "forecasts"):
+                    self._db.execute(f"DELETE FROM {table}")
+                self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            self._db.execute("DELETE FROM intervals WHERE t >= ?", (first,))
+            self._db.execute("DELETE FROM plans WHERE t >= ?", (first,))
+            # The newest decision is settled again: its fills come with the next request.
+            self._db.execute("UPDATE intervals SET settled = 0 WHERE t = ?", (first - 1,))
+            self._db.execute("DELETE FROM forecasts WHERE t >= ?", (first,))
+
+    def put(
+        self,
+        rows: Iterable[Sequence[object]],
+        forecasts: Iterable[tuple[int, str, Floats]] = (),
+        plan: tuple[int, Floats, Floats] | None = None,
+        keep_plans_from: int = 0,
+    ) -> None:
+        """Write, in one commit, interval rows (t, time, settled, *QUANTITIES) and what goes along.
+
+        ``plan``: (t, the trader's plan, the shadow run's plan). A plan is needed until its
+        interval is settled for good, so older ones than ``keep_plans_from`` are dropped.
+        """
+        with self._transaction():
+            self._db.executemany(_PUT, rows)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?)",
+                [(t, stream, v.astype("<f4").tobytes()) for t, stream, v in forecasts],
+            )
+            if plan is not None:
+                t, own, shadow = plan
+                self._db.execute("DELETE FROM plans WHERE t < ?", (keep_plans_from,))
+                self._db.execute(
+                    "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)",
+                    (t, own.astype("<f8").tobytes(), shadow.astype("<f8").tobytes()),
+                )
+
+    def plan(self, t: int) -> tuple[Floats, Floats] | None:
+        """Return the trader's plan and the shadow run's plan of interval ``t``."""
+        found = self._db.execute("SELECT plan, shadow FROM plans WHERE t = ?", (t,)).fetchone()
+        if found is None:
+            return None
+        return np.frombuffer(found[0], dtype="<f8").copy(), np.frombuffer(found[1], "<f8").copy()
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """All interval rows in order of time, in the layout of ``put``."""
+        return self._db.execute("SELECT * FROM intervals ORDER BY t").fetchall()
+
+    def forecasts(self) -> list[tuple[int, str, Floats]]:
+        """All stored forecasts in order of time and stream."""
+        rows = self._db.execute("SELECT * FROM forecasts ORDER BY t, stream").fetchall()
+        return [
+            (t, stream, np.frombuffer(blob, "<f4").astype(np.float64)) for t, stream, blob in rows
+        ]
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
