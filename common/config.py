@@ -75,7 +75,9 @@ class Training(Section):
     """Local training; the defaults are those of the specification."""
 
     device: str = "auto"
-    learning_rate: Positive = 1e-4
+    learning_rate: Positive | None = Field(
+        None, description="null: the preset's own; 1e-4 for full and edge"
+    )
     weight_decay: NonNegative = 0.01
     batch_size: Count = 32
     clip_norm: Positive = 1.0
@@ -219,7 +221,9 @@ def _locate(name_or_path: str) -> Path:
         return Path(str(files("configs").joinpath(f"{name_or_path}.yaml")))
     path = Path(name_or_path)
     if not path.is_file():
-        raise InputError(f"config {name_or_path!r}: no such file or preset ({', '.join(presets())})")
+        raise InputError(
+            f"config {name_or_path!r}: no such file or preset ({', '.join(presets())})"
+        )
     return path
 
 

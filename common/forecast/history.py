@@ -1,0 +1,75 @@
+"""A household's past, as the arrays a forecaster may read, and the calendar ahead of it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.data.frame import APPLIANCES, COLUMNS
+from common.errors import InputError
+
+Array = NDArray[np.float64]
+CALENDAR_AHEAD = 1440
+"""Steps of calendar kept beyond the last row: the longest horizon."""
+
+_PRICE = COLUMNS.index("price")
+_TEMPERATURE = COLUMNS.index("temperature")
+
+
+@lru_cache(maxsize=64)
+def _calendar(start: pd.Timestamp, rows: int, timezone: str) -> NDArray[np.float32]:
+    # Shared by all households of one clock; wall-clock time, so summer time moves the slots.
+    index = pd.date_range(start, periods=rows, freq="30min").tz_convert(timezone)
+    hour = (index.hour + index.minute / 60.0).to_numpy() / 24.0 * 2.0 * np.pi
+    day = index.dayofweek.to_numpy() / 7.0 * 2.0 * np.pi
+    calendar = np.stack([np.sin(hour), np.cos(hour), np.sin(day), np.cos(day)], axis=1)
+    calendar = calendar.astype(np.float32)
+    calendar.flags.writeable = False
+    return calendar
+
+
+@dataclass(eq=False)
+class History:
+    """Readings of one household by half hour.
+
+    ``values`` is (T, 17) in the order of ``COLUMNS``, in the units of the household frame;
+    ``index`` is the UTC start of each row. When a decision is made for row t, only the rows
+    before ``known`` <= t may be read: whoever reads is told ``known`` and keeps to it. Rows from
+    ``known`` on may hold anything, the future included.
+    """
+
+    values: Array
+    index: pd.DatetimeIndex
+    timezone: str
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.index), len(COLUMNS)):
+            raise InputError(
+                f"history of shape {self.values.shape} does not have "
+                f"{len(self.index)} rows and {len(COLUMNS)} columns"
+            )
+        if len(self.index) == 0:
+            raise InputError("a history needs at least one row")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def calendar(self) -> NDArray[np.float32]:
+        """(T + 1440, 4): hour_sin, hour_cos, day_sin, day_cos in the household's own time."""
+        return _calendar(self.index[0], len(self.index) + CALENDAR_AHEAD, self.timezone)
+
+    def consumption(self, start: int, stop: int) -> Array:
+        """Return (stop - start,) kWh: the sum of the nine appliances."""
+        total: Array = self.values[start:stop, : len(APPLIANCES)].sum(axis=1)
+        return total
+
+    def price(self, start: int, stop: int) -> Array:
+        """Return (stop - start,) retail price per kWh."""
+        return self.values[start:stop, _PRICE]
+
+    def temperature(self, start: int, stop: int) -> Array:
+        """Return (stop - start,) outdoor temperature in degC."""
+        return self.values[start:stop, _TEMPERATURE]

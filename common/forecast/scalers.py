@@ -1,0 +1,71 @@
+"""A household's own scaling: fitted on its training span, kept on its disk, never sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import InputError
+from common.forecast.features import FEATURES, feature_matrix
+from common.forecast.history import History
+from common.forecast.streams import KINDS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and scale of the 24 features, (24,), and of the targets consumption and price, (2,)."""
+
+    feature_mean: Array
+    feature_scale: Array
+    target_mean: Array
+    target_scale: Array
+
+    def features(self, raw: Array) -> NDArray[np.float32]:
+        """Scale (..., 24) features."""
+        return ((raw - self.feature_mean) / self.feature_scale).astype(np.float32)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the scaler as named arrays, to be saved."""
+        return {name: getattr(self, name) for name in _SHAPES}
+
+
+_SHAPES = {
+    "feature_mean": (len(FEATURES),),
+    "feature_scale": (len(FEATURES),),
+    "target_mean": (len(KINDS),),
+    "target_scale": (len(KINDS),),
+}
+
+
+def fit_scaler(history: History, start: int, stop: int) -> Scaler:
+    """Fit scikit-learn's StandardScaler on rows ``start`` to ``stop``: the training span only.
+
+    A feature that never changes there gets scale 1. Raises InputError for an empty span.
+    """
+    from sklearn.preprocessing import StandardScaler  # slow to import, and used once
+
+    if not 0 <= start < stop <= len(history):
+        raise InputError(f"scaler: rows {start} to {stop} of a history of {len(history)} rows")
+    features = StandardScaler().fit(feature_matrix(history, start, stop))
+    targets = StandardScaler().fit(
+        np.stack([history.consumption(start, stop), history.price(start, stop)], axis=1)
+    )
+    return Scaler(features.mean_, features.scale_, targets.mean_, targets.scale_)
+
+
+def scaler_from_arrays(arrays: Mapping[str, NDArray[np.floating]]) -> Scaler:
+    """Rebuild a scaler from ``Scaler.arrays``. Raises InputError that names a bad array."""
+    checked = {}
+    for name, shape in _SHAPES.items():
+        if name not in arrays:
+            raise InputError(f"scaler: array {name!r} is missing")
+        array = np.asarray(arrays[name], dtype=np.float64)
+        if array.shape != shape or not np.isfinite(array).all():
+            raise InputError(f"scaler: array {name!r} is not {shape} finite numbers")
+        checked[name] = array
+    if (checked["feature_scale"] <= 0).any() or (checked["target_scale"] <= 0).any():
+        raise InputError("scaler: a scale is not positive")
+    return Scaler(**checked)

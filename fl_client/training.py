@@ -1,0 +1,218 @@
+"""One training loop, shared by the local pipeline and the short update of a federated round."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common import rng
+from common.config import Training
+from common.errors import InputError
+from common.forecast.device import autocast, choose_device
+from common.forecast.loss import stream_losses, total_loss
+from common.forecast.presets import Preset
+from common.forecast.windows import Batch, Windows
+
+
+class Hook:
+    """What an aggregation strategy may add to local training; override what it needs.
+
+    ``begin`` sees the model as it came from the server; ``gradients`` may change ``.grad`` of the
+    parameters before they are clipped (a proximal term, control variates); ``stepped`` sees the
+    model after the optimiser's step.
+    """
+
+    def begin(self, model: nn.Module) -> None:
+        """Before the first step."""
+
+    def gradients(self, model: nn.Module) -> None:
+        """After each backward pass, before clipping."""
+
+    def stepped(self, model: nn.Module) -> None:
+        """After each step of the optimiser."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a household tells of its training: number of windows, mean loss, steps, seconds."""
+
+    windows: int
+    loss: float
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass of ``fit``."""
+
+    number: int
+    train_loss: float
+    val_loss: float
+    learning_rate: float
+    best: bool
+
+
+def _tensors(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], ...]:
+    groups = []
+    for group in (batch.inputs, batch.targets, batch.masks):
+        tensors = {name: torch.from_numpy(value).to(device) for name, value in group.items()}
+        groups.append(tensors)
+    groups[2] = {name: mask.float() for name, mask in groups[2].items()}
+    return tuple(groups)
+
+
+def _optimiser(model: nn.Module, training: Training, preset: Preset) -> torch.optim.AdamW:
+    rate = training.learning_rate or preset.learning_rate
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=training.weight_decay)
+
+
+def _train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    optimiser: torch.optim.Optimizer,
+    preset: Preset,
+    clip_norm: float,
+    hooks: Sequence[Hook],
+) -> tuple[float, int]:
+    """Take one step per batch. Returns (mean loss, steps)."""
+    device = next(model.parameters()).device
+    model.train()
+    losses = []
+    for batch in batches:
+        inputs, targets, masks = _tensors(batch, device)
+        with autocast(preset, device):
+            outputs = model(inputs)
+        loss = total_loss(stream_losses(outputs, targets, masks))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for hook in hooks:
+            hook.gradients(model)
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimiser.step()
+        for hook in hooks:
+            hook.stepped(model)
+        losses.append(float(loss.detach()))
+    return (float(np.mean(losses)) if losses else float("nan")), len(losses)
+
+
+def local_update(
+    model: nn.Module,
+    windows: Windows,
+    training: Training,
+    *,
+    steps: int,
+    seed: int,
+    household: str = "",
+    round_: int = 0,
+    hooks: Sequence[Hook] = (),
+) -> TrainResult:
+    """Train ``model`` in place for ``steps`` batches drawn from ``windows``.
+
+    The optimiser starts afresh. Draws depend on (seed, household, round_) alone. A household that
+    has no windows yet takes no step, and its weight in the average is 0.
+    """
+    started = time.perf_counter()
+    preset = windows.preset
+    model.to(choose_device(training.device))
+    for hook in hooks:
+        hook.begin(model)
+    loss, taken = float("nan"), 0
+    if len(windows):
+        batches = windows.draws(
+            training.batch_size, steps, rng.generator(seed, household, round_, "batches")
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(rng.torch_seed(seed, household, round_, "dropout"))
+            loss, taken = _train(
+                model,
+                batches,
+                _optimiser(model, training, preset),
+                preset,
+                training.clip_norm,
+                hooks,
+            )
+    return TrainResult(len(windows), loss, taken, time.perf_counter() - started)
+
+
+def evaluate(model: nn.Module, windows: Windows, *, batch_size: int = 64) -> dict[str, float]:
+    """Return ``loss`` and each stream's loss, means over all windows, and their number ``windows``.
+
+    Streams without any known target are left out. Without windows the loss is nan.
+    """
+    device = next(model.parameters()).device
+    preset = windows.preset
+    model.eval()
+    sums: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    for batch in windows.epoch(batch_size, None):
+        inputs, targets, masks = _tensors(batch, device)
+        with torch.inference_mode(), autocast(preset, device):
+            outputs = model(inputs)
+        with torch.inference_mode():
+            losses = stream_losses(outputs, targets, masks)
+        for name, value in losses.items():
+            weight = float(masks[name if name in masks else "consumption_day"].sum())
+            sums[name] = sums.get(name, 0.0) + weight * float(value)
+            weights[name] = weights.get(name, 0.0) + weight
+    means = {name: sums[name] / weight for name, weight in weights.items() if weight > 0}
+    total = total_loss({name: torch.tensor(value) for name, value in means.items()})
+    loss = float(total) if means else float("nan")
+    return {"loss": loss, **means, "windows": float(len(windows))}
+
+
+def fit(
+    model: nn.Module,
+    train: Windows,
+    validation: Windows,
+    training: Training,
+    *,
+    seed: int,
+    household: str = "",
+    hooks: Sequence[Hook] = (),
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> list[Epoch]:
+    """Train ``model`` in place until the validation loss stops falling; keep the best weights.
+
+    AdamW with ReduceLROnPlateau and early stopping, at most ``training.max_epochs`` passes.
+    Raises InputError when either span has no window.
+    """
+    for name, windows in (("training", train), ("validation", validation)):
+        if not len(windows):
+            raise InputError(f"{name} span: too short for a single window")
+    preset = train.preset
+    model.to(choose_device(training.device))
+    for hook in hooks:
+        hook.begin(model)
+    optimiser = _optimiser(model, training, preset)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, patience=training.plateau_patience
+    )
+    best, kept, waited = float("inf"), {}, 0
+    history: list[Epoch] = []
+    for number in range(1, training.max_epochs + 1):
+        batches = train.epoch(training.batch_size, rng.generator(seed, household, number, "epoch"))
+        with torch.random.fork_rng():
+            torch.manual_seed(rng.torch_seed(seed, household, number, "dropout"))
+            loss, _ = _train(model, batches, optimiser, preset, training.clip_norm, hooks)
+        validated = evaluate(model, validation)["loss"]
+        rate = optimiser.param_groups[0]["lr"]
+        improved = validated < best
+        if improved:
+            best, waited = validated, 0
+            kept = {name: value.clone() for name, value in model.state_dict().items()}
+        else:
+            waited += 1
+        history.append(Epoch(number, loss, validated, rate, improved))
+        on_epoch(history[-1])
+        plateau.step(validated)
+        if waited >= training.early_stopping:
+            break
+    if not kept:
+        raise InputError("training diverged: the validation loss was never a number")
+    model.load_state_dict(kept)
+    return history
