@@ -1,0 +1,182 @@
+"""The canonical household frame: what every source delivers and everything else reads.
+
+One row per half hour, labelled by its UTC start, without gaps; energy in kWh per interval.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.errors import InputError
+
+APPLIANCES = (
+    "fridge",
+    "washing_machine",
+    "dishwasher",
+    "ev_charging",
+    "ac",
+    "stove",
+    "water_heater",
+    "computers",
+    "misc",
+)
+BATTERY_SENSORS = ("battery_soc", "battery_soh", "battery_charge", "battery_cycles")
+COLUMNS = (*APPLIANCES, "pv", "temperature", "solar_irradiance", "price", *BATTERY_SENSORS)
+# What the battery sensors say before a run has started.
+IDLE_BATTERY = {
+    "battery_soc": 0.45,
+    "battery_soh": 1.0,
+    "battery_charge": 0.0,
+    "battery_cycles": 0.0,
+}
+
+INTERVAL_MINUTES = 30
+INTERVAL = pd.Timedelta(minutes=INTERVAL_MINUTES)
+DAY = 48
+COARSEST_MINUTES = 60
+
+# A 3 x 80 A connection carries 27.6 kWh in half an hour; what lies far beyond is a fault.
+MAX_INTERVAL_KWH = 100.0
+_RANGES = {
+    **dict.fromkeys((*APPLIANCES, "pv"), (0.0, MAX_INTERVAL_KWH)),
+    "temperature": (-90.0, 65.0),
+    "solar_irradiance": (0.0, 2000.0),
+    "price": (-1000.0, 1000.0),
+    "battery_soc": (0.0, 1.0),
+    "battery_soh": (0.0, 1.0),
+    "battery_charge": (-MAX_INTERVAL_KWH, MAX_INTERVAL_KWH),
+    "battery_cycles": (0.0, 1e6),
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it can be a file and a database key; raise InputError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"household name {name!r}: use up to 64 letters, digits, '_', '-' and '.', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+def check_zone(timezone: str) -> str:
+    """Return ``timezone`` if it is a known IANA zone; raise InputError otherwise."""
+    try:
+        pd.Timestamp("2020-01-01", tz=timezone)
+    except (KeyError, ValueError, TypeError, OSError):
+        raise InputError(f"unknown time zone {timezone!r}") from None
+    return timezone
+
+
+def check_index(index: pd.Index, name: str) -> None:
+    """Raise InputError unless ``index`` is UTC, half-hourly, ordered, unique and without a gap."""
+    if not isinstance(index, pd.DatetimeIndex) or str(index.tz) != "UTC":
+        raise InputError(f"{name}: the index must be timestamps in UTC")
+    if len(index) == 0:
+        raise InputError(f"{name}: no rows")
+    ticks = index.as_unit("s").asi8
+    step = INTERVAL_MINUTES * 60
+    wrong = np.flatnonzero(np.diff(ticks) != step)
+    if wrong.size:
+        row = int(wrong[0]) + 1
+        gap = int(ticks[row] - ticks[row - 1])
+        kind = "duplicate" if gap == 0 else "out of order" if gap < 0 else "gap before"
+        if 0 < gap < step:
+            kind = "not on the half-hour grid"
+        raise InputError(f"{name}: row {row}: {kind} {index[row].isoformat()}")
+    if ticks[0] % step:
+        raise InputError(f"{name}: row 0: not on the half-hour grid {index[0].isoformat()}")
+
+
+def validate(frame: pd.DataFrame, name: str) -> None:
+    """Raise InputError, naming household, row and value, unless ``frame`` is canonical."""
+    if tuple(frame.columns) != COLUMNS:
+        missing = [c for c in COLUMNS if c not in frame.columns]
+        unknown = [str(c) for c in frame.columns if c not in COLUMNS]
+        detail = f"missing {missing}" if missing else f"unknown {unknown}" if unknown else "order"
+        raise InputError(f"{name}: columns differ from the canonical frame: {detail}")
+    check_index(frame.index, name)
+    for column in COLUMNS:
+        low, high = _RANGES[column]
+        if not pd.api.types.is_numeric_dtype(frame[column].dtype):
+            raise InputError(f"{name}: column {column} holds no numbers")
+        values = frame[column].to_numpy(np.float64)
+        # Written so that NaN fails as well.
+        wrong = np.flatnonzero(~((values >= low) & (values <= high)))
+        if wrong.size:
+            row = int(wrong[0])
+            raise InputError(
+                f"{name}: row {row} ({frame.index[row].isoformat()}): "
+                f"{column} = {values[row]:g} is outside [{low:g}, {high:g}]"
+            )
+
+
+@dataclass(frozen=True)
+class Household:
+    """One household's readings and what must be known about them.
+
+    ``frame``: (T, 17) float64, columns COLUMNS, UTC index.
+    ``resolution_minutes``: interval of the source, 30 or 60; a coarser source is spread evenly and
+    its readings become known only when its own interval is over.
+    ``phase_minutes``: minutes by which the source's intervals are shifted against full UTC hours
+    (30 for hourly wall-clock data in a zone such as Asia/Kolkata).
+    ``filled_rows``: (T,) bool, True where a consumption or PV reading was filled: no score may use
+    these rows. ``filled_values``: number of such readings.
+    """
+
+    name: str
+    frame: pd.DataFrame = field(repr=False)
+    timezone: str
+    resolution_minutes: int = INTERVAL_MINUTES
+    source: str = ""
+    real: bool = True
+    filled_values: int = 0
+    phase_minutes: int = 0
+    filled_rows: NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(0, dtype=np.bool_), repr=False
+    )
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_zone(self.timezone)
+        validate(self.frame, self.name)
+        if not INTERVAL_MINUTES <= self.resolution_minutes <= COARSEST_MINUTES:
+            raise InputError(
+                f"{self.name}: readings every {self.resolution_minutes} minutes; "
+                f"{INTERVAL_MINUTES} to {COARSEST_MINUTES} are supported"
+            )
+        if self.filled_rows.size == 0:
+            object.__setattr__(self, "filled_rows", np.zeros(len(self.frame), dtype=np.bool_))
+        if self.filled_rows.shape != (len(self.frame),):
+            raise InputError(f"{self.name}: filled_rows does not fit the frame")
+
+    @property
+    def consumption(self) -> NDArray[np.float64]:
+        """(T,) kWh per interval: the sum of the nine appliances."""
+        return np.asarray(self.frame[list(APPLIANCES)].to_numpy(np.float64).sum(axis=1))
+
+    def known(self, t: int) -> int:
+        """Return how many leading rows are known when deciding for row ``t`` (at most ``t``).
+
+        A row is known once the source's own reading interval that holds it is over: with hourly
+        data the first half hour is unknown until the second has ended as well.
+        """
+        minute = int(self.frame.index[0].timestamp()) // 60 + t * INTERVAL_MINUTES
+        started = (minute - self.phase_minutes) % self.resolution_minutes
+        return max(0, t - started // INTERVAL_MINUTES)
+
+    def row(self, time: pd.Timestamp) -> int:
+        """Return the row that starts at ``time`` (may lie outside the frame, even below 0)."""
+        return int((time - self.frame.index[0]) // INTERVAL)
+
+
+def local_midnight(day: str | pd.Timestamp, timezone: str) -> pd.Timestamp:
+    """Return the UTC time at which local day ``day`` begins in ``timezone``."""
+    naive = pd.Timestamp(day).normalize().tz_localize(None)
+    # Where the clock jumps at midnight the day begins at the first time that exists.
+    local = naive.tz_localize(timezone, nonexistent="shift_forward", ambiguous=True)
+    return local.tz_convert("UTC")

@@ -1,0 +1,184 @@
+"""Where households come from: ``citylearn``, ``synthetic``, a folder, a file, or a database URL.
+
+A source is a pure function of the arguments of ``open_source``: every process can open the same
+source by itself and load one household of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from common.data import citylearn, store, synthetic
+from common.data.frame import INTERVAL, Household, check_zone, local_midnight
+from common.data.weather import LONDON
+from common.errors import InputError
+
+
+class Source(Protocol):
+    """Some households, in order of their names."""
+
+    label: str
+    real: bool
+
+    def names(self) -> list[str]:
+        """Return the names of the households, sorted."""
+
+    def load(self, name: str) -> Household:
+        """Return one household. Raises InputError that names it."""
+
+    def start(self) -> pd.Timestamp:
+        """Return the UTC time of interval 0: the local midnight at which a run begins.
+
+        Raises InputError when a household's readings do not cover the run from there.
+        """
+
+
+def open_source(
+    spec: str,
+    *,
+    seed: int,
+    households: int,
+    start: date | None,
+    days: float,
+    history_days: int,
+    timezone: str | None = None,
+) -> Source:
+    """Open ``spec`` for a run of ``days`` days of the first ``households`` households by name.
+
+    ``start`` is the local day of interval 0; None: ``history_days`` after the first local midnight
+    that every household has. ``timezone`` overrides the zone stored with the data.
+    Raises InputError for an unknown source, too many households or missing files.
+    """
+    if timezone is not None:
+        check_zone(timezone)
+    if households < 1:
+        raise InputError(f"households = {households}: at least 1 is needed")
+    span = _Span(start, days, history_days, timezone)
+    if spec == "synthetic":
+        return _Synthetic(span, seed, households)
+    if spec == "citylearn":
+        return _CityLearn(span, households)
+    if "://" in spec:
+        raise InputError(f"data source {spec!r}: unknown kind of database")
+    path = Path(spec)
+    if not path.exists():
+        raise InputError(
+            f"data source {spec!r}: no such folder; known: citylearn, synthetic, a folder, a URL"
+        )
+    return _Folder(span, path, households)
+
+
+def choose(names: Sequence[str], households: int, where: str) -> list[str]:
+    """Return the first ``households`` names in sorted order. Raises InputError if too few."""
+    if households > len(names):
+        raise InputError(f"{households} households asked for, {where} has {len(names)}")
+    return sorted(names)[:households]
+
+
+class _Span:
+    """The part of the data a run needs."""
+
+    def __init__(
+        self, start: date | None, days: float, history_days: int, timezone: str | None
+    ) -> None:
+        self.day = start
+        self.intervals = max(1, round(days * 48))
+        self.history_days = history_days
+        self.timezone = timezone
+
+    def start(self, spans: Sequence[tuple[str, str, pd.Timestamp, int]]) -> pd.Timestamp:
+        """Return interval 0 for households given as (name, zone, first interval, rows)."""
+        zone = self.timezone or spans[0][1]
+        if self.day is not None:
+            begin = local_midnight(self.day.isoformat(), zone)
+        else:
+            latest = max(first for _, _, first, _ in spans).tz_convert(zone)
+            days = self.history_days + (latest != latest.normalize())
+            begin = local_midnight(latest.tz_localize(None) + pd.Timedelta(days=days), zone)
+        end = begin + self.intervals * INTERVAL
+        for name, _, first, rows in spans:
+            last = first + rows * INTERVAL
+            if begin < first or end > last:
+                raise InputError(
+                    f"household {name} has readings from {first:%Y-%m-%d %H:%M} to "
+                    f"{last:%Y-%m-%d %H:%M} UTC; the run needs {begin:%Y-%m-%d %H:%M} to "
+                    f"{end:%Y-%m-%d %H:%M}"
+                )
+        return begin
+
+    def adjust(self, household: Household) -> Household:
+        return household if self.timezone is None else replace(household, timezone=self.timezone)
+
+
+class _CityLearn:
+    label = citylearn.SOURCE
+    real = True
+
+    def __init__(self, span: _Span, households: int) -> None:
+        self._span = span
+        self._names = choose(citylearn.NAMES, households, "citylearn")
+        citylearn.fetch()
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def load(self, name: str) -> Household:
+        return self._span.adjust(citylearn.load(name))
+
+    def start(self) -> pd.Timestamp:
+        zone = self._span.timezone or citylearn.TIMEZONE
+        first = local_midnight(citylearn.FIRST, citylearn.TIMEZONE)
+        return self._span.start([(n, zone, first, 2 * citylearn.HOURS) for n in self._names])
+
+
+class _Synthetic:
+    label = "synthetic"
+    real = False
+
+    def __init__(self, span: _Span, seed: int, households: int) -> None:
+        self._span = span
+        self._seed = seed
+        self._names = synthetic.names(households)
+        day = pd.Timestamp(span.day or synthetic.DEFAULT_DAY)
+        self._first = local_midnight(day - pd.Timedelta(days=span.history_days), LONDON.timezone)
+        self._begin = local_midnight(day, LONDON.timezone)
+        self._rows = int((self._begin - self._first) // INTERVAL) + span.intervals
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def load(self, name: str) -> Household:
+        if name not in self._names:
+            raise InputError(f"synthetic source has no household {name!r}")
+        made = synthetic.generate(name, seed=self._seed, first=self._first, intervals=self._rows)
+        return self._span.adjust(made)
+
+    def start(self) -> pd.Timestamp:
+        return self._begin
+
+
+class _Folder:
+    def __init__(self, span: _Span, path: Path, households: int) -> None:
+        self._span = span
+        files = [path] if path.is_file() else store.household_files(path)
+        spans = {s[0]: (s, f) for f in files for s in [store.read_span(f)]}
+        self._names = choose(list(spans), households, str(path))
+        self._spans = [spans[n][0] for n in self._names]
+        self._files = {n: spans[n][1] for n in self._names}
+        self.label = str(path)
+        self.real = all(store.read_real(self._files[n]) for n in self._names)
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def load(self, name: str) -> Household:
+        if name not in self._files:
+            raise InputError(f"{self.label} has no household {name!r}")
+        return self._span.adjust(store.read_household(self._files[name]))
+
+    def start(self) -> pd.Timestamp:
+        return self._span.start(self._spans)

@@ -1,0 +1,120 @@
+"""Households as Parquet files, one each, written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common.data.frame import COLUMNS, Household
+from common.errors import InputError
+
+FORMAT_VERSION = 1
+_KEY = b"fedwatt"
+
+
+def write_household(household: Household, directory: Path) -> Path:
+    """Write ``directory/NAME.parquet`` atomically and return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{household.name}.parquet"
+    frame = household.frame
+    arrays = {c: pa.array(frame[c].to_numpy(np.float64)) for c in COLUMNS}
+    index = frame.index
+    assert isinstance(index, pd.DatetimeIndex)
+    arrays = {
+        "timestamp": pa.array(index.as_unit("us").asi8, type=pa.timestamp("us", tz="UTC")),
+        **arrays,
+        "filled": pa.array(household.filled_rows),
+    }
+    meta = {
+        "version": FORMAT_VERSION,
+        "name": household.name,
+        "timezone": household.timezone,
+        "resolution_minutes": household.resolution_minutes,
+        "phase_minutes": household.phase_minutes,
+        "source": household.source,
+        "real": household.real,
+        "filled_values": household.filled_values,
+        "first": index[0].isoformat(),
+    }
+    table = pa.table(arrays).replace_schema_metadata({_KEY: json.dumps(meta).encode()})
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, partial, compression="zstd")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _open(path: Path) -> tuple[pq.ParquetFile, dict[str, object]]:
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = "is a directory" if path.is_dir() else " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: not a readable Parquet file: {reason}") from None
+    raw = (file.schema_arrow.metadata or {}).get(_KEY)
+    if raw is None:
+        raise InputError(
+            f"{path}: not a household file of fedwatt (import it with 'fedwatt data import')"
+        )
+    meta = json.loads(raw)
+    if meta.get("version") != FORMAT_VERSION:
+        raise InputError(f"{path}: written in format version {meta.get('version')}, not 1")
+    return file, meta
+
+
+def read_span(path: Path) -> tuple[str, str, pd.Timestamp, int]:
+    """Return (name, time zone, first UTC interval, number of rows), reading no data."""
+    file, meta = _open(path)
+    return (
+        str(meta["name"]),
+        str(meta["timezone"]),
+        pd.Timestamp(str(meta["first"])),
+        file.metadata.num_rows,
+    )
+
+
+def read_household(path: Path) -> Household:
+    """Read one household file. Raises InputError that names the file."""
+    file, meta = _open(path)
+    try:
+        table = file.read()
+        index = pd.DatetimeIndex(table["timestamp"].to_numpy()).as_unit("us").tz_localize("UTC")
+        values = np.column_stack([table[c].to_numpy().astype(np.float64) for c in COLUMNS])
+        filled = table["filled"].to_numpy().astype(np.bool_)
+    except (KeyError, OSError, ValueError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: damaged household file: {error}") from None
+    frame = pd.DataFrame(values, index=index.rename("timestamp"), columns=list(COLUMNS))
+    try:
+        return Household(
+            name=str(meta["name"]),
+            frame=frame,
+            timezone=str(meta["timezone"]),
+            resolution_minutes=int(str(meta["resolution_minutes"])),
+            phase_minutes=int(str(meta["phase_minutes"])),
+            source=str(meta["source"]),
+            real=bool(meta["real"]),
+            filled_values=int(str(meta["filled_values"])),
+            filled_rows=filled,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def household_files(directory: Path) -> list[Path]:
+    """Return the household files of a folder, sorted by name. Raises InputError if none."""
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder")
+    found = sorted(p for p in directory.glob("*.parquet") if not p.name.startswith("."))
+    if not found:
+        raise InputError(f"{directory}: holds no household files (*.parquet)")
+    return found
+
+
+def read_real(path: Path) -> bool:
+    """Whether a household file holds measured readings, reading no data."""
+    return bool(_open(path)[1]["real"])
