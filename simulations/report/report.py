@@ -1,0 +1,150 @@
+"""Draw the report of a run: ``write_report(Path("runs/demo"))`` writes runs/demo/report.html."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from markupsafe import Markup
+
+from simulations.report import figures, tables, text
+from simulations.report.household import HouseholdRecord, read_household
+from simulations.report.page import Section, badge, beside, join, page, paragraph, tiles
+from simulations.report.run import Run, number, read_run
+from simulations.report.thin import bucket_size
+
+HOUSEHOLD_VALUES = 400_000
+"""Points of all households' lines together, at most: keeps the page near ten megabytes."""
+LINE_POINTS = 3000
+"""Points of one household's line, at most."""
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.html`` into a run directory and return its path.
+
+    Raises InputError when the directory holds no finished run or a file of it is damaged; the
+    report of an earlier call is then left as it is.
+    """
+    run = read_run(run_dir)
+    content = _page(run)
+    target = run_dir / "report.html"
+    unfinished = run_dir / "report.html.part"
+    unfinished.write_text(content, encoding="utf-8")
+    os.replace(unfinished, target)
+    return target
+
+
+def _page(run: Run) -> str:
+    every = int(run.setting("fl", "every_intervals") or 6)
+    points = min(LINE_POINTS, max(48, HOUSEHOLD_VALUES // max(1, len(run.households))))
+    size = bucket_size(run.length, points)
+    records = [
+        read_household(name, path, origin=run.origin, length=run.length, size=size, window=every)
+        for name, path in run.households.items()
+    ]
+    return page(
+        _title(run),
+        _sections(run, records, size, every),
+        subtitle=_period(run),
+        badges=_badges(run),
+        footer=join(
+            [
+                paragraph(
+                    "Written by fedwatt. Money is in the currency of the tariff, without battery "
+                    f"wear. Times are {run.timezone}. This page makes no request: it can be kept "
+                    "and sent as one file."
+                )
+            ]
+        ),
+    )
+
+
+def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -> list[Section]:
+    details = [d for d in run.summary.get("households_detail") or [] if isinstance(d, Mapping)]
+    households = [figures.bills(details), tables.bills(details)] if details else []
+    return [
+        Section("Result", [tiles(tables.headline(run)), figures.cost_bars(run)]),
+        Section(
+            "Households",
+            [*households, figures.chosen_household(run, records, size), _absent(run, records)],
+            lead="What each household pays, and what the market changed for it.",
+        ),
+        Section(
+            "Market",
+            [tables.market(run), figures.market(run), figures.grid(run)],
+            lead="Every half hour the households offer and bid; what the market does not cover "
+            "flows from or to the grid at the retail and feed-in price.",
+        ),
+        Section("Batteries", [figures.batteries(run, records, size)]),
+        Section(
+            "Forecast and learning",
+            [
+                tables.forecasts(run),
+                tables.forecast_ranking(records),
+                beside(figures.learning_loss(run), figures.forecast_error(run, records, every)),
+                figures.traffic(run),
+            ],
+            lead=_learning_lead(run, every),
+        ),
+        Section(
+            "Checks and settings",
+            [
+                tables.checks(run),
+                beside(tables.exceptions(run), tables.timing(run)),
+                tables.settings(run),
+            ],
+            lead="What must hold in every run, whatever it earns.",
+        ),
+    ]
+
+
+def _title(run: Run) -> str:
+    households = number(run.summary, "households")
+    who = "Energy community" if households is None else text.plural(households, "household")
+    return f"{who}, {text.span(run.length)}"
+
+
+def _period(run: Run) -> str:
+    times = run.times()
+    if not times:
+        return "This run has no interval log."
+    source = run.section("data").get("source") or "unknown"
+    first, last = times[0].replace("T", " "), times[-1].replace("T", " ")
+    return f"{first} to {last} ({run.timezone}), data: {source}, trader: " + str(
+        run.setting("trader", "kind") or "unknown"
+    )
+
+
+def _badges(run: Run) -> list[Markup]:
+    real = run.section("data").get("real")
+    passed = tables.checks_pass(run)
+    return [
+        badge("Real homes", "good") if real is True else badge("Synthetic homes, not measured"),
+        badge("✓ Energy and money balance", "good")
+        if passed
+        else badge("✗ Checks fail: see below" if passed is False else "Checks not known", "bad"),
+        badge(f"Seed {text.count(number(run.summary, 'seed')).replace(',', '')}"),
+    ]
+
+
+def _learning_lead(run: Run, every: int) -> str:
+    rounds = number(run.section("fl"), "rounds")
+    if not rounds:
+        return "No federated round took place in this run."
+    return (
+        f"Every {text.span(every)} the households' model updates are averaged "
+        f"({run.section('fl').get('strategy') or 'strategy unknown'}). Errors of consumption are "
+        "in kWh per half hour. MASE below 1 beats the value of a week ago; bias is the mean error "
+        "over the mean consumption."
+    )
+
+
+def _absent(run: Run, records: list[HouseholdRecord]) -> Markup | str:
+    expected = number(run.summary, "households")
+    if records and (expected is None or len(records) >= expected):
+        return ""
+    found = f"{len(records)} of {text.count(expected)}" if records else "None"
+    return paragraph(
+        f"{found} of the households' own databases are in this directory; the pictures of single "
+        "households need them.",
+        "note",
+    )

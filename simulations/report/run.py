@@ -1,0 +1,151 @@
+"""A run directory as the report reads it. Parts that a run does not have are empty, not errors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from common.errors import InputError
+
+INTERVAL = pd.Timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left behind.
+
+    ``intervals`` and ``rounds`` have one row a line of their files, numbers as float64 and
+    missing ones as nan; ``households`` maps names to their databases, in the order of the names.
+    """
+
+    path: Path
+    summary: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    intervals: pd.DataFrame
+    rounds: pd.DataFrame
+    households: Mapping[str, Path]
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A section of the summary; empty when the run has none."""
+        value = self.summary.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    def setting(self, section: str, key: str, default: Any = None) -> Any:
+        """One setting of the run."""
+        values = self.settings.get(section)
+        return values.get(key, default) if isinstance(values, Mapping) else default
+
+    @property
+    def length(self) -> int:
+        """Number of half-hour intervals, by the log or else by the summary."""
+        return len(self.intervals) or int(number(self.summary, "intervals") or 0)
+
+    @property
+    def origin(self) -> int:
+        """Number of the first interval, as the logs count."""
+        return int(self.intervals["interval"].iloc[0]) if len(self.intervals) else 0
+
+    @property
+    def timezone(self) -> str:
+        """Time zone the pictures are drawn in: that of the data where the run says it."""
+        name = self.section("data").get("timezone") or self.setting("data", "timezone") or "UTC"
+        try:
+            return str(ZoneInfo(str(name)))
+        except (ZoneInfoNotFoundError, ValueError):
+            return "UTC"
+
+    def times(self, size: int = 1) -> list[str]:
+        """Wall-clock start of every ``size``-th interval, as plotly reads it."""
+        if not len(self.intervals):
+            return []
+        index = pd.DatetimeIndex(self.intervals["time"])[::size].tz_convert(self.timezone)
+        return list(index.strftime("%Y-%m-%dT%H:%M"))
+
+    def series(self, column: str) -> NDArray[np.float64]:
+        """A column of the interval log, (T,); nan where it has none."""
+        return _column(self.intervals, column)
+
+    def by_round(self, column: str) -> NDArray[np.float64]:
+        """A column of the round log, (R,); nan where it has none."""
+        return _column(self.rounds, column)
+
+
+def _column(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    if name not in frame:
+        return np.full(len(frame), np.nan)
+    return pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+
+
+def number(values: Mapping[str, Any], key: str) -> float | None:
+    """A number of a mapping; None when it is missing, null, not finite or no number."""
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        return None
+    return float(value)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run directory. Raises InputError for one that is none, or whose files are damaged."""
+    if not path.is_dir():
+        raise InputError(f"run directory {path}: no such directory")
+    if not (path / "summary.json").is_file():
+        raise InputError(f"run directory {path}: no summary.json, so no finished run")
+    summary = _json((path / "summary.json").read_bytes(), str(path / "summary.json"))
+    intervals = _lines(path / "intervals.jsonl", required=("interval", "time"))
+    if len(intervals):
+        try:
+            intervals["time"] = pd.to_datetime(intervals["time"], utc=True, format="ISO8601")
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path / 'intervals.jsonl'}: time: {error}") from None
+    rounds = _lines(path / "rounds.jsonl", required=("round",))
+    databases = sorted(path.glob("households/*/household.sqlite"))
+    return Run(
+        path=path,
+        summary=summary,
+        settings=_settings(path / "config.yaml"),
+        intervals=intervals,
+        rounds=rounds,
+        households={file.parent.name: file for file in databases},
+    )
+
+
+def _json(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected an object, got {type(value).__name__}")
+    return value
+
+
+def _lines(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame(columns=list(required))
+    rows = [
+        _json(line, f"{path} line {n}")
+        for n, line in enumerate(path.read_bytes().splitlines(), 1)
+        if line.strip()
+    ]
+    for n, row in enumerate(rows, 1):
+        missing = [key for key in required if key not in row]
+        if missing:
+            raise InputError(f"{path} record {n}: no {missing[0]!r}")
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(required))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return value if isinstance(value, dict) else {}
