@@ -1,0 +1,353 @@
+"""The market's rules, which both sides must agree on: units, the wedge, order admission.
+
+Energy is counted in mWh (1e-6 kWh) and money in micro (1e-6 currency), both int64, so a price is
+in micro per kWh and every sum is exact. Orders buy energy *delivered* and sell energy *sent*.
+
+The wedge. With loss l and margin m a pair may trade only if ``bid * (1 - l) >= ask * (1 + m)``.
+In integers: ``bid >= ceil(ask * (1 + m) / (1 - l))``. That right-hand side is the *grossed ask*;
+with it every mechanism is a standard double auction over delivered kWh.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import InputError
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+MWH: Final = 1_000_000
+"""mWh in a kWh."""
+MICRO: Final = 1_000_000
+"""Micro in one unit of currency."""
+PPM: Final = 1_000_000
+MAX_QUANTITY_MWH: Final = 1_000 * MWH
+"""Largest order: 1,000 kWh in half an hour is no household's."""
+MAX_PRICE_MICRO: Final = 1_000 * MICRO
+"""Largest price: 1,000 per kWh. With MAX_QUANTITY_MWH it keeps price x quantity inside int64."""
+_GRAIN: Final = 1e-4  # a float this close below an integer is that integer: 0.29 * 1e6 is not
+
+
+@dataclass(frozen=True)
+class MarketRules:
+    """What the market asks of every trade.
+
+    ``loss``: share of sent energy lost on the way. ``min_margin``: the share by which a bid must
+    clear the ask. ``max_steps``: orders per household and interval. ``k``: where between the
+    ask (0) and the bid (1) a price is set where the orders leave room. ``feeder_loss`` and
+    ``feeder_fee`` (currency per delivered kWh): extra for trades between feeders.
+    """
+
+    loss: float = 0.05
+    min_margin: float = 0.05
+    max_steps: int = 200
+    k: float = 0.5
+    feeder_loss: float = 0.02
+    feeder_fee: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("loss", 0.0, 0.999),
+            ("min_margin", 0.0, 1_000.0),
+            ("k", 0.0, 1.0),
+            ("feeder_loss", 0.0, 0.999),
+            ("feeder_fee", 0.0, 1_000.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"market.{name} = {value!r}: expected {low:g} to {high:g}")
+        if self.max_steps < 1:
+            raise InputError(f"market.max_steps = {self.max_steps!r}: expected 1 or more")
+
+    @property
+    def keep_ppm(self) -> int:
+        """Delivered per sent energy, in millionths."""
+        return PPM - round(self.loss * PPM)
+
+    @property
+    def margin_ppm(self) -> int:
+        """The margin in millionths."""
+        return round(self.min_margin * PPM)
+
+    @property
+    def k_ppm(self) -> int:
+        """``k`` in millionths."""
+        return round(self.k * PPM)
+
+    def grossed_ask(self, ask_micro: Ints) -> Ints:
+        """Asks per sent kWh -> the lowest bids per delivered kWh they may trade with."""
+        return gross_up(ask_micro, self.keep_ppm, self.margin_ppm)
+
+
+def gross_up(ask_micro: Ints, keep_ppm: int, margin_ppm: int) -> Ints:
+    """``ceil(ask * (1 + margin) / (1 - loss))``; above MAX_PRICE_MICRO it is MAX_PRICE_MICRO + 1.
+
+    No bid reaches that, so the clip changes no trade and keeps the arithmetic inside int64.
+    """
+    highest = MAX_PRICE_MICRO * keep_ppm // (PPM + margin_ppm)
+    asks = np.minimum(ask_micro, highest + 1)
+    grossed = -(-asks * (PPM + margin_ppm) // keep_ppm)
+    return np.where(ask_micro > highest, MAX_PRICE_MICRO + 1, grossed)
+
+
+def delivered_of(sent_mwh: Ints, keep_ppm: int) -> Ints:
+    """``floor((1 - loss) * sent)``, without overflow for sums up to 9e15 mWh."""
+    whole, rest = np.divmod(sent_mwh, PPM)
+    delivered: Ints = whole * keep_ppm + rest * keep_ppm // PPM
+    return delivered
+
+
+def sent_for(delivered_mwh: Ints, keep_ppm: int) -> Ints:
+    """``ceil(delivered / (1 - loss))``: the least that must be sent."""
+    whole, rest = np.divmod(delivered_mwh, keep_ppm)
+    sent: Ints = whole * PPM - (-rest * PPM // keep_ppm)
+    return sent
+
+
+def to_mwh(kwh: Floats) -> Ints:
+    """Order quantities: kWh -> mWh, rounded down so that nobody trades more than was ordered."""
+    return np.floor(np.asarray(kwh, np.float64) * MWH + _GRAIN).astype(np.int64)
+
+
+def meter_mwh(kwh: Floats) -> Ints:
+    """Meter readings: kWh -> mWh, rounded to nearest."""
+    return np.rint(np.asarray(kwh, np.float64) * MWH).astype(np.int64)
+
+
+def to_micro(price: float) -> int:
+    """A published price per kWh -> micro per kWh, rounded to nearest."""
+    return round(price * MICRO)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Orders as received, not yet trusted; arrays of one length N.
+
+    ``household`` indexes the community's list, -1 for a sender nobody knows. ``side`` is +1 buy
+    or -1 sell. ``price`` is per delivered kWh on buys and per sent kWh on sells. ``number`` tells
+    one household's orders apart. ``interval`` is the one the sender meant.
+    """
+
+    household: Ints
+    side: npt.NDArray[np.int8]
+    quantity_kwh: Floats
+    price: Floats
+    number: Ints
+    interval: Ints
+    feeder: Ints
+    min_kwh: Floats
+
+    @classmethod
+    def of_curves(
+        cls, side: npt.ArrayLike, quantity_kwh: npt.ArrayLike, price: npt.ArrayLike, interval: int
+    ) -> "Orders":
+        """Orders of H households with up to K steps each: arrays (H, K), side 0 where none."""
+        sides = np.asarray(side, np.int8)
+        household, number = np.nonzero(sides)
+        here = (household, number)
+        return cls(
+            household=household.astype(np.int64),
+            side=sides[here],
+            quantity_kwh=np.asarray(quantity_kwh, np.float64)[here],
+            price=np.asarray(price, np.float64)[here],
+            number=number.astype(np.int64),
+            interval=np.full(len(household), interval, np.int64),
+            feeder=np.zeros(len(household), np.int64),
+            min_kwh=np.zeros(len(household)),
+        )
+
+
+REASONS: Final = (
+    "accepted",
+    "unknown household",
+    "wrong interval",
+    "replay of a cleared interval",
+    "household has already answered",
+    "duplicate of another order",
+    "too many orders",
+    "side is neither buy nor sell",
+    "quantity is not a finite number",
+    "quantity is negative",
+    "quantity is absurdly large",
+    "price is not a finite number",
+    "price is negative",
+    "price is absurdly large",
+    "minimum quantity is not between 0 and the quantity",
+    "more than the connection can carry",
+    "household's own buy and sell orders cross",
+    "feeder is not a number from 0 to 65535",
+)
+"""Why an order is refused; ``Admission.reason`` indexes it."""
+(
+    _ACCEPTED,
+    _UNKNOWN,
+    _WRONG_INTERVAL,
+    _REPLAY,
+    _ANSWERED,
+    _DUPLICATE,
+    _TOO_MANY,
+    _SIDE,
+    _QUANTITY_NAN,
+    _QUANTITY_NEGATIVE,
+    _QUANTITY_ABSURD,
+    _PRICE_NAN,
+    _PRICE_NEGATIVE,
+    _PRICE_ABSURD,
+    _MINIMUM,
+    _CONNECTION,
+    _CROSSES,
+    _FEEDER,
+) = range(len(REASONS))
+MAX_FEEDER: Final = 65_535
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What became of N orders: integers of the M accepted ones, a reason for each of the N.
+
+    ``source`` (M,) gives the row of each accepted order among the N received.
+    """
+
+    reason: npt.NDArray[np.int8]
+    source: Ints
+    household: Ints
+    side: npt.NDArray[np.int8]
+    quantity_mwh: Ints
+    price_micro: Ints
+    feeder: Ints
+    min_mwh: Ints
+
+    @property
+    def refused(self) -> int:
+        """How many orders were refused."""
+        return int(np.count_nonzero(self.reason))
+
+    def refusals(self, orders: Orders) -> dict[int, list[tuple[int, str]]]:
+        """Per household index: (order number, reason) of each refused order, to tell it."""
+        told: dict[int, list[tuple[int, str]]] = {}
+        for row in np.flatnonzero(self.reason):
+            told.setdefault(int(orders.household[row]), []).append(
+                (int(orders.number[row]), REASONS[self.reason[row]])
+            )
+        return told
+
+
+def admit(
+    orders: Orders,
+    rules: MarketRules,
+    *,
+    interval: int,
+    households: int,
+    import_kwh: npt.ArrayLike = np.inf,
+    export_kwh: npt.ArrayLike = np.inf,
+    answered: Mask | None = None,
+) -> Admission:
+    """Check every order; refuse the bad ones, each with a reason, and leave the others alone.
+
+    ``import_kwh``/``export_kwh`` (scalar or (H,)): what a connection carries per interval; steps
+    are counted in the order of their numbers, and each that would pass the limit is refused.
+    ``answered`` (H,): households whose orders for this interval are already in. Nothing here
+    depends on the order of the rows.
+    """
+    n = len(orders.household)
+    reason = np.zeros(n, np.int8)
+
+    def refuse(bad: Mask, code: int) -> None:
+        reason[bad & (reason == _ACCEPTED)] = code
+
+    household = orders.household
+    refuse((household < 0) | (household >= households), _UNKNOWN)
+    member = np.clip(household, 0, households - 1)
+    refuse(orders.interval < interval, _REPLAY)
+    refuse(orders.interval > interval, _WRONG_INTERVAL)
+    if answered is not None:
+        refuse(answered[member], _ANSWERED)
+    refuse(np.abs(orders.side) != 1, _SIDE)
+    refuse(~np.isfinite(orders.quantity_kwh), _QUANTITY_NAN)
+    refuse(orders.quantity_kwh < 0, _QUANTITY_NEGATIVE)
+    refuse(orders.quantity_kwh > MAX_QUANTITY_MWH / MWH, _QUANTITY_ABSURD)
+    refuse(~np.isfinite(orders.price), _PRICE_NAN)
+    refuse(orders.price < 0, _PRICE_NEGATIVE)
+    refuse(orders.price > MAX_PRICE_MICRO / MICRO, _PRICE_ABSURD)
+    refuse(~((orders.min_kwh >= 0) & (orders.min_kwh <= orders.quantity_kwh)), _MINIMUM)
+    refuse((orders.feeder < 0) | (orders.feeder > MAX_FEEDER), _FEEDER)
+    duplicate, too_many = _repeated(orders, member, rules.max_steps)
+    refuse(duplicate, _DUPLICATE)
+    refuse(too_many, _TOO_MANY)
+
+    good = np.flatnonzero(reason == _ACCEPTED)
+    # Later orders of a curve are dearer or cheaper ones: count the connection in their own order.
+    good = good[np.lexsort((orders.number[good], household[good]))]
+    side = orders.side[good]
+    quantity = to_mwh(orders.quantity_kwh[good])
+    least = -np.floor(-orders.min_kwh[good] * MWH + _GRAIN).astype(np.int64)
+    least = np.minimum(least, quantity)
+    scaled = orders.price[good] * MICRO
+    # A bid rounds down and an ask up: no one trades at a worse price than written.
+    price = np.where(side > 0, np.floor(scaled + _GRAIN), np.ceil(scaled - _GRAIN)).astype(np.int64)
+    who = household[good]
+
+    for sign, limit in ((1, import_kwh), (-1, export_kwh)):
+        mine = np.flatnonzero(side == sign)
+        room = np.broadcast_to(np.asarray(limit, np.float64), (households,))[who[mine]]
+        reason[good[mine[_running_total(who[mine], quantity[mine]) > room * MWH + 0.5]]] = (
+            _CONNECTION
+        )
+
+    kept = reason[good] == _ACCEPTED
+    best_bid = np.full(households, -1, np.int64)
+    lowest_ask = np.full(households, MAX_PRICE_MICRO + 1, np.int64)
+    buys, sells = kept & (side > 0), kept & (side < 0)
+    np.maximum.at(best_bid, who[buys], price[buys])
+    np.minimum.at(lowest_ask, who[sells], rules.grossed_ask(price[sells]))
+    reason[good[kept & (best_bid >= lowest_ask)[who]]] = _CROSSES
+
+    kept = reason[good] == _ACCEPTED
+    return Admission(
+        reason=reason,
+        source=good[kept],
+        household=who[kept],
+        side=side[kept],
+        quantity_mwh=quantity[kept],
+        price_micro=price[kept],
+        feeder=orders.feeder[good[kept]],
+        min_mwh=least[kept],
+    )
+
+
+def _running_total(group: Ints, amount: Ints) -> Ints:
+    """Cumulative sum of ``amount`` within each run of equal ``group`` (sorted)."""
+    total = np.cumsum(amount)
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    before = np.concatenate(([0], total))[first]
+    within: Ints = total - np.repeat(before, np.diff(first, append=len(group)))
+    return within
+
+
+def _repeated(orders: Orders, member: Ints, max_steps: int) -> tuple[Mask, Mask]:
+    """Masks of (orders repeating a household's order number, orders of households with too many).
+
+    Of identical copies one is kept; copies that contradict each other are all refused.
+    """
+    n = len(member)
+    if n == 0:
+        return np.zeros(0, bool), np.zeros(0, bool)
+    columns = (orders.min_kwh, orders.price, orders.quantity_kwh, orders.side)
+    rank = np.lexsort((*columns, orders.number, orders.household))
+    same = np.zeros(n, bool)
+    same[1:] = (np.diff(orders.household[rank]) == 0) & (np.diff(orders.number[rank]) == 0)
+    contradicts = same.copy()
+    contradicts[1:] &= np.any([c[rank][1:] != c[rank][:-1] for c in columns], axis=0)
+    group = np.cumsum(~same) - 1
+    torn = np.zeros(group[-1] + 1, bool)
+    torn[group[contradicts]] = True
+    duplicate = np.empty(n, bool)
+    duplicate[rank] = same | torn[group]
+    steps = np.bincount(member[~duplicate])
+    return duplicate, np.concatenate((steps, np.zeros(member.max() + 1, np.int64)))[
+        member
+    ] > max_steps

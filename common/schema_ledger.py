@@ -1,0 +1,45 @@
+"""The ledger's SQL tables. Integers only: mWh, micro, counters; no clock is read."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+runs = sa.Table(
+    "ledger_runs",
+    metadata,
+    sa.Column("run", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False, unique=True),
+    # Start of interval 0, ISO UTC, and the zone bills are cut in: both belong to the data.
+    sa.Column("start", sa.String(40), nullable=False),
+    sa.Column("timezone", sa.String(64), nullable=False),
+    # Last row of the chain, so that a cut tail shows.
+    sa.Column("head_seq", sa.BigInteger, nullable=False),
+    sa.Column("head_hash", sa.LargeBinary(32), nullable=False),
+)
+
+accounts = sa.Table(
+    "ledger_accounts",
+    metadata,
+    sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
+    sa.Column("account", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.UniqueConstraint("run", "kind", "name"),
+)
+
+postings = sa.Table(
+    "ledger_postings",
+    metadata,
+    sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("interval", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.Integer, nullable=False),  # 0 settlement, 1 fills
+    sa.Column("account", sa.Integer, nullable=False),
+    sa.Column("energy_in_mwh", sa.BigInteger, nullable=False),
+    sa.Column("energy_out_mwh", sa.BigInteger, nullable=False),
+    sa.Column("money_in_micro", sa.BigInteger, nullable=False),
+    sa.Column("money_out_micro", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+    sa.UniqueConstraint("run", "interval", "entry", "account"),
+    sa.ForeignKeyConstraint(["run", "account"], ["ledger_accounts.run", "ledger_accounts.account"]),
+)

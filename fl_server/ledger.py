@@ -1,0 +1,325 @@
+"""The ledger: double entry in whole mWh and micro, rows chained by hash, in SQL.
+
+Two entries per interval: the *fills* of its trades and, after it, the *settlement* with the grid.
+Within an entry, energy in equals energy out and money in equals money out over all accounts:
+households, grid, loss, market (residue of rounding and of mechanisms that keep some) and fees.
+
+Row k carries ``sha256(hash of row k-1, row k)``; row 0 follows the hash of the run's name, start
+and accounts. The same run writes the same rows, byte for byte.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from common.errors import InputError
+from common.market_rules import Ints
+from common.schema_ledger import accounts, metadata, postings, runs
+from fl_server.audit import Verdict, audit, link
+from fl_server.market.book import Fills
+from fl_server.settlement import Settlement
+
+SETTLEMENT: Final = 0
+FILLS: Final = 1
+ENTRIES: Final = ("settlement", "fills")
+COMMUNITY: Final = ("grid", "loss", "market", "fees")
+"""Accounts 0 to 3; households follow in the order they were given."""
+_GRID, _LOSS, _MARKET, _FEES = range(len(COMMUNITY))
+_FIGURES = ("energy_in_mwh", "energy_out_mwh", "money_in_micro", "money_out_micro")
+_HASHED = ("seq", "interval", "entry", "account", *_FIGURES)
+
+
+class LedgerError(RuntimeError):
+    """The ledger refuses: an interval is already booked with other figures, or out of turn."""
+
+
+class Ledger:
+    """The ledger of one run in the database at ``url`` (SQLAlchemy).
+
+    SQLite runs in WAL mode. With ``durable`` every commit reaches the disk before ``record``
+    returns; without it a power cut may lose the last intervals, though never half of one.
+    """
+
+    def __init__(self, url: str, *, durable: bool = True) -> None:
+        try:
+            self._engine = sa.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _sqlite_settings(durable))
+            metadata.create_all(self._engine)
+        except (sa.exc.SQLAlchemyError, ImportError) as error:
+            cause = getattr(error, "orig", None) or error
+            raise InputError(f"ledger {_shown(url)}: {' '.join(str(cause).split())}") from None
+        self._run: int | None = None
+        self._households = 0
+        self._seq = -1
+        self._hash = b""
+
+    def close(self) -> None:
+        """Close the connections; SQLite folds its write-ahead log into the file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def runs(self) -> list[str]:
+        """Names of the runs in this database."""
+        with self._engine.connect() as db:
+            return list(db.scalars(sa.select(runs.c.name).order_by(runs.c.run)))
+
+    def open_run(
+        self, name: str, households: Sequence[str], *, start: str = "", timezone: str = "UTC"
+    ) -> None:
+        """Begin a run or continue it. ``start``: ISO time of interval 0 in UTC.
+
+        Raises InputError if a run of that name has other households or another start.
+        """
+        if len(set(households)) != len(households):
+            raise InputError(f"ledger: run {name!r} names a household twice")
+        chart = [("community", n) for n in COMMUNITY] + [("household", n) for n in households]
+        genesis = _genesis(name, start, timezone, chart)
+        with self._engine.begin() as db:
+            known = db.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
+            if known is None:
+                key = db.execute(
+                    runs.insert().values(
+                        name=name, start=start, timezone=timezone, head_seq=-1, head_hash=genesis
+                    )
+                ).inserted_primary_key
+                assert key is not None
+                run = int(key[0])
+                db.execute(
+                    accounts.insert(),
+                    [
+                        {"run": run, "account": i, "kind": kind, "name": n}
+                        for i, (kind, n) in enumerate(chart)
+                    ],
+                )
+                self._seq, self._hash = -1, genesis
+            else:
+                run = int(known.run)
+                if _genesis(name, known.start, known.timezone, _chart(db, run)) != genesis:
+                    raise InputError(
+                        f"ledger: run {name!r} exists with other households or another start"
+                    )
+                self._seq, self._hash = int(known.head_seq), bytes(known.head_hash)
+        self._run, self._households = run, len(households)
+
+    def attach(self, name: str | None = None) -> str:
+        """Open a run that exists, the only one if no name is given; returns its name."""
+        there = self.runs()
+        if name is None and len(there) == 1:
+            name = there[0]
+        if name not in there:
+            raise InputError(f"ledger: run {name!r}: expected one of {', '.join(there) or 'none'}")
+        with self._engine.connect() as db:
+            row = db.execute(sa.select(runs).where(runs.c.name == name)).one()
+            self._households = len(_chart(db, int(row.run))) - len(COMMUNITY)
+        self._run, self._seq, self._hash = int(row.run), int(row.head_seq), bytes(row.head_hash)
+        return str(name)
+
+    def record(
+        self, interval: int, fills: Fills | None, settlement: Settlement | None = None
+    ) -> bool:
+        """Book the settlement of ``interval - 1`` and the fills of ``interval`` in one go.
+
+        One transaction. Either may be None: before the first interval and after the last.
+        Returns False, and changes nothing, if just these figures are booked already. Raises
+        LedgerError if others are.
+        """
+        blocks = []
+        if settlement is not None:
+            blocks.append(_settlement_rows(interval - 1, settlement))
+        if fills is not None:
+            blocks.append(_fill_rows(interval, fills))
+        for block in blocks:
+            if len(block) and block[:, 2].max() >= self._households + len(COMMUNITY):
+                raise LedgerError(f"interval {interval}: more households than the run has")
+        with self._engine.begin() as db:
+            new = [block for block in blocks if not self._booked(db, block)]
+            if not new:
+                return False
+            figures = np.concatenate(new)
+            seq = self._seq + 1 + np.arange(len(figures))
+            figures = np.column_stack((seq, figures))
+            chain = _chain(self._hash, figures)
+            names = ("run", *_HASHED, "hash")
+            db.execute(
+                postings.insert(),
+                [
+                    dict(zip(names, (self._run, *row, hashed), strict=True))
+                    for row, hashed in zip(figures.tolist(), chain, strict=True)
+                ],
+            )
+            self._move_head(db, int(seq[-1]), chain[-1])
+        self._seq, self._hash = int(seq[-1]), chain[-1]
+        return True
+
+    def _booked(self, db: sa.Connection, block: Ints) -> bool:
+        interval, entry = (int(x) for x in block[0, :2])
+        columns = [postings.c[name] for name in _HASHED[1:]]
+        there = db.execute(
+            sa.select(*columns)
+            .where(
+                postings.c.run == self._run,
+                postings.c.interval == interval,
+                postings.c.entry == entry,
+            )
+            .order_by(postings.c.seq)
+        ).all()
+        if there and [tuple(row) for row in there] != [tuple(row) for row in block.tolist()]:
+            raise LedgerError(
+                f"{ENTRIES[entry]} of interval {interval} are already booked with other figures"
+            )
+        return bool(there)
+
+    def _move_head(self, db: sa.Connection, seq: int, head: bytes) -> None:
+        db.execute(
+            runs.update().where(runs.c.run == self._run).values(head_seq=seq, head_hash=head)
+        )
+
+    def truncate_from(self, interval: int) -> int:
+        """Forget what ``record(interval, ...)`` and later calls wrote, to play them again.
+
+        Returns the number of rows removed. For resuming from a checkpoint that is older than the
+        ledger: fills from ``interval`` on and settlements from ``interval - 1`` on go.
+        """
+        column = postings.c
+        with self._engine.begin() as db:
+            first = db.scalar(
+                sa.select(sa.func.min(column.seq)).where(
+                    column.run == self._run,
+                    column.interval >= interval - (1 - column.entry),
+                )
+            )
+            if first is None:
+                return 0
+            removed = db.execute(
+                postings.delete().where(column.run == self._run, column.seq >= first)
+            ).rowcount
+            before = db.scalar(
+                sa.select(column.hash).where(column.run == self._run, column.seq == first - 1)
+            )
+            if before is None:
+                row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
+                assert self._run is not None
+                before = _genesis(row.name, row.start, row.timezone, _chart(db, self._run))
+            self._move_head(db, first - 1, bytes(before))
+        self._seq, self._hash = first - 1, bytes(before)
+        return int(removed)
+
+    def rows(self) -> Iterator[sa.Row[Any]]:
+        """The run's postings in order, hashes included."""
+        query = sa.select(postings).where(postings.c.run == self._run).order_by(postings.c.seq)
+        with self._engine.connect() as db:
+            yield from db.execution_options(yield_per=10_000).execute(query)
+
+    def verify(self) -> Verdict:
+        """Recompute the chain and every balance; name the first row that is wrong."""
+        with self._engine.connect() as db:
+            row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
+            chart = _chart(db, int(row.run))
+        genesis = _genesis(row.name, row.start, row.timezone, chart)
+        return audit(self.rows(), genesis, len(chart), int(row.head_seq), bytes(row.head_hash))
+
+    def balances(self) -> dict[str, tuple[int, int]]:
+        """Per account: (energy in less out [mWh], money in less out [micro])."""
+        column = postings.c
+        energy = sa.func.sum(column.energy_in_mwh - column.energy_out_mwh)
+        money = sa.func.sum(column.money_in_micro - column.money_out_micro)
+        query = (
+            sa.select(accounts.c.name, energy, money)
+            .select_from(accounts.outerjoin(postings, _same_account()))
+            .where(accounts.c.run == self._run)
+            .group_by(accounts.c.account, accounts.c.name)
+            .order_by(accounts.c.account)
+        )
+        with self._engine.connect() as db:
+            return {name: (int(e or 0), int(m or 0)) for name, e, m in db.execute(query)}
+
+
+def _fill_rows(interval: int, fills: Fills) -> Ints:
+    """Postings of trades: (rows, 7) of interval, entry, account and the four figures."""
+    residue = fills.residue
+    community = [
+        (_LOSS, fills.loss, 0, 0, 0),
+        (_MARKET, 0, 0, max(residue, 0), max(-residue, 0)),  # always there: it marks the interval
+        (_FEES, 0, 0, fills.fees, 0),
+        (_GRID, fills.grid_bought, fills.grid_sold, fills.grid_received, fills.grid_paid),
+    ]
+    return _entry_rows(
+        interval,
+        FILLS,
+        [row for row in community if row[0] == _MARKET or any(row[1:])],
+        np.column_stack((fills.bought, fills.sold, fills.received, fills.paid)),
+    )
+
+
+def _settlement_rows(interval: int, settled: Settlement) -> Ints:
+    """Postings between households and grid; the grid's row marks the interval."""
+    figures = (settled.grid_import, settled.grid_export, settled.revenue, settled.cost)
+    bought, sold, revenue, cost = (int(figure.sum()) for figure in figures)
+    return _entry_rows(
+        interval, SETTLEMENT, [(_GRID, sold, bought, cost, revenue)], np.column_stack(figures)
+    )
+
+
+def _entry_rows(
+    interval: int, entry: int, community: list[tuple[int, ...]], households: Ints
+) -> Ints:
+    busy = np.flatnonzero(households.any(axis=1))
+    own = np.column_stack((busy + len(COMMUNITY), households[busy]))
+    rows = np.concatenate((np.array(sorted(community), np.int64), own))
+    head = np.broadcast_to(np.array([interval, entry], np.int64), (len(rows), 2))
+    return np.concatenate((head, rows), axis=1)
+
+
+def _chain(before: bytes, figures: Ints) -> list[bytes]:
+    """Hashes of rows (n, 8) that follow a row with hash ``before``."""
+    packed, width = figures.astype(">i8").tobytes(), 8 * figures.shape[1]
+    hashes = []
+    for start in range(0, len(packed), width):
+        before = link(before, packed[start : start + width])
+        hashes.append(before)
+    return hashes
+
+
+def _genesis(name: str, start: str, timezone: str, chart: Sequence[tuple[str, str]]) -> bytes:
+    return hashlib.sha256(json.dumps([name, start, timezone, list(chart)]).encode()).digest()
+
+
+def _chart(db: sa.Connection, run: int) -> list[tuple[str, str]]:
+    query = sa.select(accounts.c.kind, accounts.c.name).where(accounts.c.run == run)
+    return [(str(kind), str(name)) for kind, name in db.execute(query.order_by(accounts.c.account))]
+
+
+def _same_account() -> sa.ColumnElement[bool]:
+    return sa.and_(postings.c.run == accounts.c.run, postings.c.account == accounts.c.account)
+
+
+def _sqlite_settings(durable: bool) -> Callable[[sqlite3.Connection, ConnectionPoolEntry], None]:
+    def settings(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            f"synchronous = {'FULL' if durable else 'NORMAL'}",
+            "foreign_keys = ON",
+            "busy_timeout = 10000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return settings
+
+
+def _shown(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return repr(url)
