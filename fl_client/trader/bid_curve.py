@@ -1,0 +1,320 @@
+"""The default trader: plan under uncertainty, offer the plan's marginal value as a curve.
+
+Each interval the household plans its next days over scenarios (``programme``), offers what one
+kWh more or less is worth to it as a falling curve of buy and sell steps, and once the market has
+cleared lets the battery absorb the actual net load as long as that is worth more than the grid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.energy.battery import BatterySpec
+from common.energy.connection import ConnectionSpec
+from common.errors import InputError
+from fl_client.trader import programme, scenarios
+from fl_client.trader.base import (
+    BAD_BATTERY,
+    BUY,
+    FINE,
+    GREEN,
+    HOLD,
+    INFEASIBLE,
+    NO_HISTORY,
+    NO_PRICE,
+    RED,
+    SELL,
+    Codes,
+    Decision,
+    Floats,
+    Situation,
+    no_orders,
+)
+from fl_client.trader.rules import permitted
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the bid-curve trader, tuned on two months and checked on others.
+
+    days: scenarios, one per past day; horizon: intervals planned; points: grid points of stored
+    energy; trust: weight of the learned local price against the grid's; analogous_days of the
+    last analogous_window days, alike in analogous_intervals, speak for the current interval;
+    step_kwh: width of an order's step.
+    """
+
+    days: int = 14
+    horizon: int = 96
+    points: int = 32
+    trust: float = 0.4
+    analogous_days: int = 14
+    analogous_window: int = 56
+    analogous_intervals: int = 12
+    analogous_fade: float = 0.95
+    step_kwh: float = 0.1
+
+    @staticmethod
+    def of(values: Mapping[str, float | int | str | bool]) -> "Options":
+        """Options from configuration. Raises InputError that names the option."""
+        known = {field.name: field for field in fields(Options)}
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(f"trader.options.{name}: trader 'bid-curve' has no such option")
+            whole = known[name].type == "int" or known[name].type is int
+            if isinstance(value, bool | str) or (whole and value != int(value)):
+                raise InputError(f"trader.options.{name} = {value!r}: expected a number")
+        made = Options(**values)  # type: ignore[arg-type]
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Raise InputError for a value out of range."""
+        for name, low, high in (
+            ("days", 1, 60),
+            ("horizon", 1, 1440),
+            ("points", 3, 1000),
+            ("trust", 0.0, 1.0),
+            ("analogous_days", 0, 60),
+            ("analogous_window", 1, 366),
+            ("analogous_intervals", 1, 48),
+            ("analogous_fade", 0.0, 1.0),
+            ("step_kwh", 0.001, 10.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"trader.options.{name} = {value!r}: expected {low} to {high}")
+
+
+class BidCurve:
+    """Stochastic plan, bid curve, real-time recourse. See the module."""
+
+    uses_forecast = False
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+
+    @property
+    def history(self) -> int:
+        """Intervals of past readings read at most."""
+        o = self.options
+        return 48 * (max(o.days + o.horizon // 48, o.analogous_window) + 2) + o.analogous_intervals
+
+    @property
+    def plan_width(self) -> int:
+        """Grid points of the value function."""
+        return self.options.points
+
+    def decide(self, situation: Situation) -> Decision:
+        """Plan and offer a curve; see ``Trader.decide``."""
+        count = situation.households
+        spec = situation.battery.per_household(count)
+        battery = _battery_rows(spec, situation.hours)
+        limits = _limit_rows(situation.connection, count, situation.hours)
+        reason = np.full(count, FINE, np.int8)
+        store = np.ascontiguousarray(situation.soc * np.asarray(spec.capacity_kwh))
+        broken = ~np.isfinite(store)
+        store = np.clip(np.where(broken, battery[:, 0], store), battery[:, 0], battery[:, 1])
+        retail = _published(situation, self.options.horizon)
+        if len(retail) == 0:
+            reason[:] = NO_PRICE
+            return self._hold(situation, reason)
+        past = np.ascontiguousarray(situation.past_load - situation.past_pv)
+        net, now = self._scenarios(situation, past, len(retail))
+        reason[~np.isfinite(net).all(axis=(1, 2))] = NO_HISTORY
+        reason[broken] = BAD_BATTERY
+        buy, sell = self._prices(situation, retail)
+        shape = (count, *buy.shape)
+        buys, sells = np.broadcast_to(buy, shape), np.broadcast_to(sell, shape)
+        final = self._final(situation, battery, retail)
+        soft = np.full(count, np.inf)
+        sound = reason == FINE
+        value = programme.plan(
+            np.where(sound[:, None, None], net, 0.0), buys, sells, final, battery, limits, soft
+        )
+        reason[sound & ~np.isfinite(value).all(axis=1)] = INFEASIBLE
+        sound = reason == FINE
+        gain = programme.gains(value, battery, limits, store, now, buys[:, :, 0], sells[:, :, 0])
+        value = np.where(sound[:, None], value, np.nan)
+        side, quantity, price = self._curve(situation, value, battery, limits, store, now, sound)
+        typical = _GAIN_OF_50 * np.maximum(battery[:, 1] - battery[:, 0], 1e-9) * float(retail[0])
+        gain = np.where(sound, np.maximum(gain, 0.0), 0.0)
+        down = np.minimum(battery[:, 3], (store - battery[:, 0]) * battery[:, 2])
+        expected = np.where(sound, now.sum(axis=1) / now.shape[1], 0.0)
+        return Decision(
+            side,
+            quantity,
+            price,
+            score=100.0 * gain / (gain + typical),
+            need=np.where(expected > down, RED, GREEN).astype(np.int8),
+            action=_action(side, price, float(buy[:, 0].sum() / len(buy))),
+            reason=reason,
+            plan=value,
+        )
+
+    def dispatch(
+        self,
+        plan: Floats,
+        soc: Floats,
+        net_load: Floats,
+        bought: Floats,
+        sold: Floats,
+        retail: float,
+        feed_in: float,
+        battery: BatterySpec,
+        connection: ConnectionSpec,
+        *,
+        hours: float = 0.5,
+        allowance: Floats | None = None,
+        scarcity_price: float = 0.0,
+    ) -> Floats:
+        """Absorb the actual net load while that is worth more than the grid."""
+        count = len(soc)
+        spec = battery.per_household(count)
+        rows = _battery_rows(spec, hours)
+        store = np.clip(soc * np.asarray(spec.capacity_kwh), rows[:, 0], rows[:, 1])
+        net = net_load - bought + sold
+        open_ended = np.full((count, 2), np.inf)
+        wish = programme.actions(
+            np.ascontiguousarray(plan), rows, open_ended, store, net, float(retail), float(feed_in)
+        )
+        return permitted(wish, soc, net_load, bought, sold, battery, connection, hours)
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _scenarios(self, situation: Situation, past: Floats, steps: int) -> tuple[Floats, Floats]:
+        """Net load of the steps (H, W, N) and of the current interval (H, W')."""
+        o = self.options
+        day = situation.steps_per_day
+        net = scenarios.recent_days(past, situation.lag, day, o.days, steps)
+        now = np.ascontiguousarray(net[:, :, 0])
+        if o.analogous_days:
+            per_half_hour = max(1, day // 48)
+            alike = scenarios.analogous(
+                past,
+                situation.lag,
+                day,
+                o.analogous_days,
+                o.analogous_window,
+                o.analogous_intervals * per_half_hour,
+                o.analogous_fade ** (1 / per_half_hour),
+            )
+            if alike.shape == now.shape:
+                now = np.where(np.isfinite(alike), alike, now)
+            else:
+                found = np.isfinite(alike).all(axis=1)
+                if found.all():
+                    now = alike
+        return net, now
+
+    def _prices(self, situation: Situation, retail: Floats) -> tuple[Floats, Floats]:
+        local = situation.past_local
+        if not situation.market or local is None:
+            local = np.empty((0, 2))
+        buy, sell = scenarios.local_prices(
+            np.ascontiguousarray(local, dtype=np.float64),
+            situation.lag,
+            situation.steps_per_day,
+            retail,
+            situation.feed_in,
+            situation.rules.loss,
+            self.options.trust,
+            self.options.days,
+        )
+        return buy, sell
+
+    def _final(self, situation: Situation, battery: Floats, retail: Floats) -> Floats:
+        """Value of the store after the last planned step (H, G)."""
+        share = np.linspace(0.0, 1.0, self.options.points)
+        grid = battery[:, :1] + (battery[:, 1:2] - battery[:, :1]) * share
+        last = situation.remaining is not None and situation.remaining == len(retail)
+        if last and situation.end is not None:
+            end = situation.end
+            left = grid - np.reshape(end.reference_kwh, (-1, 1))
+            return np.asarray(
+                np.where(left < 0, left * end.shortfall_price, left * end.surplus_price)
+            )
+        # Far ahead: a stored kWh will save about what the cheapest hours charge for one.
+        return np.asarray((grid - battery[:, :1]) * (battery[:, 2:3] * float(retail.min())))
+
+    def _curve(
+        self,
+        situation: Situation,
+        value: Floats,
+        battery: Floats,
+        limits: Floats,
+        store: Floats,
+        now: Floats,
+        sound: NDArray[np.bool_],
+    ) -> tuple[Codes, Floats, Floats]:
+        """Orders: blocks of ``step_kwh`` at the marginal value of the block's middle."""
+        count = situation.households
+        retail, feed_in = float(situation.retail[0]), situation.feed_in
+        imports, exports = float(limits[:, 0].max()), float(limits[:, 1].max())
+        width = max(
+            self.options.step_kwh * situation.hours / 0.5,
+            (imports + exports) / situation.rules.max_steps,
+        )
+        most_buy, most_sell = (int(limit / width + 1e-9) for limit in (imports, exports))
+        if not situation.market or most_buy + most_sell == 0:
+            return no_orders(count)
+        middle = (np.arange(-most_sell, most_buy) + 0.5) * width
+        worth = programme.marginal_curve(
+            value, battery, limits, store, now, retail, feed_in, middle, width
+        )
+        worth[~sound] = np.nan
+        side, quantity, price = programme.order_steps(worth, middle, width, retail, feed_in)
+        used = max(1, int((side != HOLD).sum(axis=1).max()))
+        return side[:, :used], quantity[:, :used], price[:, :used]
+
+    def _hold(self, situation: Situation, reason: Codes) -> Decision:
+        count = situation.households
+        return Decision(
+            *no_orders(count),
+            score=np.zeros(count),
+            need=np.full(count, GREEN, np.int8),
+            action=np.full(count, HOLD, np.int8),
+            reason=reason,
+            plan=np.full((count, self.plan_width), np.nan),
+        )
+
+
+# A gain per interval of this share of (usable store x retail price) scores 50.
+_GAIN_OF_50 = 0.02
+
+
+def _battery_rows(spec: BatterySpec, hours: float) -> Floats:
+    """(H, 5): lowest and highest store [kWh], one-way efficiency, kWh per interval, wear."""
+    capacity = np.asarray(spec.capacity_kwh)
+    return np.stack(
+        [
+            np.asarray(spec.soc_min) * capacity,
+            np.asarray(spec.soc_max) * capacity,
+            spec.eta,
+            np.asarray(spec.power_kw) * hours,
+            np.asarray(spec.wear_cost_per_kwh),
+        ],
+        axis=1,
+    )
+
+
+def _limit_rows(connection: ConnectionSpec, count: int, hours: float) -> Floats:
+    return np.stack([np.broadcast_to(limit, count) for limit in connection.limits(hours)], axis=1)
+
+
+def _published(situation: Situation, horizon: int) -> Floats:
+    """Known retail prices of the planned steps: up to the first gap, the horizon or the end."""
+    steps = min(horizon * situation.steps_per_day // 48, len(situation.retail))
+    if situation.remaining is not None:
+        steps = min(steps, situation.remaining)
+    retail = np.ascontiguousarray(situation.retail[:steps], dtype=np.float64)
+    gaps = np.flatnonzero(~np.isfinite(retail))
+    return retail[: gaps[0]] if len(gaps) else retail
+
+
+def _action(side: Codes, price: Floats, reference: float) -> Codes:
+    """BUY where the curve would buy at the usual price, SELL where it would sell, else HOLD."""
+    buys = ((side == BUY) & (price >= reference)).any(axis=1)
+    sells = ((side == SELL) & (price <= reference)).any(axis=1)
+    return np.where(buys, BUY, np.where(sells, SELL, HOLD)).astype(np.int8)

@@ -1,0 +1,342 @@
+"""The household's plan: a stochastic dynamic programme over stored energy, compiled.
+
+The value V_k(s) of s kWh in store at the start of step k is piecewise linear on a grid between
+the lowest and the highest permitted store. With W equally likely scenarios of net load n and of
+prices (buy >= sell), each step has recourse: the battery acts when n is known,
+
+    V_k(s) = mean_w max_a [ -buy (n+a)+ + sell (n+a)- - wear |a| + V_{k+1}(s + eta a+ - a-/eta) ]
+
+a is energy at the terminals, charging positive, within power, store and connection. V is concave,
+so the best action is known in closed form: absorb the net load while the marginal value of stored
+energy lies between sell and buy; else charge up or discharge down to the level where it does.
+
+One household's numbers do not depend on who else is in the batch: every loop is per household.
+Times: currency and kWh throughout; a battery is the row (low, high, eta, power, wear), a
+connection the row (import limit, export limit), all per interval.
+"""
+
+# mypy: disable-error-code="no-any-return"
+# (indexing an array gives Any to mypy; numba infers the real types)
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Differences of marginal values below this [currency per kWh] are rounding, not worth acting on.
+TOLERANCE = 1e-9
+
+
+def compiled(function: Any) -> Any:
+    """Numba, with the machine code kept on disk: a new process loads it instead of compiling."""
+    return numba.njit(cache=True, nogil=True)(function)
+
+
+@compiled
+def level(value: Floats, low: float, cell: float, marginal: float) -> float:
+    """Highest store up to which one more kWh in store is worth more than ``marginal``."""
+    first, last = 0, value.shape[0] - 1
+    while first < last:
+        middle = (first + last) // 2
+        if (value[middle + 1] - value[middle]) > (marginal + TOLERANCE) * cell:
+            first = middle + 1
+        else:
+            last = middle
+    return low + first * cell
+
+
+@compiled
+def worth(value: Floats, low: float, cell: float, store: float) -> float:
+    """V at ``store``: linear between grid points and beyond the ends."""
+    x = (store - low) / cell
+    i = min(max(int(x), 0), value.shape[0] - 2)
+    return value[i] * (1.0 - (x - i)) + value[i + 1] * (x - i)
+
+
+@compiled
+def slope(value: Floats, low: float, cell: float, store: float) -> float:
+    """Marginal value at ``store``: cell slopes, linear between the middles of the cells."""
+    x = (store - low) / cell - 0.5
+    last = value.shape[0] - 2
+    i = int(np.floor(x))
+    if i < 0:
+        return (value[1] - value[0]) / cell
+    if i >= last:
+        return (value[last + 1] - value[last]) / cell
+    f = x - i
+    return ((value[i + 1] - value[i]) * (1.0 - f) + (value[i + 2] - value[i + 1]) * f) / cell
+
+
+@compiled
+def towards(store: float, charge_to: float, discharge_to: float, eta: float, power: float) -> float:
+    """Action that moves the store up to ``charge_to`` or down to ``discharge_to``."""
+    if store < charge_to:
+        return min((charge_to - store) / eta, power)
+    if store > discharge_to:
+        return -min((store - discharge_to) * eta, power)
+    return 0.0
+
+
+@compiled
+def best_action(
+    value: Floats,
+    battery: Floats,
+    limits: Floats,
+    store: float,
+    net: float,
+    buy: float,
+    sell: float,
+) -> float:
+    """Best action for a known net load, ``value`` being V at the end of the interval."""
+    low, high, eta, power, wear = battery
+    cell = (high - low) / (value.shape[0] - 1)
+    if not cell > 0.0:
+        return 0.0
+    least = towards(
+        store,
+        level(value, low, cell, (buy + wear) / eta),
+        level(value, low, cell, (buy - wear) * eta),
+        eta,
+        power,
+    )
+    most = towards(
+        store,
+        level(value, low, cell, (sell + wear) / eta),
+        level(value, low, cell, (sell - wear) * eta),
+        eta,
+        power,
+    )
+    return confined(min(max(-net, least), max(most, least)), net, limits)
+
+
+@compiled
+def confined(action: float, net: float, limits: Floats) -> float:
+    """Keep the flow at the connection, ``net + action``, within its limits where possible."""
+    if net + action > limits[0]:
+        action = min(action, limits[0] - net)
+    if net + action < -limits[1]:
+        action = max(action, -limits[1] - net)
+    return action
+
+
+@compiled
+def backward(
+    net: Floats,
+    buy: Floats,
+    sell: Floats,
+    final: Floats,
+    battery: Floats,
+    limits: Floats,
+    soft_import: float,
+    value: Floats,
+) -> None:
+    """Fill ``value`` (N+1, G); row k is V at the start of step k, row N is ``final``.
+
+    net, buy, sell: (W, N). ``soft_import``: planned grid charging stays below it (a community
+    cap); inf without.
+    """
+    scenarios, steps = net.shape
+    points = final.shape[0]
+    low, high, eta, power, wear = battery
+    cell = (high - low) / (points - 1)
+    value[steps] = final
+    for k in range(steps - 1, -1, -1):
+        after = value[k + 1]
+        row = value[k]
+        row[:] = 0.0
+        last_buy, last_sell = np.nan, np.nan
+        up_buy, down_buy, up_sell, down_sell = 0.0, 0.0, 0.0, 0.0
+        for w in range(scenarios):
+            b, e, n = buy[w, k], sell[w, k], net[w, k]
+            if b != last_buy:
+                up_buy = level(after, low, cell, (b + wear) / eta)
+                down_buy = level(after, low, cell, (b - wear) * eta)
+                last_buy = b
+            if e != last_sell:
+                up_sell = level(after, low, cell, (e + wear) / eta)
+                down_sell = level(after, low, cell, (e - wear) * eta)
+                last_sell = e
+            for g in range(points):
+                store = low + g * cell
+                least = towards(store, up_buy, down_buy, eta, power)
+                most = max(towards(store, up_sell, down_sell, eta, power), least)
+                a = min(max(-n, least), most)
+                if a > 0.0 and n + a > soft_import:
+                    a = max(min(soft_import - n, a), min(-n, a), 0.0)
+                if n + a > limits[0]:
+                    a = max(limits[0] - n, -min((store - low) * eta, power))
+                elif n + a < -limits[1]:
+                    a = min(-limits[1] - n, min((high - store) / eta, power))
+                flow = max(n + a, -limits[1])
+                change = eta * a if a > 0.0 else a / eta
+                row[g] += (
+                    -(b * flow if flow > 0.0 else e * flow)
+                    - wear * abs(a)
+                    + worth(after, low, cell, store + change)
+                )
+        for g in range(points):
+            row[g] /= scenarios
+
+
+@compiled
+def plan(
+    net: Floats,
+    buy: Floats,
+    sell: Floats,
+    final: Floats,
+    battery: Floats,
+    limits: Floats,
+    soft_import: Floats,
+) -> Floats:
+    """V at the end of the current interval, (H, G).
+
+    net, buy, sell (H, W, N); final (H, G); battery (H, 5); limits (H, 2); soft_import (H,).
+    A scenario row that is not finite makes the household's plan nan.
+    """
+    households, _, steps = net.shape
+    points = final.shape[1]
+    result = np.empty((households, points))
+    value = np.empty((steps + 1, points))
+    for h in range(households):
+        if battery[h, 1] > battery[h, 0] and battery[h, 3] > 0.0:
+            backward(
+                net[h], buy[h], sell[h], final[h], battery[h], limits[h], soft_import[h], value
+            )
+            result[h] = value[min(1, steps)]
+        else:
+            result[h] = 0.0
+    return result
+
+
+@compiled
+def marginal_curve(
+    value: Floats,
+    battery: Floats,
+    limits: Floats,
+    store: Floats,
+    net: Floats,
+    buy: float,
+    sell: float,
+    quantity: Floats,
+    width: float,
+) -> Floats:
+    """Worth of one more kWh bought (or not sold) at each ``quantity``; (H, B), falling.
+
+    The household does not know this interval's net load: the marginal value is the mean over
+    net (H, W) of what absorbing the energy saves, between sell and buy: beyond what the battery
+    can take the grid pays ``sell``, beyond what it can give the grid charges ``buy``. Blocks of
+    ``width`` around a quantity that do not fit the household's connection are nan.
+    """
+    households, scenarios = net.shape
+    blocks = quantity.shape[0]
+    result = np.empty((households, blocks))
+    for h in range(households):
+        low, high, eta, power, wear = battery[h]
+        cell = (high - low) / (value.shape[1] - 1)
+        works = cell > 0.0 and power > 0.0
+        previous = buy
+        for j in range(blocks):
+            q = quantity[j]
+            if q + width / 2 > limits[h, 0] + 1e-9 or width / 2 - q > limits[h, 1] + 1e-9:
+                result[h, j] = np.nan
+                continue
+            total = 0.0
+            for w in range(scenarios):
+                a = q - net[h, w]
+                if a > 0.0:
+                    after = store[h] + eta * a
+                    if not works or a > power or after > high:
+                        v = sell
+                    else:
+                        v = eta * slope(value[h], low, cell, after) - wear
+                else:
+                    after = store[h] + a / eta
+                    if not works or a < -power or after < low:
+                        v = buy
+                    else:
+                        v = slope(value[h], low, cell, after) / eta + wear
+                total += min(max(v, sell), buy)
+            previous = min(previous, total / scenarios)
+            result[h, j] = previous
+    return result
+
+
+@compiled
+def order_steps(
+    worth: Floats, quantity: Floats, width: float, buy: float, sell: float
+) -> tuple[NDArray[np.int8], Floats, Floats]:
+    """Turn curves (H, B) into orders: side, kWh and price (H, B), packed to the left.
+
+    Below zero a block is an offer to sell at its worth, if that is less than the grid's price;
+    above zero a bid, if that is more than the feed-in price. Neighbours of one price join.
+    """
+    households, blocks = worth.shape
+    side = np.zeros((households, blocks), np.int8)
+    energy, price = np.zeros((households, blocks)), np.zeros((households, blocks))
+    for h in range(households):
+        used = 0
+        for j in range(blocks):
+            v = worth[h, j]
+            if not np.isfinite(v):
+                continue
+            way = (-1 if v < buy else 0) if quantity[j] < 0.0 else 1 if v > sell else 0
+            if way == 0:
+                continue
+            if used > 0 and side[h, used - 1] == way and abs(price[h, used - 1] - v) < 5e-7:
+                energy[h, used - 1] += width
+            else:
+                side[h, used], energy[h, used], price[h, used] = way, width, v
+                used += 1
+    return side, energy, price
+
+
+@compiled
+def actions(
+    value: Floats,
+    battery: Floats,
+    limits: Floats,
+    store: Floats,
+    net: Floats,
+    buy: float,
+    sell: float,
+) -> Floats:
+    """Best action of every household (H,) for its known net load; rests where there is no plan."""
+    result = np.zeros(store.shape[0])
+    for h in range(store.shape[0]):
+        if np.isfinite(value[h, 0]) and np.isfinite(buy):
+            result[h] = best_action(value[h], battery[h], limits[h], store[h], net[h], buy, sell)
+    return result
+
+
+@compiled
+def gains(
+    value: Floats,
+    battery: Floats,
+    limits: Floats,
+    store: Floats,
+    net: Floats,
+    buy: Floats,
+    sell: Floats,
+) -> Floats:
+    """Expected gain (H,) of the best action over a battery that rests, over scenarios (H, W)."""
+    households, scenarios = net.shape
+    result = np.zeros(households)
+    for h in range(households):
+        low, high, eta, _, wear = battery[h]
+        cell = (high - low) / (value.shape[1] - 1)
+        if not cell > 0.0:
+            continue
+        rest = worth(value[h], low, cell, store[h])
+        for w in range(scenarios):
+            n, b, e = net[h, w], buy[h, w], sell[h, w]
+            a = best_action(value[h], battery[h], limits[h], store[h], n, b, e)
+            after = store[h] + (eta * a if a > 0.0 else a / eta)
+            flow = n + a
+            acts = worth(value[h], low, cell, after) - wear * abs(a)
+            acts -= b * flow if flow > 0.0 else e * flow
+            rests = rest - (b * n if n > 0.0 else e * n)
+            result[h] += (acts - rests) / scenarios
+    return result
