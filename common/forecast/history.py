@@ -23,7 +23,7 @@ def _calendar(start: pd.Timestamp, rows: int, timezone: str) -> NDArray[np.float
     # Shared by all households of one clock; wall-clock time, so summer time moves the slots.
     index = pd.date_range(start, periods=rows, freq="30min").tz_convert(timezone)
     hour = (index.hour + index.minute / 60.0).to_numpy() / 24.0 * 2.0 * np.pi
-    day = index.dayofweek.to_numpy() / 7.0 * 2.0 * np.pi
+    day = index.day_of_week.to_numpy() / 7.0 * 2.0 * np.pi
     calendar = np.stack([np.sin(hour), np.cos(hour), np.sin(day), np.cos(day)], axis=1)
     calendar = calendar.astype(np.float32)
     calendar.flags.writeable = False

@@ -1,0 +1,190 @@
+"""Features, scalers and windows: order, units, and nothing from the future."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
+
+from common.data.frame import COLUMNS
+from common.errors import InputError
+from common.forecast.features import FEATURES, feature_matrix
+from common.forecast.history import History
+from common.forecast.presets import PRESETS
+from common.forecast.scalers import fit_scaler, scaler_from_arrays
+from common.forecast.streams import HORIZONS, KINDS, STREAMS
+from common.forecast.windows import Batch, Windows, pool, training_windows
+from tests.common.forecast.homes import home
+
+
+def test_feature_order_and_price_lags() -> None:
+    """The 24 features stand in DESIGN's order; price_t-k of row i is the price of row i - k."""
+    assert len(FEATURES) == 24
+    assert FEATURES[9:13] == ("battery_soc", "battery_soh", "battery_charge", "battery_cycles")
+    history = home(3)
+    features = feature_matrix(history, 60, 90)
+    price = history.values[:, COLUMNS.index("price")]
+    for lag in range(5):
+        np.testing.assert_array_equal(features[:, 19 + lag], price[60 - lag : 90 - lag])
+    np.testing.assert_array_equal(features[:, 0], history.values[60:90, 0])
+
+
+def test_calendar_follows_the_household_clock() -> None:
+    """On 28 March 2021 London moves to summer time: 12:00 UTC is 13:00 there, hour_sin negative."""
+    history = home(40)
+    row = int(np.flatnonzero(history.index == "2021-03-29 12:00:00+00:00")[0])
+    angle = 13 / 24 * 2 * np.pi
+    np.testing.assert_allclose(history.calendar[row, :2], [np.sin(angle), np.cos(angle)], atol=1e-6)
+    np.testing.assert_allclose(history.calendar[row, 2:], [0.0, 1.0], atol=1e-6)  # a Monday
+
+
+def test_scaler_is_sklearns_on_the_training_span_only() -> None:
+    """Changing rows outside the span changes nothing; the numbers are StandardScaler's."""
+    history = home(10)
+    scaler = fit_scaler(history, 0, 240)
+    expected = StandardScaler().fit(feature_matrix(history, 0, 240))
+    np.testing.assert_array_equal(scaler.feature_mean, expected.mean_)
+    np.testing.assert_array_equal(scaler.feature_scale, expected.scale_)
+    history.values[240:] = 1e6
+    again = fit_scaler(history, 0, 240)
+    for name, array in scaler.arrays().items():
+        np.testing.assert_array_equal(array, again.arrays()[name])
+    restored = scaler_from_arrays(scaler.arrays())
+    np.testing.assert_array_equal(restored.target_scale, scaler.target_scale)
+
+
+def test_bad_scaler_arrays_are_named() -> None:
+    """A missing, misshapen or not finite array raises InputError with its name."""
+    arrays = fit_scaler(home(2), 0, 96).arrays()
+    for name in arrays:
+        for bad in (None, arrays[name][:1], arrays[name] * np.nan):
+            broken = {k: v for k, v in arrays.items() if k != name or bad is not None}
+            if bad is not None:
+                broken[name] = bad
+            with pytest.raises(InputError, match=name):
+                scaler_from_arrays(broken)
+
+
+def _expected_targets(history: History, origin: int, stream: str, end: int) -> np.ndarray:
+    kind, name = STREAMS[stream]
+    stop = min(end, origin + HORIZONS[name])
+    return history.consumption(origin, stop) if kind == KINDS[0] else history.price(origin, stop)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@settings(max_examples=15, deadline=None)
+@given(known=st.integers(60, 480), first=st.integers(0, 200), seed=st.integers(0, 3))
+def test_windows_hold_what_they_should(preset: str, known: int, first: int, seed: int) -> None:
+    """Targets are the rows from the origin on, in the household's units, masked from ``known``."""
+    history = home(10, seed)
+    first = min(first, known)
+    scaler = fit_scaler(history, 0, known)
+    windows = training_windows(history, scaler, preset, first, known)
+    if not len(windows):
+        assert known - 48 < max(first, 48)
+        return
+    offset = scaler.target_mean if PRESETS[preset].family == "window" else np.zeros(2)
+    last = len(windows) - 1
+    batch = windows.batch(np.array([0, last]))
+    for which, origin in ((1, known - 48), (0, known - 48 - last)):
+        for stream, values in batch.targets.items():
+            kind = KINDS.index(STREAMS[stream][0])
+            actual = values[which] * scaler.target_scale[kind] + offset[kind]
+            expected = _expected_targets(history, origin, stream, known)
+            mask = batch.masks[stream][which]
+            assert mask[: len(expected)].all()
+            assert not mask[len(expected) :].any()
+            np.testing.assert_allclose(actual[mask], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_windows_read_nothing_from_known_on(preset: str) -> None:
+    """Noise in rows from ``known`` on changes no input, target or mask by a bit."""
+    history = home(40)
+    known = 35 * 48 + 7
+    scaler = fit_scaler(history, 0, known)
+    which = np.arange(0, 900, 97)
+    before = training_windows(history, scaler, preset, 0, known).batch(which, 3)
+    history.values[known:] = np.random.default_rng(1).normal(size=history.values[known:].shape)
+    after = training_windows(history, scaler, preset, 0, known).batch(which, 3)
+    for group in ("inputs", "targets", "masks"):
+        for name, array in getattr(before, group).items():
+            np.testing.assert_array_equal(array, getattr(after, group)[name])
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_inputs_end_at_the_origin(preset: str) -> None:
+    """Noise in rows from one origin on changes no input of that window by a bit."""
+    history = home(40)
+    scaler = fit_scaler(history, 0, 1900)
+    windows = training_windows(history, scaler, preset, 1400, 1800)
+    which = np.array([100])  # origin 1500
+    before = windows.batch(which).inputs
+    history.values[1500:] += 1.0
+    after = training_windows(history, scaler, preset, 1400, 1800).batch(which).inputs
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+
+
+def test_split_keeps_an_embargo() -> None:
+    """Load = row number tells which rows are targets: training's all lie before validation's."""
+    history = home(30)
+    rows = len(history)
+    history.values[:, :9] = 0.0
+    history.values[:, 8] = np.arange(rows)
+    scaler = fit_scaler(history, 0, rows)
+    train, validation = training_windows(history, scaler, "edge", 0, rows).split(0.25)
+    cut = rows - round((rows - 48) * 0.25)
+
+    def target_rows(part: Windows) -> set[int]:
+        batch = part.batch(np.arange(len(part)))
+        load = batch.targets["consumption_month"] * scaler.target_scale[0] + scaler.target_mean[0]
+        return set(np.rint(load[batch.masks["consumption_month"]]).astype(int).tolist())
+
+    assert target_rows(train) == set(range(48, cut))
+    assert target_rows(validation) == set(range(cut, rows))
+
+
+def test_an_epoch_visits_every_window_once() -> None:
+    """No partial last batch is dropped: the batch sizes add up to the number of windows."""
+    history = home(5)
+    windows = training_windows(history, fit_scaler(history, 0, 240), "edge", 0, 240)
+    batches: list[Batch] = list(windows.epoch(32, np.random.default_rng(0)))
+    assert len(windows) % 32
+    assert sum(len(batch) for batch in batches) == len(windows)
+    firsts = np.concatenate([batch.targets["consumption_day"][:, 0] for batch in batches])
+    ordered = np.concatenate(
+        [batch.targets["consumption_day"][:, 0] for batch in windows.epoch(7, None)]
+    )
+    np.testing.assert_array_equal(np.sort(firsts), np.sort(ordered))
+
+
+@pytest.mark.parametrize("preset", ["edge", "slot"])
+def test_pooled_windows_are_the_households_own(preset: str) -> None:
+    """Window i of a pool equals the window of the household it came from."""
+    parts = []
+    for seed, days in ((1, 12), (2, 9), (3, 1)):
+        history = home(days, seed)
+        rows = len(history)
+        scaler = fit_scaler(history, 0, rows)
+        parts.append(training_windows(history, scaler, preset, 0, rows))
+    pooled = pool(parts)
+    assert len(pooled) == sum(len(part) for part in parts)
+    which = np.arange(0, len(pooled), 31)
+    got = pooled.batch(which)
+    own = [(part, i) for part in parts for i in range(len(part))]
+    for k, i in enumerate(which):
+        part, j = own[i]
+        alone = part.batch(np.array([j]))
+        for group in ("inputs", "targets", "masks"):
+            for name, array in getattr(alone, group).items():
+                np.testing.assert_array_equal(array[0], getattr(got, group)[name][k])
+
+
+@pytest.mark.parametrize(("first", "known"), [(-1, 48), (10, 5), (0, 10_000)])
+def test_impossible_spans_are_refused(first: int, known: int) -> None:
+    """A span outside the history raises InputError that gives its rows."""
+    history = home(2)
+    scaler = fit_scaler(history, 0, 96)
+    with pytest.raises(InputError, match=str(known)):
+        training_windows(history, scaler, "edge", first, known)
