@@ -122,7 +122,7 @@ def test_fit_keeps_the_best_epoch_and_stops_early(windows: Windows) -> None:
     A far too high rate makes later epochs worse than some earlier one.
     """
     train, validation = windows.split(0.3)
-    training = Training(learning_rate=0.03, max_epochs=12, early_stopping=2, plateau_patience=0)
+    training = Training(learning_rate=0.03, max_epochs=12, early_stopping=3, plateau_patience=1)
     seen: list[Epoch] = []
     model = _model()
     history = fit(model, train, validation, training, seed=0, on_epoch=seen.append)
@@ -132,7 +132,7 @@ def test_fit_keeps_the_best_epoch_and_stops_early(windows: Windows) -> None:
     marked = [epoch.number for epoch in history if epoch.best]
     assert history[marked[-1] - 1].val_loss == best
     assert len(history) < training.max_epochs
-    assert len(history) == marked[-1] + 2
+    assert len(history) == marked[-1] + 3
     assert history[-1].learning_rate < 0.03
 
 
