@@ -12,12 +12,16 @@ from simulations.report import text
 from simulations.report.household import HouseholdRecord
 from simulations.report.page import Choices, figure, label, table
 from simulations.report.run import INTERVAL, Run, number
-from simulations.report.thin import bucket_mean, bucket_size, bucket_sum
+from simulations.report.thin import DAILY, bucket_mean, bucket_size, bucket_sum
 
 LINE_POINTS = 1500
 """Points a line across the whole run is drawn with, at most."""
 HEAT_CELLS = 300_000
 """Cells of the battery picture, at most."""
+FEW_POINTS = 60
+"""Points of a line up to which each is marked."""
+FIRST_VIEW = 14 * 48
+"""Intervals of a long run that the picture of one household shows first."""
 DOT_ROWS = 40
 """Households that get a row of their own in the picture of the bills."""
 
@@ -32,10 +36,11 @@ def thinned(size: int) -> str:
 def line(
     name: str, x: Any, y: Any, colour: str, dash: str = "solid", **more: Any
 ) -> dict[str, Any]:
-    """A line trace in a theme colour."""
+    """A line trace in a theme colour; a few points are drawn as points too."""
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers" if len(x) <= FEW_POINTS else "lines",
+        "marker": {"size": 4 if len(x) > 1 else 9},
         "name": name,
         "x": x,
         "y": rounded(y),
@@ -204,7 +209,7 @@ def bills(details: Sequence[Mapping[str, Any]]) -> Markup | str:
 
 def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup | str:
     """One household at a time: forecast and reading, where its energy came from, its battery."""
-    if not records:
+    if not records or run.intervals.empty:
         return ""
     x = run.times(size)
     power = {"hovertemplate": "%{y:.2f} kW"}
@@ -214,7 +219,7 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
 
     traces = [
         line("Consumption", x, (), "@ink", **power),
-        line("Forecast of the midnight before", x, (), "@1", "dash", **power),
+        line("Day-ahead forecast", x, (), "@1", "dash", **power),
         line("Solar", x, (), "@6", line={"width": 1}, fill="tozeroy", fillcolor="@6/18", **power),
         bar("From neighbours", "@3"),
         bar("From the grid", "@7"),
@@ -234,9 +239,13 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
         notes=[_chosen_note(record, details.get(record.name, {})) for record in records],
         scale=0.001,
     )
+    axis, shown = time_axis(run, anchor="y3"), ""
+    if run.length > 2 * FIRST_VIEW:
+        axis["range"][0] = run.times()[-FIRST_VIEW]
+        shown = f" The last {text.span(FIRST_VIEW)} are shown first."
     layout = {
         "barmode": "relative",
-        "xaxis": time_axis(run, anchor="y3"),
+        "xaxis": axis,
         "yaxis": {"domain": [0.56, 1], "title": {"text": "kW"}, "rangemode": "tozero"},
         "yaxis2": {"domain": [0.24, 0.5], "title": {"text": "kW"}, "zeroline": True},
         "yaxis3": {
@@ -254,7 +263,7 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
         choices=choices,
         caption="Top: consumption, the forecast issued at the midnight before, and solar power. "
         "Middle: what came in (up) and went out (down, hatched). Bottom: the battery. "
-        "Drag to zoom, double-click for all." + thinned(size),
+        "Drag to zoom, double-click for all." + shown + thinned(size),
     )
 
 
@@ -284,9 +293,9 @@ def _chosen_note(record: HouseholdRecord, detail: Mapping[str, Any]) -> str:
 
 def market(run: Run) -> Markup | str:
     """Prices and traded energy over time."""
-    if not run.length:
+    if run.intervals.empty:
         return ""
-    size = bucket_size(run.length, LINE_POINTS)
+    size = bucket_size(run.length, LINE_POINTS, DAILY)
     x = run.times(size)
     local, volume = run.series("local_price"), run.series("delivered_kwh")
     # A mean price per point weighs each interval by what was traded in it.
@@ -306,7 +315,7 @@ def market(run: Run) -> Markup | str:
             line={"shape": "hv"},
             **money,
         ),
-        line("Local market", x, price, "@1", mode="lines+markers", marker={"size": 4}, **money),
+        line("Local market", x, price, "@1", mode="lines+markers", **money),
         line("Feed-in", x, bucket_mean(run.series("feed_in"), size), "@7", "dot", **money),
         time_bars("Traded", run, size, "@3")
         | {"y": rounded(bucket_sum(volume, size)), "yaxis": "y2"}
@@ -337,7 +346,7 @@ def grid(run: Run) -> Markup | str:
     drawn, fed = run.series("grid_import_kwh"), run.series("grid_export_kwh")
     if not np.isfinite(drawn).any() and not np.isfinite(fed).any():
         return ""
-    size = bucket_size(run.length, LINE_POINTS)
+    size = bucket_size(run.length, LINE_POINTS, DAILY)
     x = run.times(size)
     step: dict[str, Any] = {"line": {"shape": "hv", "width": 1}, "fill": "tozeroy"}
     shown = {"hovertemplate": "%{y:.2f} kW"}
@@ -372,14 +381,17 @@ def grid(run: Run) -> Markup | str:
 def batteries(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup | str:
     """State of charge of every battery over time."""
     shown = [record for record in records if np.isfinite(record.series["soc"]).any()]
-    if not shown:
+    if not shown or run.intervals.empty:
         return ""
     fewer = bucket_size(len(shown[0].series["soc"]), max(1, HEAT_CELLS // len(shown)))
     x = run.times(size * fewer)
     soc = [bucket_mean(record.series["soc"], fewer) for record in shown]
     if len(shown) == 1:
         traces = [line("State of charge", x, soc[0], "@4", hovertemplate="%{y:.0%}")]
-        layout: dict[str, Any] = {"yaxis": {"range": [0, 1], "tickformat": ".0%"}}
+        layout: dict[str, Any] = {
+            "xaxis": time_axis(run),
+            "yaxis": {"range": [0, 1], "tickformat": ".0%"},
+        }
         return figure(f"Battery of {shown[0].name}", traces, layout, height=260)
     trace = {
         "type": "heatmap",
@@ -406,21 +418,18 @@ def batteries(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup
     )
 
 
+def _rounds(run: Run) -> tuple[list[float | None], int]:
+    """Rounds to draw, and how many rounds a point stands for."""
+    size = max(1, -(-len(run.rounds) // LINE_POINTS))
+    return rounded(run.by_round("round")[::size], 0), size
+
+
 def learning_loss(run: Run) -> Markup | str:
     """Loss of the shared model by round."""
-    x = list(rounded(run.by_round("round"), 0))
+    x, size = _rounds(run)
     series = (("Training", "train_loss", "@1", "solid"), ("Validation", "val_loss", "@2", "dash"))
     traces = [
-        line(
-            name,
-            x,
-            run.by_round(key),
-            colour,
-            dash,
-            mode="lines+markers",
-            connectgaps=True,
-            marker={"size": 4},
-        )
+        line(name, x, bucket_mean(run.by_round(key), size), colour, dash, connectgaps=True)
         for name, key, colour, dash in series
         if np.isfinite(run.by_round(key)).any()
     ]
@@ -432,7 +441,8 @@ def learning_loss(run: Run) -> Markup | str:
         traces,
         layout,
         height=320,
-        caption="Mean over the households that answered, weighted by their training windows.",
+        caption="Mean over the households that answered, weighted by their training windows."
+        + (f" Each point is the mean of {size} rounds." if size > 1 else ""),
     )
 
 
@@ -473,7 +483,7 @@ def forecast_error(run: Run, records: Sequence[HouseholdRecord], window: int) ->
         traces,
         layout,
         height=320,
-        caption="For each half hour the newest forecast made before it; root mean square error "
+        caption="For each half hour the newest forecast issued before it: root mean square error "
         "of the last 24 hours over the household's mean load, mean over households. Days differ: "
         "compare the two lines.",
     )
@@ -489,18 +499,39 @@ def _trailing(values: Array, n: int) -> Array:
 
 def traffic(run: Run) -> Markup | str:
     """Bytes on the wire by round."""
-    up, down = run.by_round("bytes_up"), run.by_round("bytes_down")
-    if not np.isfinite(up).any() and not np.isfinite(down).any():
-        return ""
-    x = list(rounded(run.by_round("round"), 0))
-    shown = {"type": "bar", "x": x, "hovertemplate": "%{y:.2f} MB"}
+    x, size = _rounds(run)
+    cases = (("To the server", "bytes_up", "@1", "solid"), ("Back", "bytes_down", "@2", "dash"))
     traces = [
-        shown | {"name": "To the server", "y": rounded(up / 1e6), "marker": {"color": "@1"}},
-        shown | {"name": "To the households", "y": rounded(down / 1e6), "marker": {"color": "@5"}},
+        line(name, x, bucket_mean(run.by_round(key), size) / 1e6, colour, dash)
+        for name, key, colour, dash in cases
+        if np.isfinite(run.by_round(key)).any()
     ]
+    if not traces:
+        return ""
     layout = {
-        "barmode": "stack",
         "xaxis": {"title": {"text": "Federated round"}},
-        "yaxis": {"title": {"text": "MB"}},
+        "yaxis": {"title": {"text": "MB"}, "rangemode": "tozero"},
     }
-    return figure("Model traffic by round", traces, layout, height=280)
+    return figure("Model traffic by round, all households", traces, layout, height=260)
+
+
+def participation(run: Run) -> Markup | str:
+    """How many households were asked, answered, and were used."""
+    x, size = _rounds(run)
+    cases = (
+        ("Asked", "sampled", "@7", "solid"),
+        ("Answered", "replies", "@1", "dash"),
+        ("Dropped", "dropped", "@2", "dot"),
+    )
+    traces = [
+        line(name, x, bucket_mean(run.by_round(key), size), colour, dash)
+        for name, key, colour, dash in cases
+        if np.isfinite(run.by_round(key)).any()
+    ]
+    if not traces:
+        return ""
+    layout = {
+        "xaxis": {"title": {"text": "Federated round"}},
+        "yaxis": {"title": {"text": "Households"}, "rangemode": "tozero"},
+    }
+    return figure("Households in each round", traces, layout, height=260)

@@ -28,8 +28,8 @@ class HouseholdRecord:
     ``day_ahead`` is the consumption forecast issued at midnight, (P,) kWh per half hour, and
     ``day_ahead_nrmse`` its root mean square error over the mean load, before thinning.
     ``squared``, ``yesterday`` and ``counted`` are sums per window of intervals, (W,), over the
-    intervals that have both a newest forecast and a reading a day earlier: squared errors of
-    the newest forecast, squared errors of that reading, and how many intervals.
+    intervals that have both a forecast and a reading a day earlier: squared errors of the newest
+    forecast issued before the interval, squared errors of that reading, and how many intervals.
     """
 
     name: str
@@ -62,6 +62,8 @@ def read_household(
     except (sqlite3.Error, ValueError) as error:
         raise InputError(f"{path}: not a household database: {error}") from None
 
+    # Between midnights only some traders ask for a new forecast: then the midnight's is the newest.
+    newest = np.where(np.isfinite(newest), newest, day_ahead)
     earlier = np.concatenate([np.full(min(DAY, length), np.nan), load])[:length]
     both = np.isfinite(load) & np.isfinite(newest) & np.isfinite(earlier)
     mean_load = float(np.nanmean(load)) if np.isfinite(load).any() else float("nan")

@@ -81,7 +81,7 @@ def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -
                 tables.forecasts(run),
                 tables.forecast_ranking(records),
                 beside(figures.learning_loss(run), figures.forecast_error(run, records, every)),
-                figures.traffic(run),
+                beside(figures.traffic(run), figures.participation(run)),
             ],
             lead=_learning_lead(run, every),
         ),

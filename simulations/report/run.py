@@ -103,7 +103,8 @@ def read_run(path: Path) -> Run:
         try:
             intervals["time"] = pd.to_datetime(intervals["time"], utc=True, format="ISO8601")
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path / 'intervals.jsonl'}: time: {error}") from None
+            first = str(error).splitlines()[0]
+            raise InputError(f"{path / 'intervals.jsonl'}: time: {first}") from None
     rounds = _lines(path / "rounds.jsonl", required=("round",))
     databases = sorted(path.glob("households/*/household.sqlite"))
     return Run(

@@ -219,7 +219,7 @@ def exceptions(run: Run) -> Content:
         ("Orders refused at intake", _total(run.series("refused"))),
         ("Model updates dropped", text.count(number(fl, "dropped_updates"))),
     ]
-    return table(("Data and exceptions", "Found"), body, caption="Data and exceptions")
+    return table(("What", "Found"), body, caption="Data and exceptions")
 
 
 def market(run: Run) -> Content:
@@ -229,7 +229,7 @@ def market(run: Run) -> Content:
         return ""
     trading = int(np.sum(np.nan_to_num(volume) > 0))
     if not trading:
-        return paragraph(f"Nothing was traded in {run.length:,} half hours.")
+        return paragraph(f"Nothing was traded in {text.plural(run.length, 'half hour')}.")
     price = run.series("local_price")[np.nan_to_num(volume) > 0]
     parts = [f"Energy changed hands in {trading:,} of {run.length:,} half hours"]
     if np.isfinite(price).any():
@@ -288,7 +288,7 @@ def timing(run: Run) -> Content:
             body.append((name, _plain(value)))
     if not body:
         return ""
-    return table(("Timing", "Time"), body, caption="Timing")
+    return table(("What", "Time"), body, caption="Timing")
 
 
 def settings(run: Run) -> Content:

@@ -5,7 +5,7 @@ MISSING = "\N{EN DASH}"
 
 def money(value: float | None) -> str:
     """Two decimals."""
-    return MISSING if value is None else f"{value + 0.0:,.2f}"
+    return MISSING if value is None else f"{_no_minus_zero(value, 2):,.2f}"
 
 
 def energy(value: float | None) -> str:
@@ -32,7 +32,7 @@ def plural(value: float | None, noun: str) -> str:
 
 def decimal(value: float | None, digits: int = 3) -> str:
     """A plain number."""
-    return MISSING if value is None else f"{value + 0.0:,.{digits}f}"
+    return MISSING if value is None else f"{_no_minus_zero(value, digits):,.{digits}f}"
 
 
 def size(value: float | None) -> str:
@@ -64,3 +64,7 @@ def span(intervals: int) -> str:
         return "half an hour" if intervals == 1 else f"{hours:g} hour{'s' if hours != 1 else ''}"
     days = intervals / 48
     return f"{days:g} day{'s' if days != 1 else ''}" if days % 1 == 0 else f"{days:.1f} days"
+
+
+def _no_minus_zero(value: float, digits: int) -> float:
+    return round(value, digits) + 0.0

@@ -5,11 +5,16 @@ from numpy.typing import NDArray
 
 SIZES = (1, 2, 4, 6, 12, 24, 48, 96, 336)
 """Intervals per point: half an hour, 1, 2, 3, 6, 12 hours, a day, two days, a week."""
+DAILY = (1, 2, 48, 336)
+"""The same where the whole run is seen at once: many days of parts of days are only a comb."""
 
 
-def bucket_size(intervals: int, points: int) -> int:
-    """The smallest of ``SIZES`` that draws ``intervals`` with at most ``points`` points."""
-    return next((size for size in SIZES if intervals <= size * points), SIZES[-1])
+def bucket_size(intervals: int, points: int, sizes: tuple[int, ...] = SIZES) -> int:
+    """The smallest of ``sizes`` that draws ``intervals`` with at most ``points`` points.
+
+    The largest of them where none does.
+    """
+    return next((size for size in sizes if intervals <= size * points), sizes[-1])
 
 
 def bucket_mean(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
