@@ -7,8 +7,10 @@ whoever needs two numbers gets two numbers, not the settings.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,6 +50,9 @@ class Run(Section):
     )
     shadow: bool = Field(
         True, description="also run every household without a market, to count who loses by it"
+    )
+    metrics: Literal["all", "none"] = Field(
+        "all", description="what a household tells of itself when the run closes"
     )
     references: Literal["auto", "all", "none"] = Field(
         "auto", description="perfect-foresight optima; auto leaves out the largest runs"
@@ -266,6 +271,35 @@ def load(
             node = child
         node[parts[-1]] = value
     return parse(values, where="config" if name_or_path is None else f"config {name_or_path}")
+
+
+def cache_root() -> Path:
+    """Folder for what fedwatt keeps outside runs: $FEDWATT_CACHE or ~/.cache/fedwatt."""
+    return Path(os.environ.get("FEDWATT_CACHE") or Path.home() / ".cache" / "fedwatt")
+
+
+@lru_cache(maxsize=16)
+def _from_json(text: str) -> Settings:
+    return parse(json.loads(text), where="run config")
+
+
+def from_run_config(run_config: Mapping[str, object]) -> Settings:
+    """Settings of a Flower run: whole, as JSON under ``settings``, or a preset and overrides.
+
+    ``flwr run . --run-config 'config="demo" set="run.days=1 trader.kind=hold"'`` uses the latter.
+    """
+    text = run_config.get("settings")
+    if text:
+        return _from_json(str(text))
+    return load(
+        str(run_config.get("config") or "default"), str(run_config.get("set") or "").split()
+    )
+
+
+def run_directory(run_config: Mapping[str, object], flower_run: int) -> Path:
+    """Folder of a Flower run: ``out`` of its run config, or one named after Flower's run id."""
+    out = run_config.get("out")
+    return Path(str(out)) if out else cache_root() / "runs" / str(flower_run)
 
 
 def dump(settings: Settings) -> str:

@@ -4,7 +4,7 @@ Array-first: H households step as one, and one household is H = 1; what a househ
 same to the last bit either way. Nothing measured at interval t or later is read before t is over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -52,11 +52,12 @@ class DayAhead(NamedTuple):
     levels: tuple[float, ...]
 
 
-# (histories, rows at their end that are not known yet, how many of these to skip) -> forecast
-Forecaster = Callable[[Sequence[History], int, int], DayAhead | None]
+# (households of the group, rows at the end of their histories that are not known yet, how many
+# intervals to skip) -> forecast, or None without a model
+Forecaster = Callable[[Ints, int, int], DayAhead | None]
 
 
-def no_forecast(histories: Sequence[History], unknown: int, lag: int) -> DayAhead | None:
+def no_forecast(households: Ints, unknown: int, lag: int) -> DayAhead | None:
     """Forecast nothing: what households without a model do."""
     return None
 
@@ -82,15 +83,20 @@ class Group:
         self.names = [member.data.name for member in members]
         self.join = join
         self.forecast: Forecaster = no_forecast
+        # What household h tells of itself at the end; nothing, unless somebody sets it.
+        self.closing_report: Callable[[int], Mapping[str, float]] = lambda h: {}
         count, intervals = len(members), join.intervals
         self.intervals = intervals
         self.origin = settings.run.history_days * DAY  # the row that interval 0 has
         self.battery = BatterySpec(**settings.battery.model_dump())
         self.connection = ConnectionSpec(**settings.connection.model_dump())
-        self.rules = MarketRules.from_settings(settings.market)
+        market = settings.market
+        self.rules = MarketRules(market.loss, market.min_margin, market.max_steps)
         self.trader = make_trader(settings.trader.kind, settings.trader.options)
         self._shadowed = settings.run.shadow
-        self._flush_every = settings.run.checkpoint_every
+        # Flower's engine moves households between processes: their files must tell all, always.
+        self._flush_every = 1 if settings.run.engine == "flower" else settings.run.checkpoint_every
+        self._keep_plans = 2 * settings.run.checkpoint_every
         start = pd.Timestamp(join.start)
         self._index = pd.date_range(
             start - self.origin * INTERVAL, periods=self.origin + intervals, freq=INTERVAL
@@ -209,11 +215,10 @@ class Group:
         readings = [self._readings(h, r.fills[:, 0]) for h, r in enumerate(requests)]
         if closing:
             self.flush()
-            replies = [
-                IntervalReply(t, reading, report=report)
-                for reading, report in zip(readings, self.reports(), strict=True)
+            return [
+                IntervalReply(t, reading, report=self.closing_report(h))
+                for h, reading in enumerate(readings)
             ]
-            return replies
         orders = self._decide(t)
         self._replies = [
             IntervalReply(t, reading, order)
@@ -387,9 +392,7 @@ class Group:
         midnight = cohort.slot[t] == 0
         if not (midnight or self.trader.uses_forecast):
             return None
-        # Histories may begin later than the run's rows: count from their end.
-        histories = [self.histories[h] for h in cohort.index]
-        ahead = self.forecast(histories, len(self._index) - (self.origin + t - lag), lag)
+        ahead = self.forecast(cohort.index, len(self._index) - (self.origin + t - lag), lag)
         if ahead is not None and midnight:
             for h, consumption, price in zip(
                 cohort.index, ahead.consumption, ahead.price, strict=True
@@ -397,13 +400,21 @@ class Group:
                 self.midnight[h][t] = (consumption.copy(), price.copy())
         return ahead if self.trader.uses_forecast else None
 
+    def unknown(self, h: int) -> int:
+        """Rows at the end of household ``h``'s history that are not known when t is decided next."""
+        t = min(self.decided + 1, self.intervals - 1)
+        cohort = next(c for c in self._cohorts if h in c.index)
+        # What has not been settled is not known either, whatever the source says.
+        newest = min(t - int(cohort.lag[t]), self.settled + 1)
+        return self.intervals - newest
+
     # ---- keeping ------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Write what has happened since the last time to the households' own files."""
         span = range(self._written + 1, self.decided + 1)
         columns = [self.log[name] for name in QUANTITIES]
-        keep = self.decided - 2 * self._flush_every
+        keep = self.decided - self._keep_plans
         for h, state in enumerate(self.states):
             values = np.stack([column[h, span.start : span.stop] for column in columns], 1)
             rows = [
@@ -419,6 +430,30 @@ class Group:
             plan = (self.decided, self._plan[h], self._shadow_plan[h])
             state.put(rows, forecasts, plan, keep)
         self._written = self.settled
+
+    def refresh(self) -> bool:
+        """Catch up with what another process has done for the same households, from their files.
+
+        Returns whether there was anything. For engines that move a household between processes.
+        """
+        newest = self.states[0].newest()
+        if newest <= self.decided:
+            return False
+        before = self.settled
+        for h, state in enumerate(self.states):
+            for row in state.rows(before + 1):
+                self._unpack(h, row)
+            plan = state.plan(newest)
+            if plan is None:
+                raise InputError(f"household {self.names[h]}: plan of interval {newest} is lost")
+            self._plan[h], self._shadow_plan[h] = plan
+        self.decided, self.settled = newest, newest - 1
+        for t in range(before + 1, self.settled + 1):
+            self._sense(t)
+            self.signals[t] = self.log["local_buy"][0, t], self.log["local_sell"][0, t]
+        self._written = self.settled
+        self._replies = []
+        return True
 
     def _unpack(self, h: int, row: Sequence[object]) -> None:
         t = row[0]

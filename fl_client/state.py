@@ -41,11 +41,13 @@ QUANTITIES = (
 
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS joined (id INTEGER PRIMARY KEY CHECK (id = 0), message TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS intervals (
     t INTEGER PRIMARY KEY, time TEXT NOT NULL, settled INTEGER NOT NULL,
     {", ".join(f"{name} REAL" for name in QUANTITIES)}
 );
 CREATE TABLE IF NOT EXISTS plans (t INTEGER PRIMARY KEY, plan BLOB NOT NULL, shadow BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS models (round INTEGER PRIMARY KEY, t INTEGER NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
 );
@@ -82,6 +84,15 @@ class State:
         """What the file says of itself."""
         return dict(self._db.execute("SELECT key, value FROM about"))
 
+    def set_join(self, text: str) -> None:
+        """Keep the coordinator's join message."""
+        self._db.execute("INSERT OR REPLACE INTO joined VALUES (0, ?)", (text,))
+
+    def join(self) -> str | None:
+        """Return the join message last kept."""
+        found = self._db.execute("SELECT message FROM joined").fetchone()
+        return None if found is None else str(found[0])
+
     def begin(self, about: Mapping[str, str], first: int) -> None:
         """Start or resume a run at interval ``first``: later rows are dropped.
 
@@ -89,11 +100,12 @@ class State:
         """
         with self._transaction():
             if self.about() != dict(about):
-                for table in ("about", "intervals", "plans", "forecasts"):
+                for table in ("about", "intervals", "plans", "models", "forecasts"):
                     self._db.execute(f"DELETE FROM {table}")
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
             self._db.execute("DELETE FROM intervals WHERE t >= ?", (first,))
             self._db.execute("DELETE FROM plans WHERE t >= ?", (first,))
+            self._db.execute("DELETE FROM models WHERE t >= ?", (first,))
             # The newest decision is settled again: its fills come with the next request.
             self._db.execute("UPDATE intervals SET settled = 0 WHERE t = ?", (first - 1,))
             self._db.execute("DELETE FROM forecasts WHERE t >= ?", (first,))
@@ -131,9 +143,25 @@ class State:
             return None
         return np.frombuffer(found[0], dtype="<f8").copy(), np.frombuffer(found[1], "<f8").copy()
 
-    def rows(self) -> list[tuple[object, ...]]:
-        """All interval rows in order of time, in the layout of ``put``."""
-        return self._db.execute("SELECT * FROM intervals ORDER BY t").fetchall()
+    def put_model(self, round_: int, t: int, digest: str) -> None:
+        """Note which weights the coordinator sent in a round, after interval ``t`` was decided."""
+        self._db.execute("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", (round_, t, digest))
+
+    def model(self) -> str | None:
+        """Digest of the newest weights received."""
+        found = self._db.execute("SELECT digest FROM models ORDER BY round DESC LIMIT 1").fetchone()
+        return None if found is None else str(found[0])
+
+    def newest(self) -> int:
+        """Newest interval decided, -1 where there is none."""
+        found = self._db.execute("SELECT max(t) FROM intervals").fetchone()
+        return -1 if found[0] is None else int(found[0])
+
+    def rows(self, first: int = 0) -> list[tuple[object, ...]]:
+        """Interval rows from ``first`` on in order of time, in the layout of ``put``."""
+        return self._db.execute(
+            "SELECT * FROM intervals WHERE t >= ? ORDER BY t", (first,)
+        ).fetchall()
 
     def forecasts(self) -> list[tuple[int, str, Floats]]:
         """All stored forecasts in order of time and stream."""

@@ -27,6 +27,7 @@ import pvlib
 from numpy.typing import NDArray
 
 from common.data.frame import COLUMNS, IDLE_BATTERY, INTERVAL, Household
+from common.config import cache_root
 from common.errors import InputError
 
 PACKAGE = "citylearn==2.0.0"
@@ -46,11 +47,6 @@ _FILES = (*(f"Building_{n}.csv" for n in BUILDINGS), "pricing.csv", "weather.csv
 
 class IndexUnreachableError(InputError):
     """The package index did not deliver: a caller may fall back to synthetic homes."""
-
-
-def cache_root() -> Path:
-    """Return the folder of downloaded data: $FEDWATT_CACHE or ~/.cache/fedwatt."""
-    return Path(os.environ.get("FEDWATT_CACHE") or Path.home() / ".cache" / "fedwatt")
 
 
 def _folder() -> Path:

@@ -1,1 +1,79 @@
-"""fedwatt: fl_server/strategy."""
+"""Aggregation strategies: the project's FedAvg, Flower's own, and any importable class."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+
+from flwr.serverapp import strategy as flower
+from flwr.serverapp.strategy import Strategy
+
+from common.errors import InputError
+from fl_server.strategy.fedavg import FedAvg
+
+Option = float | int | str | bool
+
+
+def _flower_strategies() -> dict[str, type[Strategy]]:
+    return {
+        name.lower(): kind
+        for name, kind in vars(flower).items()
+        if inspect.isclass(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind)
+    }
+
+
+def known_strategies() -> list[str]:
+    """Names that ``make_strategy`` takes, in lower case, besides ``module:Class``."""
+    return sorted({"fedavg"} | set(_flower_strategies()))
+
+
+def _imported(path: str) -> type[Strategy]:
+    module, _, name = path.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"fl.strategy = {path!r}: {error}") from None
+    if not (inspect.isclass(kind) and issubclass(kind, Strategy)):
+        raise InputError(f"fl.strategy = {path!r}: not a flwr.serverapp.strategy.Strategy")
+    return kind
+
+
+def make_strategy(
+    name: str,
+    options: Mapping[str, Option],
+    *,
+    fraction_train: float,
+    fraction_evaluate: float,
+    seed: int,
+) -> Strategy:
+    """Build the strategy ``name``; ``options`` go to its constructor.
+
+    Raises InputError for an unknown name or option, naming it.
+    """
+    kinds: dict[str, type[Strategy]] = {**_flower_strategies(), "fedavg": FedAvg}
+    kind: type[Strategy] | None
+    kind = _imported(name) if ":" in name else kinds.get(name.lower())
+    if kind is None:
+        raise InputError(f"fl.strategy = {name!r}: known are {', '.join(known_strategies())}")
+    accepted = inspect.signature(kind).parameters
+    keywords: dict[str, object] = dict(options)
+    # Flower waits for ever when fewer than its default of two nodes are connected.
+    given = {
+        "fraction_train": fraction_train,
+        "fraction_evaluate": fraction_evaluate,
+        "seed": seed,
+        "min_train_nodes": 1,
+        "min_evaluate_nodes": 1,
+        "min_available_nodes": 1,
+    }
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+    for key, value in given.items():
+        if key in accepted and key not in keywords:
+            keywords[key] = value
+    unknown = [key for key in options if key not in accepted and not takes_any]
+    if unknown:
+        raise InputError(f"fl.strategy_options.{unknown[0]}: {name} has no such option")
+    build: Callable[..., Strategy] = kind
+    try:
+        return build(**keywords)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"fl.strategy {name!r}: {error}") from None

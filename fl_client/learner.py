@@ -1,0 +1,178 @@
+"""What a group of households does with the shared model: keep, forecast, train, evaluate.
+
+The only client module besides training that needs torch; market messages of a household whose
+trader asks for no forecast never import it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.config import Settings
+from common.forecast.forecaster import Forecaster, load_weights, weights_of
+from common.forecast.scalers import Scaler, fit_scaler
+from common.forecast.transformer import build_model
+from common.forecast.windows import Windows, training_windows
+from common.messages import NUM_EXAMPLES
+from fl_client.household import DayAhead, Group
+from fl_client.models import ModelStore, Weights
+from fl_client.training import Hook, evaluate, local_update
+
+Ints = NDArray[np.int64]
+
+_DAY = 48
+
+
+class Learner:
+    """The forecasting side of a group. ``models``: folder of the weights received."""
+
+    def __init__(self, group: Group, settings: Settings, models: Path) -> None:
+        self._group = group
+        self._settings = settings
+        self._preset = settings.model.preset
+        self._store = ModelStore(models)
+        self._scalers: dict[int, Scaler] = {}
+        self._digests = [state.model() for state in group.states]
+        self._forecasters: dict[tuple[str, tuple[int, ...]], Forecaster] = {}
+        self._model: torch.nn.Module | None = None
+        if settings.training.threads:
+            torch.set_num_threads(settings.training.threads)
+
+    # ---- forecasting --------------------------------------------------------------------------
+
+    def receive(self, h: int, round_: int, weights: Weights) -> None:
+        """Keep the global model of a round for household ``h`` (the same weights once a group)."""
+        name = self._store.save(weights)
+        self._digests[h] = name
+        self._group.states[h].put_model(round_, self._group.decided, name)
+
+    def refresh(self) -> None:
+        """Look up which models the households hold: another process may have received one."""
+        self._digests = [state.model() for state in self._group.states]
+
+    def day_ahead(self, households: Ints, unknown: int, lag: int) -> DayAhead | None:
+        """Forecast the 48 intervals that begin ``lag`` intervals after the newest known one.
+
+        None while any of these households holds no model.
+        """
+        digests = {self._digests[h] for h in households}
+        if None in digests:
+            return None
+        parts: dict[int, tuple[NDArray[np.float64], ...]] = {}
+        levels: tuple[float, ...] = ()
+        for name in sorted(d for d in digests if d is not None):
+            members = [int(h) for h in households if self._digests[h] == name]
+            forecaster = self._forecaster(name, members)
+            if forecaster is None:
+                return None
+            histories = [self._group.histories[h] for h in members]
+            # An hour that has not ended yet is skipped, and the day filled up from the week.
+            horizons = ("day", "week") if lag else ("day",)
+            forecast = forecaster.forecast(
+                histories, [len(history) - unknown for history in histories], horizons
+            )
+            levels = forecast.levels
+            for i, h in enumerate(members):
+                streams = {n: v[i].astype(np.float64) for n, v in forecast.streams.items()}
+                quantiles = None if forecast.quantiles is None else forecast.quantiles[i]
+                parts[h] = (
+                    _shift(streams, "consumption", lag),
+                    _shift(streams, "price", lag),
+                    np.zeros(0)
+                    if quantiles is None
+                    else np.pad(quantiles[:, lag:], ((0, 0), (0, lag)), mode="edge"),
+                )
+        ordered = [parts[int(h)] for h in households]
+        quantiles_of = [part[2] for part in ordered]
+        return DayAhead(
+            np.stack([part[0] for part in ordered]),
+            np.stack([part[1] for part in ordered]),
+            np.stack(quantiles_of).astype(np.float64) if quantiles_of[0].size else None,
+            levels,
+        )
+
+    def _forecaster(self, name: str, members: list[int]) -> Forecaster | None:
+        key = (name, tuple(members))
+        if key not in self._forecasters:
+            weights = self._store.load(name)
+            if weights is None:
+                return None
+            stale = [k for k in self._forecasters if k[1] == key[1]]
+            if stale:
+                forecaster = self._forecasters.pop(stale[0])
+                forecaster.load(weights)
+            else:
+                scalers = [self._scaler(h) for h in members]
+                device = self._settings.training.device
+                forecaster = Forecaster(self._preset, weights, scalers, device)
+            self._forecasters[key] = forecaster
+        return self._forecasters[key]
+
+    def _scaler(self, h: int) -> Scaler:
+        """Fitted on the rows before the run: the training span that never moves."""
+        if h not in self._scalers:
+            history = self._group.histories[h]
+            before = len(history) - self._group.intervals
+            self._scalers[h] = fit_scaler(history, 0, before)
+        return self._scalers[h]
+
+    # ---- learning -----------------------------------------------------------------------------
+
+    def train(
+        self, h: int, round_: int, weights: Weights, hooks: tuple[Hook, ...] = ()
+    ) -> tuple[Weights, dict[str, float | int]]:
+        """One local update from ``weights``; returns the new weights and their metrics."""
+        model = self._with(weights)
+        training, _ = self._spans(h)
+        result = local_update(
+            model,
+            training,
+            self._settings.training,
+            steps=self._settings.fl.local_steps,
+            seed=self._settings.run.seed,
+            household=self._group.names[h],
+            round_=round_,
+            hooks=hooks,
+        )
+        metrics: dict[str, float | int] = {NUM_EXAMPLES: result.windows}
+        if result.steps:
+            metrics["train_loss"] = result.loss
+            metrics["train_steps"] = result.steps
+        return weights_of(model), metrics
+
+    def evaluate(self, h: int, weights: Weights) -> dict[str, float | int]:
+        """Loss of ``weights`` on the newest day, which no training window has touched yet."""
+        _, newest = self._spans(h)
+        if not len(newest):
+            return {NUM_EXAMPLES: 0}
+        measured = evaluate(self._with(weights), newest)
+        metrics: dict[str, float | int] = {NUM_EXAMPLES: len(newest), "val_loss": measured["loss"]}
+        for stream in ("consumption_day", "price_day"):
+            if stream in measured:
+                metrics[f"val_{stream}"] = measured[stream]
+        return metrics
+
+    def _spans(self, h: int) -> tuple[Windows, Windows]:
+        """(Windows to train on, windows of the newest day): no target is in both."""
+        history = self._group.histories[h]
+        known = len(history) - self._group.unknown(h)
+        cut = max(known - 2 * _DAY, 0)
+        scaler = self._scaler(h)
+        training = training_windows(history, scaler, self._preset, 0, cut)
+        newest = training_windows(history, scaler, self._preset, cut, known)
+        return training, newest.every(7)
+
+    def _with(self, weights: Weights) -> torch.nn.Module:
+        if self._model is None:
+            with torch.random.fork_rng(devices=[]):
+                self._model = build_model(self._preset)
+        load_weights(self._model, weights)
+        return self._model
+
+
+def _shift(streams: Mapping[str, NDArray[np.float64]], kind: str, lag: int) -> NDArray[np.float64]:
+    day = streams[f"{kind}_day"]
+    return np.concatenate([day[lag:], streams[f"{kind}_week"][_DAY : _DAY + lag]]) if lag else day

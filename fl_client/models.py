@@ -1,0 +1,51 @@
+"""Model weights on the household's disk, one file per content: equal weights are kept once."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Name of these weights: a hash of names, shapes and values."""
+    hashed = hashlib.blake2b(digest_size=12)
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        hashed.update(f"{name}{array.shape}{array.dtype}".encode())
+        hashed.update(array.view(np.uint8).data if array.ndim else array.tobytes())
+    return hashed.hexdigest()
+
+
+class ModelStore:
+    """Weights by digest in a folder. Households of one simulation share the folder."""
+
+    def __init__(self, directory: Path, keep: int = 4) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._keep = keep
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.safetensors"
+
+    def save(self, weights: Mapping[str, NDArray[np.float32]]) -> str:
+        """Keep weights and return their digest; the oldest beyond ``keep`` are removed."""
+        name = digest(weights)
+        path = self._path(name)
+        if not path.exists():
+            part = path.with_suffix(".part")
+            save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, part)
+            part.replace(path)
+            files = sorted(self._directory.glob("*.safetensors"), key=lambda f: f.stat().st_mtime)
+            for old in files[: -self._keep]:
+                old.unlink(missing_ok=True)
+        return name
+
+    def load(self, name: str) -> Weights | None:
+        """Return the weights, None where they are not kept any more."""
+        path = self._path(name)
+        return dict(load_file(path)) if path.exists() else None

@@ -1,0 +1,119 @@
+"""What a household tells of itself when a run closes: totals and errors, never a reading.
+
+Config may forbid it (``run.metrics: none``); the run then has no figures of households.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import Settings
+from common.forecast.baselines import BASELINES
+from common.forecast.metrics import bias, mae, mase, nrmse, rmse, weekly_naive_scale
+from fl_client.household import DAY, Group
+
+Floats = NDArray[np.float64]
+
+_TOLERANCE_KWH = 1e-9
+_COMPARED = ("mean_7_days", "weekly_naive")
+
+
+def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]:
+    """Figures of household ``h`` over the whole run, by name; what is not known is left out."""
+    log = {name: values[h] for name, values in group.log.items()}
+    report = {f"{name}_kwh": float(np.sum(log[name])) for name in _TOTALS}
+    report |= {
+        "cost": float(np.sum(log["cost"])),
+        "soc_end": float(log["soc"][-1]),
+        "soh_end": float(log["soh"][-1]),
+        "cycles": float(log["cycles"][-1]),
+        "energy_residual_kwh_max": float(np.abs(_residual(log)).max()),
+        "limit_violations": float(_violations(log, settings)),
+        "unserved_intervals": float(np.count_nonzero(log["unserved"] > _TOLERANCE_KWH)),
+        "held_for_a_reason": float(np.count_nonzero(log["reason"] > 0)),
+    }
+    if settings.run.shadow:
+        report["shadow_cost"] = float(np.sum(log["shadow_cost"]))
+        report["shadow_soc_end"] = float(log["shadow_soc"][-1])
+    return report | _forecast_errors(group, h)
+
+
+_TOTALS = (
+    "load",
+    "pv",
+    "charge",
+    "discharge",
+    "bought",
+    "sold",
+    "grid_import",
+    "grid_export",
+    "curtailed",
+    "unserved",
+)
+
+
+def _residual(log: Mapping[str, Floats]) -> Floats:
+    """Net balance of DESIGN: what comes in less what goes out, (T,) kWh."""
+    out = log["load"] - log["unserved"] + log["charge"] + log["sold"] + log["grid_export"]
+    came = log["pv"] - log["curtailed"] + log["discharge"] + log["bought"] + log["grid_import"]
+    return came - out
+
+
+def _violations(log: Mapping[str, Floats], settings: Settings) -> int:
+    """Intervals in which a battery or connection limit was passed."""
+    battery, connection = settings.battery, settings.connection
+    net = log["grid_import"] + log["bought"] - log["grid_export"] - log["sold"]
+    passed = (
+        (log["soc"] < battery.soc_min - 1e-9)
+        | (log["soc"] > battery.soc_max + 1e-9)
+        | (np.maximum(log["charge"], log["discharge"]) > battery.power_kw / 2 + _TOLERANCE_KWH)
+        | (net > connection.import_kwh + _TOLERANCE_KWH)
+        | (-net > connection.export_kwh + _TOLERANCE_KWH)
+    )
+    return int(np.count_nonzero(passed))
+
+
+def _forecast_errors(group: Group, h: int) -> dict[str, float]:
+    """Errors of the day-ahead forecasts issued at midnight, beside those anyone could make."""
+    origin, row = group.origin, group.load[h]
+    price = np.concatenate([_past_price(group, h), group.log["retail"][h]])
+    known = ~np.isnan(row[:origin])
+    scale = weekly_naive_scale(row[:origin][known])
+    days = [t for t in sorted(group.midnight[h]) if t + DAY <= group.intervals]
+    report: dict[str, float] = {}
+    if not days:
+        return report
+    for stream, series, made in (
+        ("consumption_day", row, [group.midnight[h][t][0] for t in days]),
+        ("price_day", price, [group.midnight[h][t][1] for t in days]),
+    ):
+        actual = np.stack([series[origin + t : origin + t + DAY] for t in days])
+        report |= _errors(stream, np.stack(made), actual, scale)
+        for name in _COMPARED:
+            past = [series[: origin + t] for t in days]
+            if min(np.count_nonzero(~np.isnan(p)) for p in past) < 7 * DAY:
+                continue
+            simple = np.stack([BASELINES[name](p, DAY) for p in past])
+            report |= _errors(f"{name}.{stream}", simple, actual, scale)
+    return report
+
+
+def _past_price(group: Group, h: int) -> Floats:
+    history = group.histories[h]
+    before = len(history) - group.intervals
+    past = np.full(group.origin, np.nan)
+    past[group.origin - before :] = history.price(0, before)
+    return past
+
+
+def _errors(name: str, forecast: Floats, actual: Floats, scale: float) -> dict[str, float]:
+    errors = {
+        "mae": mae(forecast, actual),
+        "rmse": rmse(forecast, actual),
+        "nrmse": nrmse(forecast, actual),
+        "bias": bias(forecast, actual),
+    }
+    if name.endswith("consumption_day"):
+        errors["mase"] = mase(forecast, actual, scale)
+    return {f"{name}.{key}": value for key, value in errors.items() if np.isfinite(value)}

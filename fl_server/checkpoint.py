@@ -1,0 +1,123 @@
+"""The coordinator's state on disk: where the run stands, and the model, written whole."""
+
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flwr.app import ArrayRecord
+from safetensors.numpy import load_file, save_file
+
+from common.messages import decode_arrays, encode_arrays
+from fl_server.rounds import Rounds
+from fl_server.run_files import write_whole
+
+Fill = tuple[int, int, int, int]
+"""bought, sold [mWh], paid, received [1e-6 currency]."""
+
+
+@dataclass
+class Checkpoint:
+    """Where a run stands: ``t`` is the next interval to run.
+
+    ``heard``: per household, the newest interval whose signal it has. ``signals``: public [buy,
+    sell] prices per past interval. ``fills``: per cleared interval not settled by all, the fills
+    by household. ``open``: per past interval, the households that have not reported it.
+    ``lines``: report lines of intervals not settled yet. ``faults``: (interval, household, why).
+    """
+
+    t: int
+    heard: list[int]
+    signals: list[tuple[float, float]] = field(default_factory=list)
+    fills: dict[int, dict[int, Fill]] = field(default_factory=dict)
+    open: dict[int, set[int]] = field(default_factory=dict)
+    lines: dict[int, dict[str, object]] = field(default_factory=dict)
+    faults: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @classmethod
+    def fresh(cls, households: int) -> "Checkpoint":
+        """The state before interval 0."""
+        return cls(0, [-1] * households)
+
+    def unread(self, h: int, t: int) -> list[int]:
+        """Intervals before ``t`` that household ``h`` has not reported, oldest first."""
+        missed = sorted(s for s, who in self.open.items() if h in who)
+        return [*missed, t - 1] if t > 0 else missed
+
+    def release(self, t: int) -> None:
+        """Forget the fills that every household has settled, up to ``t``."""
+        for s in [s for s in self.fills if s <= t and s not in self.open]:
+            del self.fills[s]
+
+
+class Checkpoints:
+    """The checkpoint of a run, in ``RUN/model`` and ``RUN/checkpoint.json``.
+
+    The model is written first, under its own name, and the small file that names it last: a
+    process killed in between leaves the old checkpoint whole.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "checkpoint.json"
+        self._models = directory / "model"
+        self._models.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: Checkpoint, rounds: Rounds | None) -> None:
+        """Write the state and, where there is learning, the model and the strategy's own state."""
+        if rounds is not None:
+            self.save_model(f"interval-{state.t}", rounds.arrays)
+            part = self._models / f"strategy-{state.t}.part"
+            part.write_bytes(pickle.dumps(_memory(rounds)))
+            part.replace(self._models / f"strategy-{state.t}.pickle")
+        plain = vars(state) | {"open": {t: sorted(who) for t, who in state.open.items()}}
+        write_whole(self._file, json.dumps(plain))
+        for old in self._models.iterdir():
+            if old.stem.startswith(("interval-", "strategy-")) and old.stem.split("-")[1] != str(
+                state.t
+            ):
+                old.unlink()
+
+    def save_model(self, name: str, arrays: ArrayRecord) -> Path:
+        """Write a model as ``model/NAME.safetensors``."""
+        path = self._models / f"{name}.safetensors"
+        part = path.with_suffix(".part")
+        save_file(decode_arrays(arrays), part)
+        part.replace(path)
+        return path
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest state, None before the first checkpoint."""
+        if not self._file.exists():
+            return None
+        plain = json.loads(self._file.read_text())
+        return Checkpoint(
+            t=plain["t"],
+            heard=plain["heard"],
+            signals=[tuple(pair) for pair in plain["signals"]],
+            fills={
+                int(t): {int(h): tuple(fill) for h, fill in fills.items()}
+                for t, fills in plain["fills"].items()
+            },
+            open={int(t): set(who) for t, who in plain["open"].items()},
+            lines={int(t): line for t, line in plain["lines"].items()},
+            faults=[tuple(fault) for fault in plain["faults"]],
+        )
+
+    def restore(self, state: Checkpoint, rounds: Rounds) -> None:
+        """Give ``rounds`` the model and the strategy state of the checkpoint."""
+        name = f"interval-{state.t}.safetensors"
+        rounds.arrays = encode_arrays(load_file(self._models / name))
+        memory = pickle.loads((self._models / f"strategy-{state.t}.pickle").read_bytes())
+        vars(rounds.strategy).update(memory)
+
+
+def _memory(rounds: Rounds) -> dict[str, object]:
+    """What a strategy carries from round to round: every attribute that can be written down."""
+    kept = {}
+    for name, value in vars(rounds.strategy).items():
+        try:
+            pickle.dumps(value)
+        except (pickle.PicklingError, TypeError, AttributeError):
+            continue
+        kept[name] = value
+    return kept

@@ -1,0 +1,334 @@
+"""The interval loop: price signal, market round, settlement; every few intervals a model round.
+
+One message each way per household and interval: the request carries the fills of the interval
+before, the reply its meter reading and the orders of this one.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from flwr.app import ConfigRecord, Message, MessageType
+from numpy.typing import NDArray
+
+from common.config import Settings
+from common.data.frame import INTERVAL as HALF_HOUR
+from common.market_rules import MICRO, MWH, MarketRules, Orders, admit, to_micro
+from common.messages import INTERVAL, IntervalReply, IntervalRequest, MessageError
+from common.rng import generator
+from fl_server.checkpoint import Checkpoint, Checkpoints
+from fl_server.exchange import exchange
+from fl_server.ledger import Ledger
+from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
+from fl_server.roster import Roster
+from fl_server.rounds import Rounds, scalar
+from fl_server.run_files import Lines
+from fl_server.settlement import Settlement, settle
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_NO_FILL = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The tariff: ``retail`` (T + published,) per kWh from interval 0 on, ``feed_in`` per kWh."""
+
+    retail: Floats
+    feed_in: float
+
+    def published(self, t: int, count: int) -> Floats:
+        """Retail prices known at ``t``: those of the next ``count`` intervals."""
+        return self.retail[t : t + count]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where the coordinator writes what has happened."""
+
+    intervals: Lines
+    rounds: Lines
+    checkpoints: Checkpoints
+
+
+@dataclass
+class _Answers:
+    """What the households said in one round, by their index."""
+
+    orders: dict[int, Ints]
+    readings: dict[int, Ints]
+    reports: dict[int, Mapping[str, float]]
+    faults: dict[int, str]
+
+
+class Coordinator:
+    """Runs intervals ``state.t`` to ``intervals`` - 1 of a run and closes it.
+
+    ``rounds`` is None for a run without learning.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        settings: Settings,
+        run: str,
+        start: pd.Timestamp,
+        prices: Prices,
+        ledger: Ledger,
+        rounds: Rounds | None,
+        files: RunFiles,
+        state: Checkpoint,
+    ) -> None:
+        self._roster, self._settings, self._run = roster, settings, run
+        self._start, self._prices = start, prices
+        self._ledger, self._rounds, self._files, self._state = ledger, rounds, files, state
+        market = settings.market
+        self._rules = MarketRules(market.loss, market.min_margin, market.max_steps)
+        # kWh in half an hour from a limit in kW.
+        caps = [
+            None if kw is None else round(kw * MWH / 2)
+            for kw in (market.import_cap_kw, market.export_cap_kw)
+        ]
+        self._import_cap, self._export_cap = caps
+        self._refused: dict[int, tuple[str, ...]] = {}
+
+    def run(self) -> dict[str, Mapping[str, float]]:
+        """Run to the end; returns the households' closing reports by name."""
+        settings, state = self._settings, self._state
+        while state.t < settings.intervals:
+            t = state.t
+            self._interval(t)
+            if self._rounds is not None and (t + 1) % settings.fl.every_intervals == 0:
+                self._model_round(t)
+            state.t = t + 1
+            if state.t % settings.run.checkpoint_every == 0:
+                self._files.checkpoints.save(state, self._rounds)
+        return self._close()
+
+    # ---- the market round ---------------------------------------------------------------------
+
+    def _interval(self, t: int) -> None:
+        begin = time.perf_counter()
+        answers = self._ask(t, closing=False)
+        settled = self._settle(t - 1, answers.readings)
+        clear_begin = time.perf_counter()
+        clearing, refused = self._clear(t, answers.orders)
+        clear_ms = (time.perf_counter() - clear_begin) * 1e3
+        fills = clearing.fills(len(self._roster.names))
+        self._ledger.record(t, fills, settled)
+        self._remember(t, clearing, fills)
+        if settled is not None:
+            self._write_interval(t - 1, settled)
+        self._state.lines[t] = {
+            "interval": t,
+            "time": (self._start + t * HALF_HOUR).isoformat(),
+            "retail": float(self._prices.retail[t]),
+            "feed_in": self._prices.feed_in,
+            "local_price": None if clearing.price is None else clearing.price / MICRO,
+            "marginal_buy": self._state.signals[t][0],
+            "marginal_sell": self._state.signals[t][1],
+            "sent_kwh": clearing.sent_mwh / MWH,
+            "delivered_kwh": clearing.delivered_mwh / MWH,
+            "orders": sum(len(orders) for orders in answers.orders.values()),
+            "refused": refused,
+            "missing": sorted(self._roster.names[h] for h in answers.faults),
+            "clear_ms": clear_ms,
+            "interval_ms": (time.perf_counter() - begin) * 1e3,
+        }
+
+    def _requests(self, t: int, closing: bool) -> Iterable[Message]:
+        published = self._settings.tariff.published_intervals
+        retail = self._prices.published(t, published)
+        state = self._state
+        for h, node in enumerate(self._roster.node_ids):
+            since = state.heard[h] + 1
+            fills = [(s, *state.fills[s].get(h, _NO_FILL)) for s in state.unread(h, t)]
+            request = IntervalRequest(
+                run=self._run,
+                t=t,
+                retail=retail,
+                feed_in=self._prices.feed_in,
+                fills=np.array(fills, dtype=np.int64).reshape(-1, 5),
+                signals_from=since,
+                signals=np.array(state.signals[since:t], dtype=np.float64).reshape(-1, 2),
+                refused=self._refused.get(h, ()),
+                closing=closing,
+            )
+            yield Message(
+                request.encode(), node, f"{MessageType.QUERY}.{INTERVAL}", group_id=str(t)
+            )
+
+    def _ask(self, t: int, closing: bool) -> _Answers:
+        answers = _Answers({}, {}, {}, dict.fromkeys(range(len(self._roster.names)), "no reply"))
+        deadline = self._settings.run.reply_deadline_s
+        for message in exchange(self._roster, self._requests(t, closing), deadline):
+            h = self._roster.index(message.metadata.src_node_id)
+            if h is None:
+                continue
+            try:
+                reply = self._read(message, h, t)
+            except MessageError as error:
+                answers.faults[h] = str(error)
+                continue
+            del answers.faults[h]
+            answers.orders[h] = reply.orders
+            answers.readings[h] = reply.readings
+            answers.reports[h] = reply.report
+            self._state.heard[h] = t - 1
+        for h, fault in answers.faults.items():
+            self._state.faults.append((t, self._roster.names[h], fault))
+        return answers
+
+    def _read(self, message: Message, h: int, t: int) -> IntervalReply:
+        if message.has_error():
+            raise MessageError(message.error.reason)
+        reply = IntervalReply.decode(message.content)
+        if reply.t != t:
+            raise MessageError(f"a reply for interval {reply.t}")
+        expected = self._state.unread(h, t)
+        readings = reply.readings
+        if readings[:, 0].tolist() != expected or (readings < 0).any():
+            raise MessageError("readings of other intervals than asked for")
+        if (readings[:, 1:].max(initial=0)) > 1000 * MWH or (readings[:, 1] * readings[:, 2]).any():
+            raise MessageError("an absurd meter reading")
+        return reply
+
+    def _settle(self, last: int, readings: Mapping[int, Ints]) -> Settlement | None:
+        """Settle interval ``last`` for the households that answered, and what they owed before."""
+        if last < 0:
+            return None
+        state, count = self._state, len(self._roster.names)
+        for h, rows in readings.items():
+            for s, taken, given in rows.tolist():
+                if s < last:
+                    self._settle_late(h, s, taken, given)
+        meter = np.zeros((2, count), dtype=np.int64)
+        fills = Fills.none(count)
+        for h in range(count):
+            if h not in readings:
+                state.open.setdefault(last, set()).add(h)
+                continue
+            meter[:, h] = readings[h][-1, 1:]
+            fill = state.fills[last].get(h, _NO_FILL)
+            for array, value in zip(
+                (fills.bought, fills.sold, fills.paid, fills.received), fill, strict=True
+            ):
+                array[h] = value
+        settlement = settle(meter[0], meter[1], fills, *self._micro(last))
+        state.release(last)
+        return settlement
+
+    def _settle_late(self, h: int, s: int, taken: int, given: int) -> None:
+        state, count = self._state, len(self._roster.names)
+        meter = np.zeros((2, count), dtype=np.int64)
+        meter[:, h] = taken, given
+        fills = Fills.none(count)
+        fill = state.fills[s].get(h, _NO_FILL)
+        fills.bought[h], fills.sold[h], fills.paid[h], fills.received[h] = fill
+        self._ledger.record_late(s, h, settle(meter[0], meter[1], fills, *self._micro(s)))
+        state.open[s].discard(h)
+        if not state.open[s]:
+            del state.open[s]
+
+    def _micro(self, t: int) -> tuple[int, int]:
+        return to_micro(float(self._prices.retail[t])), to_micro(self._prices.feed_in)
+
+    def _clear(self, t: int, replies: Mapping[int, Ints]) -> tuple[Clearing, int]:
+        orders = _orders(t, replies)
+        connection = self._settings.connection
+        admitted = admit(
+            orders,
+            self._rules,
+            interval=t,
+            households=len(self._roster.names),
+            import_kwh=connection.import_kwh,
+            export_kwh=connection.export_kwh,
+        )
+        self._refused = {
+            h: tuple(f"interval {t}, order {number}: {why}" for number, why in reasons)
+            for h, reasons in admitted.refusals(orders).items()
+        }
+        retail, feed_in = self._micro(t)
+        grid = Grid(retail, feed_in, import_cap=self._import_cap, export_cap=self._export_cap)
+        seed = int(generator(self._settings.run.seed, "", t, "ties").integers(2**63))
+        clearing = clear(
+            self._settings.market.mechanism, OrderBook.of(admitted), self._rules, grid, seed
+        )
+        buy, sell = clearing.signal(grid, self._rules.keep_ppm)
+        self._state.signals.append((buy / MICRO, sell / MICRO))
+        return clearing, admitted.refused
+
+    def _remember(self, t: int, clearing: Clearing, fills: Fills) -> None:
+        table = np.stack([fills.bought, fills.sold, fills.paid, fills.received], axis=1)
+        traded = np.flatnonzero(table.any(axis=1))
+        self._state.fills[t] = {int(h): tuple(table[h].tolist()) for h in traded}
+
+    def _write_interval(self, t: int, settled: Settlement) -> None:
+        line = self._state.lines.pop(t)
+        line["grid_import_kwh"] = int(settled.grid_import.sum()) / MWH
+        line["grid_export_kwh"] = int(settled.grid_export.sum()) / MWH
+        self._files.intervals.write(line)
+
+    def _close(self) -> dict[str, Mapping[str, float]]:
+        """Settle the last interval and collect the reports."""
+        t = self._settings.intervals
+        answers = self._ask(t, closing=True)
+        settled = self._settle(t - 1, answers.readings)
+        if settled is not None:
+            self._ledger.record(t, None, settled)
+            self._write_interval(t - 1, settled)
+        return {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
+
+    # ---- the model round ----------------------------------------------------------------------
+
+    def _model_round(self, t: int) -> None:
+        assert self._rounds is not None
+        fl = self._settings.fl
+        round_ = (t + 1) // fl.every_intervals
+        result = self._rounds.run(
+            round_, ConfigRecord({"interval": t}), ConfigRecord({"interval": t})
+        )
+        dropped = {
+            reason: count for reason, count in sorted(result.screening.dropped.items()) if count
+        }
+        self._files.rounds.write(
+            {
+                "round": round_,
+                "interval": t,
+                "time": (self._start + (t + 1) * HALF_HOUR).isoformat(),
+                "strategy": fl.strategy,
+                "sampled": result.sampled,
+                "replies": result.screening.accepted,
+                "dropped": sum(dropped.values()),
+                "dropped_reasons": dropped,
+                "train_loss": scalar(result.train, "train_loss"),
+                "val_loss": scalar(result.evaluate, "val_loss"),
+                "val_consumption_day": scalar(result.evaluate, "val_consumption_day"),
+                "val_price_day": scalar(result.evaluate, "val_price_day"),
+                "bytes_up": result.screening.bytes_up,
+                "bytes_down": result.bytes_down,
+                "seconds": result.seconds,
+            }
+        )
+
+
+def _orders(t: int, replies: Mapping[int, Ints]) -> Orders:
+    """Orders of all households, numbered as each sent them."""
+    rows = [(h, orders) for h, orders in sorted(replies.items()) if len(orders)]
+    table = np.concatenate([orders for _, orders in rows]) if rows else np.zeros((0, 3), np.int64)
+    counts = [len(orders) for _, orders in rows]
+    household = np.repeat(np.array([h for h, _ in rows], dtype=np.int64), counts)
+    numbers: Sequence[Ints] = [np.arange(count, dtype=np.int64) for count in counts]
+    return Orders(
+        household=household,
+        side=np.clip(table[:, 0], -2, 2).astype(np.int8),
+        quantity_kwh=table[:, 1] / MWH,
+        price=table[:, 2] / MICRO,
+        number=np.concatenate(numbers) if counts else np.zeros(0, np.int64),
+        interval=np.full(len(table), t, dtype=np.int64),
+        feeder=np.zeros(len(table), dtype=np.int64),
+        min_kwh=np.zeros(len(table)),
+    )

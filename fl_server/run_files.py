@@ -1,0 +1,67 @@
+"""The files of a run directory that the coordinator writes, one line a fact."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+INTERVALS = "intervals.jsonl"
+ROUNDS = "rounds.jsonl"
+REPORTS = "reports.json"
+
+
+def _plain(value: object) -> object:
+    """JSON has no NaN: what is not a number is null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+class Lines:
+    """A file of JSON lines, flushed line by line; lines from ``first`` on are dropped at opening.
+
+    ``key`` names the number that orders the lines.
+    """
+
+    def __init__(self, path: Path, key: str, first: int) -> None:
+        kept = [line for line in read_lines(path) if int(line[key]) < first]  # type: ignore[call-overload]
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, line: Mapping[str, object]) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[dict[str, object]]:
+    """Lines of a file written by ``Lines``; a torn last line (a killed process) is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file so that a reader sees the old or the new one, never a half."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON file whole."""
+    write_whole(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")

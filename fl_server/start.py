@@ -1,0 +1,174 @@
+"""Before the first interval: who takes part, what the tariff is, which model they start with."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from flwr.app import ConfigRecord, Message, MessageType
+from flwr.serverapp import Grid
+
+from common.config import Settings, dump
+from common.data.frame import COLUMNS
+from common.data.source import Source, open_source
+from common.energy.battery import BatterySpec
+from common.energy.tariff import end_value
+from common.errors import InputError
+from common.messages import JOIN, Join, Joined, MessageError, encode_arrays
+from fl_server.checkpoint import Checkpoint, Checkpoints
+from fl_server.coordinator import Coordinator, Prices, RunFiles
+from fl_server.exchange import exchange
+from fl_server.ledger import Ledger
+from fl_server.roster import Roster
+from fl_server.rounds import Rounds
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, write_json, write_whole
+from fl_server.strategy import make_strategy
+
+_NODE_POLL_S = 0.05
+
+
+def run(grid: Grid, settings: Settings, directory: Path) -> None:
+    """Run a community on ``grid``; everything it leaves behind is in ``directory``.
+
+    Resumes from the directory's checkpoint where it holds one. Raises InputError for settings or
+    households that do not fit, RuntimeError where households stay away.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    source = _source(settings)
+    start = source.start()
+    prices = _prices(settings, source, start)
+    checkpoints = Checkpoints(directory)
+    state = checkpoints.load() or Checkpoint.fresh(settings.run.households)
+    name = settings.digest()
+    join = _join(settings, name, start, prices, state.t)
+    roster = _gather(grid, settings, join)
+    rounds = _rounds(settings, roster, checkpoints, state)
+    write_whole(directory / "config.yaml", dump(settings))
+    url = settings.ledger.url or f"sqlite:///{directory / 'ledger.sqlite'}"
+    with Ledger(url, durable=settings.run.engine == "flower") as ledger:
+        ledger.open_run(name, roster.names, start=start.isoformat())
+        ledger.truncate_from(state.t)
+        files = RunFiles(
+            Lines(directory / INTERVALS, "interval", state.t - 1),
+            Lines(directory / ROUNDS, "interval", state.t),
+            checkpoints,
+        )
+        if rounds is not None:
+            # Everyone forecasts with the model of the start until the first round is over.
+            rounds.broadcast(
+                state.t // settings.fl.every_intervals, ConfigRecord({"interval": state.t})
+            )
+        coordinator = Coordinator(
+            roster, settings, name, start, prices, ledger, rounds, files, state
+        )
+        reports = coordinator.run()
+    if rounds is not None:
+        checkpoints.save_model("final", rounds.arrays)
+    write_json(
+        directory / REPORTS,
+        {
+            "start": start.isoformat(),
+            "retail": prices.retail[: settings.intervals].tolist(),
+            "joined": {name: vars(one) for name, one in sorted(roster.joined.items())},
+            "households": reports,
+            "faults": state.faults,
+        },
+    )
+
+
+def _source(settings: Settings) -> Source:
+    run_, data = settings.run, settings.data
+    return open_source(
+        data.source,
+        seed=run_.seed,
+        households=run_.households,
+        start=run_.start,
+        days=run_.days,
+        history_days=run_.history_days,
+        timezone=data.timezone,
+    )
+
+
+def _prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
+    """The published tariff. A simulation takes it from the data's price column, which is public."""
+    tariff, intervals = settings.tariff, settings.intervals
+    count = intervals + tariff.published_intervals
+    if tariff.source == "flat":
+        return Prices(np.full(count, tariff.retail), tariff.feed_in)
+    home = source.load(source.names()[0])
+    row = home.row(start)
+    retail = home.frame[COLUMNS[COLUMNS.index("price")]].to_numpy(np.float64)[row : row + count]
+    if len(retail) < intervals:
+        raise InputError(f"household {home.name}: prices end before the run does")
+    # Beyond the data the same half hour of the day before is what one would expect.
+    while len(retail) < count:
+        retail = np.append(retail, retail[len(retail) - 48])
+    return Prices(retail, tariff.feed_in)
+
+
+def _join(settings: Settings, name: str, start: pd.Timestamp, prices: Prices, first: int) -> Join:
+    battery = BatterySpec(**settings.battery.model_dump())
+    end = end_value(battery, prices.retail[: settings.intervals], prices.feed_in)
+    return Join(
+        run=name,
+        start=start.isoformat(),
+        intervals=settings.intervals,
+        first=first,
+        ends=True,
+        shortfall_price=end.shortfall_price,
+        surplus_price=end.surplus_price,
+    )
+
+
+def _gather(grid: Grid, settings: Settings, join: Join) -> "JoinedRoster":
+    """Wait for the nodes, ask each to join, and return those that did."""
+    expected = settings.run.households
+    end = time.monotonic() + settings.run.node_deadline_s
+    while len(nodes := list(grid.get_node_ids())) < expected:
+        if time.monotonic() > end:
+            raise RuntimeError(f"{len(nodes)} of {expected} households connected in time")
+        time.sleep(_NODE_POLL_S)
+    messages = [Message(join.encode(), node, f"{MessageType.QUERY}.{JOIN}") for node in nodes]
+    joined: dict[int, Joined] = {}
+    for reply in exchange(grid, messages, settings.run.node_deadline_s):
+        if reply.has_error():
+            raise RuntimeError(f"a household could not join: {reply.error.reason}")
+        try:
+            joined[reply.metadata.src_node_id] = Joined.decode(reply.content)
+        except MessageError as error:
+            raise RuntimeError(f"a household's answer to joining: {error}") from None
+    if len(joined) < len(nodes):
+        raise RuntimeError(f"{len(nodes) - len(joined)} households did not answer in time")
+    return JoinedRoster(grid, joined)
+
+
+class JoinedRoster(Roster):
+    """A roster that keeps what each household said when it joined."""
+
+    def __init__(self, grid: Grid, joined: dict[int, Joined]) -> None:
+        super().__init__(grid, {node: one.name for node, one in joined.items()})
+        self.joined = {one.name: one for one in joined.values()}
+
+
+def _rounds(
+    settings: Settings, roster: Roster, checkpoints: Checkpoints, state: Checkpoint
+) -> Rounds | None:
+    fl, run_ = settings.fl, settings.run
+    if not fl.enabled:
+        return None
+    # Only a coordinator that trains a model needs torch.
+    from fl_server.initial import initial_weights
+
+    strategy = make_strategy(
+        fl.strategy,
+        fl.strategy_options,
+        fraction_train=fl.fraction_train,
+        fraction_evaluate=fl.fraction_evaluate,
+        seed=run_.seed,
+    )
+    arrays = encode_arrays(initial_weights(settings.model.preset, settings.model.init, run_.seed))
+    limit = int(fl.max_update_mb * 1e6)
+    rounds = Rounds(strategy, roster, arrays, run_.seed, limit, run_.reply_deadline_s)
+    if state.t > 0:
+        checkpoints.restore(state, rounds)
+    return rounds

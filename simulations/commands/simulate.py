@@ -1,0 +1,126 @@
+"""``fedwatt simulate``: N households forecast, trade and learn; ends with a report."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.config import Settings, load
+from common.errors import InputError
+from fl_server.run_files import INTERVALS
+
+app = typer.Typer(help="run N households: forecasts, market, federated rounds")
+
+
+@app.command()
+def simulate(
+    config: Annotated[str | None, typer.Option(help="preset or YAML file")] = None,
+    households: Annotated[int | None, typer.Option(help="the first N by name")] = None,
+    days: Annotated[float | None, typer.Option(help="days to simulate")] = None,
+    start: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="first local midnight")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="citylearn, synthetic, a folder or a database URL")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="run directory; default runs/DATE-TIME")] = None,
+    seed: Annotated[int | None, typer.Option(help="fixes every draw")] = None,
+    engine: Annotated[str | None, typer.Option(help="flower, batched or loop")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, any setting")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="continue this run directory")] = None,
+) -> None:
+    """Run N households: forecasts, a market round every half hour, a model round every three."""
+    from simulations.simulate import check_source, new_directory, stored_settings
+
+    if resume is not None:
+        if any(v is not None for v in (config, households, days, start, data, out, seed, set_)):
+            raise InputError("--resume continues a run as it was begun: give no other settings")
+        directory = resume.resolve()
+        settings = stored_settings(directory)
+    else:
+        run = {
+            "households": households,
+            "days": days,
+            "start": None if start is None else start.date(),
+            "seed": seed,
+            "engine": engine,
+        }
+        settings = load(
+            config,
+            set_ or (),
+            run={key: value for key, value in run.items() if value is not None},
+            data={} if data is None else {"source": _absolute(data)},
+        )
+        check_source(settings)
+        directory = new_directory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    execute(settings, directory)
+
+
+def execute(settings: Settings, directory: Path) -> None:
+    """Run, summarise, report; print where the report is."""
+    from simulations.report import write_report
+    from simulations.simulate import simulate as run
+    from simulations.summary import summarise
+
+    begin = time.monotonic()
+    with _Progress(directory / INTERVALS, settings.intervals):
+        run(settings, directory)
+    summary = summarise(directory, settings, time.monotonic() - begin)
+    report = write_report(directory)
+    _print(summary)
+    typer.echo(f"report: {report}")
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def _print(summary: dict[str, object]) -> None:
+    cost = summary["cost"]
+    assert isinstance(cost, dict)
+    for name in (
+        "no_battery_no_trade", "greedy_battery", "community", "own_optimum", "community_optimum",
+    ):  # fmt: skip
+        if cost.get(name) is not None:
+            typer.echo(f"{name.replace('_', ' '):>22} {cost[name]:12.2f}")
+    if cost.get("share_of_optimum") is not None:
+        typer.echo(f"{'share of the optimum':>22} {cost['share_of_optimum']:12.1%}")
+    if cost.get("losers") is not None:
+        typer.echo(f"{'losing households':>22} {cost['losers']:12d}")
+
+
+class _Progress:
+    """Shows how far the run is by the lines it has written, whatever process writes them."""
+
+    def __init__(self, lines: Path, total: int) -> None:
+        self._lines, self._total = lines, total
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        from simulations.progress import track
+
+        for _ in track(self._done(), "intervals", self._total):
+            pass
+
+    def _done(self) -> Iterator[None]:
+        shown = 0
+        while shown < self._total and not self._stop.is_set():
+            count = self._lines.read_bytes().count(b"\n") if self._lines.exists() else 0
+            for _ in range(shown, count):
+                yield None
+            shown = max(shown, count)
+            self._stop.wait(0.5)

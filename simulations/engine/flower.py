@@ -1,0 +1,85 @@
+"""``--engine flower``: Flower's own simulation engine on Ray, in one process tree, offline.
+
+``flwr run`` needs a background SuperLink and exits 0 when the ServerApp fails. Flower's own
+``flwr-simulation`` process stands on a function that takes a run config and raises instead; it is
+private, so this module checks the version it was written for.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+import flwr
+
+from common.errors import InputError
+from simulations.engine.loop import RunConfig, server_context
+
+SUPPORTED = "1.39."
+
+
+def run(
+    clients: int, run_config: RunConfig, run_id: int, actors: int, directory: Path
+) -> None:
+    """Run both apps with ``clients`` virtual SuperNodes; raises what the ServerApp raises.
+
+    ``directory`` takes a small app description: Flower reads a run config only through one.
+    """
+    if not flwr.__version__.startswith(SUPPORTED):
+        raise InputError(
+            f"flwr {flwr.__version__}: this engine was written for {SUPPORTED}x; "
+            "use --engine batched, or flwr run"
+        )
+    from flwr.simulation.run_simulation import _run_simulation
+    from flwr.supercore.constant import NOOP_FEDERATION_ID
+    from flwr.supercore.run import Run
+    from flwr.supercore.telemetry import EventType
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    context = server_context(run_id, run_config)
+    task = Run.create_empty(run_id=run_id)
+    task.primary_task_id = 1
+    task.federation_id = NOOP_FEDERATION_ID
+    task.override_config = run_config
+    _run_simulation(
+        num_supernodes=clients,
+        server_app_attr="fl_server.app:app",
+        client_app_attr="fl_client.app:app",
+        backend_config={
+            "init_args": {
+                "num_cpus": actors or os.cpu_count() or 1,
+                "include_dashboard": False,
+                "logging_level": logging.ERROR,
+                "log_to_driver": False,
+            },
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        },
+        app_dir=str(_app_directory(directory, run_config)),
+        run=task,
+        server_app_context=context,
+        is_app=True,
+        exit_event=EventType.PYTHON_API_RUN_SIMULATION_LEAVE,
+    )
+
+
+def _app_directory(directory: Path, run_config: RunConfig) -> Path:
+    app = directory / ".app"
+    app.mkdir(exist_ok=True)
+    keys = "".join(f'{key} = ""\n' for key in run_config)
+    (app / "pyproject.toml").write_text(_PROJECT + keys)
+    return app
+
+
+_PROJECT = """\
+[project]
+name = "fedwatt-run"
+version = "0.1.0"
+
+[tool.flwr.app]
+publisher = "fedwatt"
+
+[tool.flwr.app.components]
+serverapp = "fl_server.app:app"
+clientapp = "fl_client.app:app"
+
+[tool.flwr.app.config]
+"""

@@ -1,0 +1,75 @@
+"""One simulated run: pick an engine, carry both apps, then compare with the references."""
+
+import json
+import os
+from pathlib import Path
+
+from common.config import Settings, dump, parse
+from common.errors import InputError
+
+CONFIG_FILE = "config.yaml"
+SUMMARY_FILE = "summary.json"
+_RUN_ID = 7
+
+
+def new_directory(out: Path) -> Path:
+    """Create the run directory. Raises InputError where it holds a run already."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: not a folder")
+    if (out / CONFIG_FILE).exists():
+        raise InputError(f"--out {out}: already holds a run")
+    out.mkdir(parents=True, exist_ok=True)
+    return out.resolve()
+
+
+def stored_settings(directory: Path) -> Settings:
+    """Settings of a run begun earlier. Raises InputError for a folder that holds none."""
+    import yaml
+
+    file = directory / CONFIG_FILE
+    if not file.is_file():
+        raise InputError(f"--resume {directory}: holds no run (no {CONFIG_FILE})")
+    return parse(yaml.safe_load(file.read_text()), where=str(file))
+
+
+def check_source(settings: Settings) -> None:
+    """Raise InputError now, in one line, for data that the run could not use."""
+    from common.data.source import open_source
+
+    run, data = settings.run, settings.data
+    source = open_source(
+        data.source,
+        seed=run.seed,
+        households=run.households,
+        start=run.start,
+        days=run.days,
+        history_days=run.history_days,
+        timezone=data.timezone,
+    )
+    source.start()
+    if data.source not in ("citylearn", "synthetic"):
+        for name in source.names():
+            source.load(name)
+
+
+def simulate(settings: Settings, directory: Path) -> None:
+    """Run both apps on the engine of the settings; raises what the ServerApp raises."""
+    (directory / CONFIG_FILE).write_text(dump(settings))
+    run_config: dict[str, bool | float | int | str] = {
+        "config": "",
+        "set": "",
+        "out": str(directory),
+        "settings": json.dumps(json.loads(settings.model_dump_json())),
+    }
+    count = settings.run.households
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if settings.run.engine == "loop":
+        from fl_client.app import app as client_app
+        from fl_server.app import app as server_app
+        from simulations.engine import loop
+
+        loop.run(server_app, client_app, count, run_config, _RUN_ID)
+        return
+    from simulations.engine import flower
+
+    flower.run(count, run_config, _RUN_ID, settings.run.actors, directory)

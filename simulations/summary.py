@@ -1,0 +1,261 @@
+"""summary.json: what a run cost beside the references, and whether its books are in order."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import Settings
+from common.data.source import open_source
+from common.energy.battery import BatterySpec
+from common.energy.connection import ConnectionSpec
+from common.energy.tariff import end_value
+from common.messages import MILLI
+from fl_server.ledger import Ledger
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, read_lines, write_json
+from simulations import references
+
+Floats = NDArray[np.float64]
+Report = Mapping[str, float]
+
+# A programme of this many household intervals takes some 20 s; larger runs leave the optima out.
+_AUTO_LIMIT = 40_000
+LOSER = 0.01
+"""A household that pays this much more than without a market has lost by it."""
+
+
+def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, object]:
+    """Compute and write ``summary.json``; returns it."""
+    reports = json.loads((directory / REPORTS).read_text())
+    households: Mapping[str, Report] = reports["households"]
+    retail = np.array(reports["retail"])
+    names = sorted(households)
+    lines = read_lines(directory / INTERVALS)
+    rounds = read_lines(directory / ROUNDS)
+    battery = BatterySpec(**settings.battery.model_dump())
+    end = end_value(battery, retail, settings.tariff.feed_in)
+    left = np.array([households[n]["soc_end"] * settings.battery.capacity_kwh for n in names])
+    with Ledger(settings.ledger.url or f"sqlite:///{directory / 'ledger.sqlite'}") as ledger:
+        ledger.open_run(settings.digest(), names, start=reports["start"])
+        verdict = ledger.verify()
+        balances = ledger.balances()
+    if verdict.error is not None:
+        raise RuntimeError(f"the ledger does not verify: {verdict.error}")
+    paid = np.array([-balances[name][1] / MILLI for name in names])
+    money_residual = abs(sum(money for _, money in balances.values())) / MILLI
+    costs = paid - end.value(left)
+    detail: list[dict[str, object]] = [
+        {"name": n, "cost": float(c)} for n, c in zip(names, costs, strict=True)
+    ]
+    cost = _costs(settings, retail, costs, households, detail)
+    summary: dict[str, object] = {
+        "seed": settings.run.seed,
+        "households": settings.run.households,
+        "intervals": settings.intervals,
+        "config_hash": settings.digest(),
+        "data": {
+            "source": sorted({one["source"] for one in reports["joined"].values()})[0],
+            "real": all(one["real"] for one in reports["joined"].values()),
+            "filled_values": sum(one["filled_values"] for one in reports["joined"].values()),
+        },
+        "cost": cost,
+        "energy": _energy(households, lines),
+        "forecast": _forecast(households),
+        "fl": {
+            "rounds": len(rounds),
+            "strategy": settings.fl.strategy if settings.fl.enabled else None,
+            "bytes_up": sum(int(line["bytes_up"]) for line in rounds),  # type: ignore[call-overload]
+            "bytes_down": sum(int(line["bytes_down"]) for line in rounds),  # type: ignore[call-overload]
+            "dropped_updates": sum(int(line["dropped"]) for line in rounds),  # type: ignore[call-overload]
+        },
+        "timing": _timing(lines, rounds, wall_s),
+        "checks": {
+            "energy_residual_kwh_max": _energy_residual(households, lines, balances),
+            "money_residual_max": money_residual,
+            "limit_violations": int(sum(r["limit_violations"] for r in households.values())),
+            "unserved_kwh": sum(r["unserved_kwh"] for r in households.values()),
+            "faults": len(reports["faults"]),
+        },
+        "households_detail": detail,
+    }
+    write_json(directory / "summary.json", summary)
+    return summary
+
+
+def _costs(
+    settings: Settings,
+    retail: Floats,
+    costs: Floats,
+    households: Mapping[str, Report],
+    detail: list[dict[str, object]],
+) -> dict[str, float | None]:
+    """Cost of the community beside the references of the same days; fills ``detail`` as well."""
+    names = sorted(households)
+    cost: dict[str, float | None] = {"community": float(costs.sum())}
+    case = _case(settings, names, retail)
+    outcomes = {
+        "no_battery_no_trade": references.no_battery_no_trade(case),
+        "greedy_battery": references.greedy_battery(case),
+    }
+    if _optima(settings):
+        outcomes["own_optimum"] = references.own_optimum(case)
+        outcomes["community_optimum"] = references.community_optimum(case)
+    for name in ("no_battery_no_trade", "greedy_battery", "own_optimum", "community_optimum"):
+        cost[name] = outcomes[name].total if name in outcomes else None
+    for name, outcome in outcomes.items():
+        for row, value in zip(detail, outcome.cost, strict=True):
+            row[name] = float(value)
+    base, best = cost["no_battery_no_trade"], cost["community_optimum"]
+    reachable = None if base is None or best is None else base - best
+    cost["share_of_optimum"] = (
+        None if not reachable or base is None else (base - float(costs.sum())) / reachable
+    )
+    cost["losers"] = _losers(settings, retail, costs, households, detail)
+    return cost
+
+
+def _optima(settings: Settings) -> bool:
+    match settings.run.references:
+        case "all":
+            return True
+        case "none":
+            return False
+    return settings.run.households * settings.intervals <= _AUTO_LIMIT
+
+
+def _case(settings: Settings, names: Sequence[str], retail: Floats) -> references.Case:
+    run, data = settings.run, settings.data
+    source = open_source(
+        data.source,
+        seed=run.seed,
+        households=run.households,
+        start=run.start,
+        days=run.days,
+        history_days=run.history_days,
+        timezone=data.timezone,
+    )
+    begin = source.start()
+    load = np.empty((len(names), settings.intervals))
+    pv = np.empty_like(load)
+    for h, name in enumerate(names):
+        home = source.load(name)
+        rows = slice(home.row(begin), home.row(begin) + settings.intervals)
+        load[h] = home.consumption[rows]
+        pv[h] = home.frame["pv"].to_numpy(np.float64)[rows]
+    return references.Case(
+        load=load,
+        pv=pv,
+        retail=retail,
+        feed_in=settings.tariff.feed_in,
+        battery=BatterySpec(**settings.battery.model_dump()),
+        connection=ConnectionSpec(**settings.connection.model_dump()),
+        loss=settings.market.loss,
+    )
+
+
+def _losers(
+    settings: Settings,
+    retail: Floats,
+    costs: Floats,
+    households: Mapping[str, Report],
+    detail: list[dict[str, object]],
+) -> int | None:
+    """Households that pay more than in their shadow run without a market."""
+    if not settings.run.shadow:
+        return None
+    battery = settings.battery
+    end = end_value(BatterySpec(**battery.model_dump()), retail, settings.tariff.feed_in)
+    reports = [households[name] for name in sorted(households)]
+    left = np.array([report["shadow_soc_end"] * battery.capacity_kwh for report in reports])
+    shadow = np.array([report["shadow_cost"] for report in reports]) - end.value(left)
+    for row, value in zip(detail, shadow, strict=True):
+        row["shadow"] = float(value)
+    return int(np.count_nonzero(costs > shadow + LOSER))
+
+
+def _energy(
+    households: Mapping[str, Report], lines: Sequence[Mapping[str, object]]
+) -> dict[str, float | None]:
+    """Energy of the community [kWh]; self-sufficiency and self-consumption as shares."""
+
+    def total(name: str) -> float:
+        return float(sum(report[f"{name}_kwh"] for report in households.values()))
+
+    def column(name: str) -> Floats:
+        return np.array([float(line[name]) for line in lines])  # type: ignore[arg-type]
+
+    load, pv = total("load") - total("unserved"), total("pv")
+    imported = float(column("grid_import_kwh").sum())
+    exported = float(column("grid_export_kwh").sum())
+    return {
+        "p2p_sent_kwh": float(column("sent_kwh").sum()),
+        "p2p_delivered_kwh": float(column("delivered_kwh").sum()),
+        "grid_import_kwh": imported,
+        "grid_export_kwh": exported,
+        "load_kwh": total("load"),
+        "pv_kwh": pv,
+        "curtailed_kwh": total("curtailed"),
+        "self_sufficiency": 1.0 - imported / load if load > 0 else None,
+        "self_consumption": 1.0 - (exported + total("curtailed")) / pv if pv > 0 else None,
+        "peak_import_kw": float(column("grid_import_kwh").max() * 2),
+    }
+
+
+def _forecast(households: Mapping[str, Report]) -> dict[str, object]:
+    """Mean over households of each error, the model's and the baselines'."""
+    table: dict[str, dict[str, list[float]]] = {}
+    for report in households.values():
+        for key, value in report.items():
+            stream, dot, metric = key.rpartition(".")
+            if dot:
+                table.setdefault(stream, {}).setdefault(metric, []).append(value)
+    means = {
+        stream: {metric: float(np.mean(values)) for metric, values in metrics.items()}
+        for stream, metrics in table.items()
+    }
+    baselines: dict[str, dict[str, dict[str, float]]] = {}
+    for stream in [name for name in means if "." in name]:
+        baseline, _, of = stream.partition(".")
+        baselines.setdefault(baseline, {})[of] = means.pop(stream)
+    return {
+        "consumption_day": means.get("consumption_day"),
+        "price_day": means.get("price_day"),
+        "baselines": baselines,
+    }
+
+
+def _timing(
+    lines: Sequence[Mapping[str, object]], rounds: Sequence[Mapping[str, object]], wall_s: float
+) -> dict[str, float | None]:
+    def quantile(rows: Sequence[Mapping[str, object]], key: str, q: float) -> float | None:
+        values = [float(row[key]) for row in rows]  # type: ignore[arg-type]
+        return float(np.quantile(values, q)) if values else None
+
+    return {
+        "wall_s": wall_s,
+        "interval_ms_p50": quantile(lines, "interval_ms", 0.5),
+        "interval_ms_p95": quantile(lines, "interval_ms", 0.95),
+        "clear_ms_p95": quantile(lines, "clear_ms", 0.95),
+        "round_s_p50": quantile(rounds, "seconds", 0.5),
+    }
+
+
+def _energy_residual(
+    households: Mapping[str, Report],
+    lines: Sequence[Mapping[str, object]],
+    balances: Mapping[str, tuple[int, int]],
+) -> float:
+    """Largest energy gap [kWh]: in any household's interval, and between meters and ledger.
+
+    The households' own sums of what they drew from and fed to the grid must be what the ledger
+    booked, up to the rounding of each reading to a mWh.
+    """
+    own = max(report["energy_residual_kwh_max"] for report in households.values())
+    gaps = []
+    for name, report in households.items():
+        net = report["grid_import_kwh"] + report["bought_kwh"]
+        net -= report["grid_export_kwh"] + report["sold_kwh"]
+        gaps.append(abs(net - balances[name][0] / MILLI) / max(1, len(lines)))
+    return float(max(own, *gaps))
