@@ -1,7 +1,6 @@
 import re
 
 from markupsafe import Markup
-from reading import Reader, validate
 
 from simulations.report.page import (
     Choices,
@@ -18,6 +17,7 @@ from simulations.report.page import (
     tiles,
     verdict,
 )
+from tests.simulations.report.reading import Reader, validate
 
 EVIL = "</script><script>alert(1)</script>\"'&<b>"
 

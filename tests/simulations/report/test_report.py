@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading import Reader, validate
 
 from common.errors import InputError
 from simulations import cli
 from simulations.report import figures, write_report
 from simulations.report.household import read_household
+from tests.simulations.report.reading import Reader, validate
 
 
 def read(run):
