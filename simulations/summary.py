@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.data.source import open_source
+from common.data.source import Source, open_source
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import end_value
@@ -59,6 +59,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "source": sorted({one["source"] for one in reports["joined"].values()})[0],
             "real": all(one["real"] for one in reports["joined"].values()),
             "filled_values": sum(one["filled_values"] for one in reports["joined"].values()),
+            "timezone": _source(settings).load(names[0]).timezone,
         },
         "cost": cost,
         "energy": _energy(households, lines),
@@ -125,9 +126,9 @@ def _optima(settings: Settings) -> bool:
     return settings.run.households * settings.intervals <= _AUTO_LIMIT
 
 
-def _case(settings: Settings, names: Sequence[str], retail: Floats) -> references.Case:
+def _source(settings: Settings) -> Source:
     run, data = settings.run, settings.data
-    source = open_source(
+    return open_source(
         data.source,
         seed=run.seed,
         households=run.households,
@@ -136,6 +137,10 @@ def _case(settings: Settings, names: Sequence[str], retail: Floats) -> reference
         history_days=run.history_days,
         timezone=data.timezone,
     )
+
+
+def _case(settings: Settings, names: Sequence[str], retail: Floats) -> references.Case:
+    source = _source(settings)
     begin = source.start()
     load = np.empty((len(names), settings.intervals))
     pv = np.empty_like(load)

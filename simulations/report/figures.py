@@ -427,7 +427,12 @@ def _rounds(run: Run) -> tuple[list[float | None], int]:
 def learning_loss(run: Run) -> Markup | str:
     """Loss of the shared model by round."""
     x, size = _rounds(run)
-    series = (("Training", "train_loss", "@1", "solid"), ("Validation", "val_loss", "@2", "dash"))
+    series = (
+        ("Training", "train_loss", "@1", "solid"),
+        ("Validation", "val_loss", "@2", "dash"),
+        ("Validation, consumption", "val_consumption_day", "@3", "dot"),
+        ("Validation, price", "val_price_day", "@4", "dashdot"),
+    )
     traces = [
         line(name, x, bucket_mean(run.by_round(key), size), colour, dash, connectgaps=True)
         for name, key, colour, dash in series

@@ -1,5 +1,6 @@
 """The numbers of a run as tables and tiles."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -201,9 +202,10 @@ def checks(run: Run) -> Content:
     known = {"energy_residual_kwh_max", "money_residual_max", "limit_violations"}
     for key, value in values.items():
         if key not in known:
+            name = CHECKS.get(key, key.replace("_", " ").capitalize())
             shown = value if isinstance(value, str) else _plain(value)
             ok = verdict(value) if isinstance(value, bool) else ""
-            body.append((key.replace("_", " ").capitalize(), shown, "", ok))
+            body.append((name, shown, "", ok))
     columns = ("Check", "Found", "Required", "Verdict")
     return table(columns, body, caption="Checks", text_columns=1)
 
@@ -215,11 +217,29 @@ def exceptions(run: Run) -> Content:
         ("Homes", _real(data.get("real"))),
         ("Source of the data", str(data.get("source") or "unknown")),
         ("Values filled in the data", text.count(number(data, "filled_values"))),
-        ("Replies too late or missing", _total(run.series("missing"))),
+        ("Replies too late or missing", _missing(run)),
         ("Orders refused at intake", _total(run.series("refused"))),
         ("Model updates dropped", text.count(number(fl, "dropped_updates"))),
+        *_dropped(run),
     ]
     return table(("What", "Found"), body, caption="Data and exceptions")
+
+
+def _missing(run: Run) -> str:
+    """Replies that did not come, over all intervals; the log names the households."""
+    if "missing" not in run.intervals:
+        return text.MISSING
+    names = [value for value in run.intervals["missing"] if isinstance(value, list)]
+    return text.count(sum(map(len, names))) if names else text.MISSING
+
+
+def _dropped(run: Run) -> list[tuple[str, str]]:
+    """Why updates were dropped, with how many."""
+    total: Counter[str] = Counter()
+    for reasons in run.rounds.get("dropped_reasons", ()):
+        if isinstance(reasons, Mapping):
+            total.update({str(k): v for k, v in reasons.items() if isinstance(v, int)})
+    return [(f"… {reason}", text.count(number)) for reason, number in sorted(total.items())]
 
 
 def market(run: Run) -> Content:
@@ -265,6 +285,10 @@ def _plain(value: Any) -> str:
     return text.MISSING if value is None else str(value)
 
 
+CHECKS = {
+    "unserved_kwh": "Load above the connection's limit, not served [kWh]",
+    "faults": "Faults reported by households",
+}
 TIMING = {
     "wall_s": "Whole run",
     "interval_ms_p50": "Interval, median",

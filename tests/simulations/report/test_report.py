@@ -157,6 +157,14 @@ def test_hostile_household_names(write_run, tmp_path):
     assert "&lt;img src=x onerror=alert(1)>" in dots["y"]
 
 
+def test_what_went_wrong_is_counted(write_run, tmp_path):
+    """One reply missing in the second interval, one update dropped in the fourth round."""
+    reader = read(write_run(tmp_path / "run", households=1, intervals=48))
+    assert reader.row("Replies too late or missing")[1] == "1"
+    assert reader.row("… not finite")[1] == "1"
+    assert reader.row("Values filled in the data")[1] == "7"
+
+
 def test_long_runs_are_thinned_and_say_so(write_run, tmp_path):
     """Half a year is drawn as daily means whose energy is still all of it."""
     run = write_run(tmp_path / "run", households=2, intervals=182 * 48)
