@@ -49,13 +49,14 @@
     return out;
   };
   const axis = {
+    spikecolor: "@muted", spikethickness: 1, spikedash: "solid",
     gridcolor: "@grid", linecolor: "@line", zerolinecolor: "@muted", automargin: true,
     zeroline: false, tickfont: { color: "@muted", size: 12 }, title: { font: { color: "@muted", size: 12 }, standoff: 8 },
   };
   const baseLayout = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, color: "@ink", size: 13 },
-    margin: { l: 8, r: 12, t: 8, b: 8 }, hovermode: "x unified",
+    margin: { l: 8, r: 12, t: 8, b: 8 }, hovermode: "x unified", hoversubplots: "axis",
     hoverlabel: { bgcolor: "@panel", bordercolor: "@line", font: { color: "@ink", size: 12 } },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 } },
   };
