@@ -123,6 +123,20 @@ def confined(action: float, net: float, limits: Floats) -> float:
 
 
 @compiled
+def first_at_most(slopes: Floats, marginal: float) -> int:
+    """Number of leading cells whose slope (falling) is above ``marginal``."""
+    first, last = 0, slopes.shape[0]
+    while first < last:
+        middle = (first + last) // 2
+        if slopes[middle] > marginal + TOLERANCE:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+# No nan reaches this loop (``plan`` sees to it); saying so lets the compiler use vector minima.
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def backward(
     net: Floats,
     buy: Floats,
@@ -142,43 +156,83 @@ def backward(
     points = final.shape[0]
     low, high, eta, power, wear = battery
     cell = (high - low) / (points - 1)
+    per_cell, per_eta, top = 1.0 / cell, 1.0 / eta, np.int32(points - 2)
+    share = 1.0 / scenarios
+    slopes = np.empty(points - 1)
+    action, store = np.empty(points), np.empty(points)
+    for g in range(points):
+        store[g] = g * cell  # counted from ``low``
     value[steps] = final
     for k in range(steps - 1, -1, -1):
-        after = value[k + 1]
-        row = value[k]
+        after, row = value[k + 1], value[k]
         row[:] = 0.0
-        last_buy, last_sell = np.nan, np.nan
+        for g in range(points - 1):
+            slopes[g] = (after[g + 1] - after[g]) * per_cell
+        last_buy, last_sell = np.inf, np.inf
         up_buy, down_buy, up_sell, down_sell = 0.0, 0.0, 0.0, 0.0
         for w in range(scenarios):
             b, e, n = buy[w, k], sell[w, k], net[w, k]
             if b != last_buy:
-                up_buy = level(after, low, cell, (b + wear) / eta)
-                down_buy = level(after, low, cell, (b - wear) * eta)
+                up_buy = cell * first_at_most(slopes, (b + wear) * per_eta)
+                down_buy = cell * first_at_most(slopes, (b - wear) * eta)
                 last_buy = b
             if e != last_sell:
-                up_sell = level(after, low, cell, (e + wear) / eta)
-                down_sell = level(after, low, cell, (e - wear) * eta)
+                up_sell = cell * first_at_most(slopes, (e + wear) * per_eta)
+                down_sell = cell * first_at_most(slopes, (e - wear) * eta)
                 last_sell = e
+            free = (
+                n + power <= min(limits[0], soft_import) and n - power >= -limits[1]
+            )  # neither limit can bind
             for g in range(points):
-                store = low + g * cell
-                least = towards(store, up_buy, down_buy, eta, power)
-                most = max(towards(store, up_sell, down_sell, eta, power), least)
-                a = min(max(-n, least), most)
-                if a > 0.0 and n + a > soft_import:
-                    a = max(min(soft_import - n, a), min(-n, a), 0.0)
-                if n + a > limits[0]:
-                    a = max(limits[0] - n, -min((store - low) * eta, power))
-                elif n + a < -limits[1]:
-                    a = min(-limits[1] - n, min((high - store) / eta, power))
-                flow = max(n + a, -limits[1])
-                change = eta * a if a > 0.0 else a / eta
-                row[g] += (
-                    -(b * flow if flow > 0.0 else e * flow)
-                    - wear * abs(a)
-                    + worth(after, low, cell, store + change)
+                s = store[g]
+                least = min(max((up_buy - s) * per_eta, 0.0), power) - min(
+                    max((s - down_buy) * eta, 0.0), power
                 )
-        for g in range(points):
-            row[g] /= scenarios
+                most = min(max((up_sell - s) * per_eta, 0.0), power) - min(
+                    max((s - down_sell) * eta, 0.0), power
+                )
+                action[g] = min(max(-n, least), max(most, least))
+            if not free:
+                for g in range(points):
+                    action[g] = confined_plan(
+                        action[g], n, store[g], high - low, eta, power,
+                        limits[0], limits[1], soft_import,
+                    )  # fmt: skip
+            for g in range(points):
+                a = action[g]
+                flow = max(n + a, -limits[1])
+                x = (store[g] + eta * max(a, 0.0) + per_eta * min(a, 0.0)) * per_cell
+                i = min(max(np.int32(x), np.int32(0)), top)
+                x -= i
+                row[g] += share * (
+                    after[i]
+                    + (after[i + 1] - after[i]) * x
+                    - b * max(flow, 0.0)
+                    - e * min(flow, 0.0)
+                    - wear * (max(a, 0.0) - min(a, 0.0))
+                )
+
+
+@compiled
+def confined_plan(
+    a: float,
+    net: float,
+    store: float,
+    size: float,
+    eta: float,
+    power: float,
+    most_import: float,
+    most_export: float,
+    soft_import: float,
+) -> float:
+    """The action kept within the connection's limits; ``store`` and ``size`` count from empty."""
+    if a > 0.0 and net + a > soft_import:
+        a = max(min(soft_import - net, a), min(-net, a), 0.0)
+    if net + a > most_import:
+        a = max(most_import - net, -min(store * eta, power))
+    elif net + a < -most_export:
+        a = min(-most_export - net, min((size - store) / eta, power))
+    return a
 
 
 @compiled

@@ -1,0 +1,1 @@
+"""Traders side by side on the same days: the market loop without messages and without training."""

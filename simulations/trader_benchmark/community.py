@@ -1,0 +1,257 @@
+"""A community on some days, and its life under one trader: the product's pieces, no messages.
+
+The loop is the one of a run: decide blind to t, clear, dispatch on what really happens, settle.
+Costs contain the value of the energy left, as everywhere.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.data.frame import Household
+from common.energy import battery as bat
+from common.energy import connection as con
+from common.energy.ageing import age
+from common.energy.battery import BatterySpec
+from common.energy.connection import ConnectionSpec
+from common.energy.tariff import EndValue, grid_cost
+from common.errors import InputError
+from common.market_rules import MICRO, MWH, MarketRules, Orders, admit
+from fl_client.trader import Decision, Situation, Trader, TraderForecast
+from fl_server.market import Grid, OrderBook, clear
+from simulations.references import Case
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# (row that is decided, lag) -> forecasts that start at that row, or None.
+Foresight = Callable[[int, int], TraderForecast | None]
+
+
+@dataclass(frozen=True)
+class Community:
+    """H households over R history rows and T days' rows; array columns are rows.
+
+    load, pv (H, R+T) kWh; retail (R+T,); slot, weekday, lag (R+T,): local slot of the day,
+    weekday, and by how many intervals the newest reading lags when the row is decided;
+    clear_sky (H, R+T): clear-sky irradiance, or None.
+    """
+
+    names: tuple[str, ...]
+    load: Floats
+    pv: Floats
+    retail: Floats
+    first: int
+    slot: Ints
+    weekday: Ints
+    lag: Ints
+    feed_in: float = 0.05
+    battery: BatterySpec = field(default_factory=BatterySpec)
+    connection: ConnectionSpec = field(default_factory=ConnectionSpec)
+    rules: MarketRules = field(default_factory=MarketRules)
+    published: int = 96
+    hours: float = 0.5
+    clear_sky: Floats | None = None
+
+    @property
+    def intervals(self) -> int:
+        """T."""
+        return int(self.load.shape[1]) - self.first
+
+    @property
+    def case(self) -> Case:
+        """The same days for the references."""
+        days = slice(self.first, None)
+        return Case(
+            self.load[:, days],
+            self.pv[:, days],
+            self.retail[days],
+            self.feed_in,
+            self.battery,
+            self.connection,
+            self.rules.loss,
+            self.hours,
+        )
+
+    @property
+    def end(self) -> EndValue:
+        """Value of the energy left."""
+        return self.case.end_value
+
+
+def gather(
+    households: Sequence[Household],
+    start: pd.Timestamp,
+    days: float,
+    history_days: int,
+    **settings: object,
+) -> Community:
+    """Cut the community out of its households' frames; ``start`` is the UTC time of interval 0.
+
+    Households of one community here share the time zone and the meters' resolution.
+    """
+    one = households[0]
+    if any((h.timezone, h.resolution_minutes) != (one.timezone, one.resolution_minutes)
+           for h in households):  # fmt: skip
+        raise InputError("households of a benchmark share one time zone and meter resolution")
+    intervals = max(1, round(days * 48))
+    first = one.row(start)
+    begin = max(first - history_days * 48, 0)
+    if first < 0 or first + intervals > len(one.frame):
+        raise InputError(f"household {one.name} has no readings for {days:g} days from {start}")
+    rows = slice(begin, first + intervals)
+    local = pd.DatetimeIndex(one.frame.index[rows]).tz_convert(one.timezone)
+    lag = np.array([row - one.known(row) for row in range(rows.start, rows.stop)])
+    return Community(
+        tuple(h.name for h in households),
+        np.stack([h.consumption[rows] for h in households]),
+        np.stack([h.frame["pv"].to_numpy(np.float64)[rows] for h in households]),
+        one.frame["price"].to_numpy(np.float64)[rows],
+        first - begin,
+        (local.hour * 2 + local.minute // 30).to_numpy().astype(np.int64),
+        local.dayofweek.to_numpy().astype(np.int64),
+        lag.astype(np.int64),
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True)
+class Life:
+    """What became of the community: (H,) or (H, T) arrays, kWh and currency.
+
+    cost (H,) bills and energy left; flow of every interval; score and gain: what the trader said
+    of the interval before it.
+    """
+
+    cost: Floats
+    grid_import: Floats
+    grid_export: Floats
+    bought: Floats
+    sold: Floats
+    unserved: Floats
+    soc: Floats
+    cycles: Floats
+    score: Floats
+    paid: Floats
+    price: Floats
+    reason: Ints
+    load: Floats
+
+    @property
+    def total(self) -> float:
+        """Cost of the community."""
+        return float(self.cost.sum())
+
+    def peak_kw(self, hours: float = 0.5) -> float:
+        """Highest import of the community from the grid [kW]."""
+        return float(self.grid_import.sum(axis=0).max() / hours)
+
+    @property
+    def self_sufficiency(self) -> float:
+        """Share of the load not drawn from the grid."""
+        return float(1.0 - self.grid_import.sum() / max(self.load.sum(), 1e-9))
+
+
+def live(
+    community: Community,
+    trader: Trader,
+    foresight: Foresight | None = None,
+    *,
+    market: bool = True,
+    watch: Callable[[int, Decision, Floats], None] | None = None,
+) -> Life:
+    """Live the days once. ``market`` False: the shadow run. ``watch`` sees each decision."""
+    c = community
+    count, intervals, first = len(c.names), c.intervals, c.first
+    end, spec = c.end, c.battery
+    capacity = np.asarray(spec.capacity_kwh, dtype=np.float64)
+    soc = np.array(np.broadcast_to(np.asarray(spec.soc_initial, dtype=np.float64), count))
+    soh, cycles = np.ones(count), np.zeros(count)
+    names = ("grid_import", "grid_export", "bought", "sold", "unserved", "soc", "score", "paid")
+    log = {name: np.zeros((count, intervals)) for name in names}
+    reason = np.zeros((count, intervals), np.int64)
+    price = np.full(intervals, np.nan)
+    signals = np.full((intervals, 2), np.nan)
+    nothing = np.zeros(count)
+    for t in range(intervals):
+        row, lag = first + t, int(c.lag[first + t])
+        newest = row - lag
+        oldest = max(0, newest - trader.history)
+        ahead = min(c.published, intervals - t)
+        situation = Situation(
+            t=t,
+            slot=int(c.slot[row]),
+            weekday=int(c.weekday[row]),
+            past_load=c.load[:, oldest:newest],
+            past_pv=c.pv[:, oldest:newest],
+            retail=c.retail[row : row + ahead],
+            feed_in=c.feed_in,
+            soc=soc,
+            battery=spec,
+            connection=c.connection,
+            rules=c.rules,
+            lag=lag,
+            hours=c.hours,
+            market=market,
+            past_local=signals[:t] if market else None,
+            forecast=None if foresight is None or not trader.uses_forecast else foresight(row, lag),
+            remaining=intervals - t,
+            end=end,
+        )
+        if c.clear_sky is not None:
+            situation = replace(
+                situation,
+                past_clear_sky=c.clear_sky[:, oldest:newest],
+                clear_sky=c.clear_sky[:, row : row + ahead],
+            )
+        decision = trader.decide(situation)
+        bought, sold, money = nothing, nothing, nothing
+        if market:
+            bought, sold, money, price[t], signals[t] = _clear(c, decision, t)
+        if watch is not None:
+            watch(t, decision, signals[t])
+        retail = float(c.retail[row])
+        load, pv = c.load[:, row], c.pv[:, row]
+        action = trader.dispatch(
+            decision.plan, soc, load - pv, bought, sold, retail, c.feed_in, spec, c.connection,
+            hours=c.hours,
+        )  # fmt: skip
+        moved = bat.step(spec, soc, action, c.hours)
+        flow = con.flows(
+            load, pv, moved.charge_kwh, moved.discharge_kwh, bought, sold, c.connection, c.hours
+        )
+        soh, cycles = age(spec, soh, cycles, soc, moved)
+        soc = moved.soc
+        log["grid_import"][:, t], log["grid_export"][:, t] = flow.grid_import, flow.grid_export
+        log["bought"][:, t], log["sold"][:, t], log["unserved"][:, t] = bought, sold, flow.unserved
+        log["soc"][:, t], log["score"][:, t], reason[:, t] = soc, decision.score, decision.reason
+        log["paid"][:, t] = money + grid_cost(flow.grid_import, flow.grid_export, retail, c.feed_in)
+    cost = log["paid"].sum(axis=1) - end.value(soc * capacity)
+    return Life(cost=cost, cycles=cycles, price=price, reason=reason, load=c.load[:, first:], **log)
+
+
+def _clear(
+    c: Community, decision: Decision, t: int
+) -> tuple[Floats, Floats, Floats, float, tuple[float, float]]:
+    """Fills (H,) [kWh], money paid (H,), the price (nan without trade) and the public signal."""
+    import_kwh, export_kwh = c.connection.limits(c.hours)
+    admitted = admit(
+        Orders.of_curves(decision.side, decision.quantity_kwh, decision.price, t),
+        c.rules,
+        interval=t,
+        households=len(c.names),
+        import_kwh=import_kwh,
+        export_kwh=export_kwh,
+    )
+    grid = Grid(
+        retail=round(float(c.retail[c.first + t]) * MICRO), feed_in=round(c.feed_in * MICRO)
+    )
+    clearing = clear("uniform", OrderBook.of(admitted), c.rules, grid, seed=t)
+    fills = clearing.fills(len(c.names))
+    buy, sell = clearing.signal(grid, c.rules.keep_ppm)
+    price = np.nan if clearing.price is None else clearing.price / MICRO
+    money = (fills.paid - fills.received) / MICRO
+    return fills.bought / MWH, fills.sold / MWH, money, price, (buy / MICRO, sell / MICRO)
