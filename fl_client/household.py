@@ -448,6 +448,8 @@ class Group:
                 raise InputError(f"household {self.names[h]}: plan of interval {newest} is lost")
             self._plan[h], self._shadow_plan[h] = plan
         self.decided, self.settled = newest, newest - 1
+        span = slice(before + 1, newest + 1)
+        self._retail[span] = self.log["retail"][0, span]
         for t in range(before + 1, self.settled + 1):
             self._sense(t)
             self.signals[t] = self.log["local_buy"][0, t], self.log["local_sell"][0, t]
