@@ -26,8 +26,8 @@ import pandas as pd
 import pvlib
 from numpy.typing import NDArray
 
-from common.data.frame import COLUMNS, IDLE_BATTERY, INTERVAL, Household
 from common.config import cache_root
+from common.data.frame import COLUMNS, IDLE_BATTERY, INTERVAL, Household
 from common.errors import InputError
 
 PACKAGE = "citylearn==2.0.0"

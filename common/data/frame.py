@@ -165,9 +165,10 @@ class Household:
         A row is known once the source's own reading interval that holds it is over: with hourly
         data the first half hour is unknown until the second has ended as well.
         """
-        minute = int(self.frame.index[0].timestamp()) // 60 + t * INTERVAL_MINUTES
-        started = (minute - self.phase_minutes) % self.resolution_minutes
-        return max(0, t - started // INTERVAL_MINUTES)
+        origin = int(self.frame.index[0].timestamp()) // 60
+        now = origin + t * INTERVAL_MINUTES
+        over = now - (now - self.phase_minutes) % self.resolution_minutes
+        return max(0, (over - origin) // INTERVAL_MINUTES)
 
     def row(self, time: pd.Timestamp) -> int:
         """Return the row that starts at ``time`` (may lie outside the frame, even below 0)."""

@@ -8,10 +8,13 @@ import pandas as pd
 import typer
 
 from common.data import citylearn, store, synthetic
+from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import INTERVAL, local_midnight
+from common.data.importing import Report, import_files
+from common.data.readings import Options
 from common.data.weather import SITES
 from common.errors import InputError
-from simulations.progress import track
+from simulations.progress import Counter, track
 
 app = typer.Typer(no_args_is_help=True, help="generate, fetch, import, check household data")
 
@@ -59,3 +62,92 @@ def generate(
         made = synthetic.generate(name, seed=seed, first=first, intervals=rows, community=community)
         store.write_household(made, out)
     typer.echo(f"{households} households x {rows} half hours in {out}")
+
+
+def _roles(pairs: list[str]) -> dict[str, str]:
+    roles = {}
+    for pair in pairs:
+        key, equals, role = pair.partition("=")
+        if not equals or not key or not role:
+            raise InputError(f"--map {pair!r}: expected COLUMN=ROLE, for example Appliance1=fridge")
+        roles[key] = role
+    return roles
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="files of one format")],
+    out: Annotated[Path, typer.Option(help="folder for one Parquet file per household")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="default: recognised by the header")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="zone of the household, and of stamps without offset")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="name of a single household")] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="COLUMN=ROLE, for example Appliance1=fridge")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="unit of a Home Assistant history")] = None,
+    first_day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="of a set without dates")
+    ] = None,
+    allow_resets: Annotated[
+        bool, typer.Option("--allow-resets", help="a meter that falls counts on from zero")
+    ] = False,
+    max_gaps: Annotated[
+        float, typer.Option(min=0, max=1, help="refuse a household that misses a larger share")
+    ] = MAX_GAP_SHARE,
+    price: Annotated[float, typer.Option(help="retail price where the files have none")] = ABSENT[
+        "price"
+    ],
+    context: Annotated[
+        Path | None, typer.Option(help="table of timestamp, temperature, solar_irradiance, price")
+    ] = None,
+) -> None:
+    """Bring meter files of any known format into household files."""
+    options = Options(
+        timezone=timezone,
+        name=name,
+        roles=_roles(map_ or []),
+        unit=unit,
+        first_day=first_day.date() if first_day else None,
+        allow_resets=allow_resets,
+    )
+    with Counter() as progress:
+        report = import_files(
+            paths,
+            out,
+            format_name=format_,
+            options=options,
+            max_gap_share=max_gaps,
+            price=price,
+            context=context,
+            progress=progress,
+        )
+    _show(report, out)
+
+
+def _show(report: Report, out: Path) -> None:
+    for name, account in report.accounts.items():
+        first, last, minutes, filled = report.spans[name]
+        energy = ", ".join(
+            f"{channel} {kept:.3f} of {account.file_kwh[channel]:.3f} kWh"
+            for channel, kept in account.kept_kwh.items()
+            if account.file_kwh[channel] > 0
+        )
+        notes = [f"{minutes} min", f"{account.gap_share:.2%} missing", f"{filled} values filled"]
+        if account.repeated_rows:
+            notes.append(f"{account.repeated_rows} repeated rows dropped")
+        if account.missing_hour_kwh > 0:
+            notes.append(f"{account.missing_hour_kwh:.3f} kWh in an hour that does not exist")
+        if account.absent:
+            notes.append(f"constant for want of data: {' '.join(account.absent)}")
+        typer.echo(f"{name}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC; {energy}")
+        typer.echo(f"  {'; '.join(notes)}")
+    for reason in report.refused.values():
+        typer.echo(f"refused: {reason}", err=True)
+    typer.echo(
+        f"{report.format}: {report.rows} readings, {len(report.accounts)} households in {out}"
+        + (f", {len(report.refused)} refused" if report.refused else "")
+    )
