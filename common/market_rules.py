@@ -101,10 +101,10 @@ def delivered_of(sent_mwh: Ints, keep_ppm: int) -> Ints:
     return delivered
 
 
-def sent_for(delivered_mwh: Ints, keep_ppm: int) -> Ints:
+def sent_for(delivered_mwh: Ints, keep_ppm: int | Ints) -> Ints:
     """``ceil(delivered / (1 - loss))``: the least that must be sent."""
     whole, rest = np.divmod(delivered_mwh, keep_ppm)
-    sent: Ints = whole * PPM - (-rest * PPM // keep_ppm)
+    sent: Ints = whole * PPM - np.floor_divide(-rest * PPM, np.asarray(keep_ppm))
     return sent
 
 
@@ -249,7 +249,8 @@ def admit(
     """Check every order; refuse the bad ones, each with a reason, and leave the others alone.
 
     ``import_kwh``/``export_kwh`` (scalar or (H,)): what a connection carries per interval; steps
-    are counted in the order of their numbers, and each that would pass the limit is refused.
+    are counted in the order of their numbers, and from the one that passes the limit on they are
+    refused.
     ``answered`` (H,): households whose orders for this interval are already in. Nothing here
     depends on the order of the rows.
     """

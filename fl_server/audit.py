@@ -14,6 +14,11 @@ def link(before: bytes, row: bytes) -> bytes:
     return hashlib.sha256(before + row).digest()
 
 
+def entry_name(entry: int) -> str:
+    """What an entry's number means."""
+    return ("settlement", "fills")[entry] if entry in (0, 1) else "late settlement"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What an audit found: rows read, entries complete, and the first fault, None without one."""
@@ -39,7 +44,6 @@ def audit(
     before, expected, entries = genesis, 0, 0
     entry: tuple[int, int] | None = None
     first = energy = money = 0
-    kinds = ("settlement", "fills")
 
     def fault(text: str) -> Verdict:
         return Verdict(expected, entries, text)
@@ -48,7 +52,7 @@ def audit(
         if entry is None or not (energy or money):
             return None
         what = f"energy by {energy} mWh" if energy else f"money by {money} micro"
-        where = f"{kinds[entry[1]]} of interval {entry[0]}"
+        where = f"{entry_name(entry[1])} of interval {entry[0]}"
         return f"row {first}: {where}, rows {first} to {expected - 1}, do not balance: {what}"
 
     for row in rows:
@@ -64,7 +68,7 @@ def audit(
                 f"row {seq} (interval {interval}, account {account}): its hash is not that of its "
                 "figures and the row before"
             )
-        if not 0 <= account < accounts or kind not in (0, 1) or min(e_in, e_out, m_in, m_out) < 0:
+        if not 0 <= account < accounts or kind < 0 or min(e_in, e_out, m_in, m_out) < 0:
             return fault(f"row {seq}: unknown account or entry, or a negative figure")
         if (interval, kind) != entry:
             if (text := imbalance()) is not None:

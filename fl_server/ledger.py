@@ -21,13 +21,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from common.errors import InputError
 from common.market_rules import Ints
 from common.schema_ledger import accounts, metadata, postings, runs
-from fl_server.audit import Verdict, audit, link
+from fl_server.audit import Verdict, audit, entry_name, link
 from fl_server.market.book import Fills
 from fl_server.settlement import Settlement
 
 SETTLEMENT: Final = 0
 FILLS: Final = 1
-ENTRIES: Final = ("settlement", "fills")
+LATE: Final = 2
+"""Entry of household h's settlement that came after its interval's: ``LATE + h``."""
 COMMUNITY: Final = ("grid", "loss", "market", "fees")
 """Accounts 0 to 3; households follow in the order they were given."""
 _GRID, _LOSS, _MARKET, _FEES = range(len(COMMUNITY))
@@ -59,6 +60,7 @@ class Ledger:
         self._households = 0
         self._seq = -1
         self._hash = b""
+        self._late: list[Ints] = []
 
     def close(self) -> None:
         """Close the connections; SQLite folds its write-ahead log into the file."""
@@ -135,17 +137,18 @@ class Ledger:
         Returns False, and changes nothing, if just these figures are booked already. Raises
         LedgerError if others are.
         """
-        blocks = []
+        blocks = list(self._late)
         if settlement is not None:
             blocks.append(_settlement_rows(interval - 1, settlement))
         if fills is not None:
             blocks.append(_fill_rows(interval, fills))
         for block in blocks:
-            if len(block) and block[:, 2].max() >= self._households + len(COMMUNITY):
+            if block[:, 2].max() >= self._households + len(COMMUNITY):
                 raise LedgerError(f"interval {interval}: more households than the run has")
         with self._engine.begin() as db:
             new = [block for block in blocks if not self._booked(db, block)]
             if not new:
+                self._late.clear()
                 return False
             figures = np.concatenate(new)
             seq = self._seq + 1 + np.arange(len(figures))
@@ -161,7 +164,16 @@ class Ledger:
             )
             self._move_head(db, int(seq[-1]), chain[-1])
         self._seq, self._hash = int(seq[-1]), chain[-1]
+        self._late.clear()
         return True
+
+    def record_late(self, interval: int, household: int, settlement: Settlement) -> None:
+        """Settle an earlier interval of one household, whose reading came late.
+
+        ``settlement`` is zero for all others. It is booked with the next ``record``, in the same
+        transaction, as an entry of its own.
+        """
+        self._late.append(_settlement_rows(interval, settlement, LATE + household))
 
     def _booked(self, db: sa.Connection, block: Ints) -> bool:
         interval, entry = (int(x) for x in block[0, :2])
@@ -177,7 +189,7 @@ class Ledger:
         ).all()
         if there and [tuple(row) for row in there] != [tuple(row) for row in block.tolist()]:
             raise LedgerError(
-                f"{ENTRIES[entry]} of interval {interval} are already booked with other figures"
+                f"{entry_name(entry)} of interval {interval}: already booked with other figures"
             )
         return bool(there)
 
@@ -190,31 +202,36 @@ class Ledger:
         """Forget what ``record(interval, ...)`` and later calls wrote, to play them again.
 
         Returns the number of rows removed. For resuming from a checkpoint that is older than the
-        ledger: fills from ``interval`` on and settlements from ``interval - 1`` on go.
+        ledger: fills from ``interval`` on and settlements from ``interval - 1`` on go, and late
+        settlements that were booked with them.
         """
-        column = postings.c
+        self._late.clear()
+        column, of_run = postings.c, postings.c.run == self._run
         with self._engine.begin() as db:
+            on_time = sa.and_(of_run, column.entry < LATE)
             first = db.scalar(
                 sa.select(sa.func.min(column.seq)).where(
-                    column.run == self._run,
-                    column.interval >= interval - (1 - column.entry),
+                    on_time, column.interval >= interval - 1 + column.entry
                 )
             )
             if first is None:
                 return 0
-            removed = db.execute(
-                postings.delete().where(column.run == self._run, column.seq >= first)
-            ).rowcount
-            before = db.scalar(
-                sa.select(column.hash).where(column.run == self._run, column.seq == first - 1)
-            )
-            if before is None:
-                row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
-                assert self._run is not None
-                before = _genesis(row.name, row.start, row.timezone, _chart(db, self._run))
-            self._move_head(db, first - 1, bytes(before))
-        self._seq, self._hash = first - 1, bytes(before)
+            # Late rows stand in front of those they were booked with.
+            kept = db.execute(
+                sa.select(column.seq, column.hash)
+                .where(on_time, column.seq < first)
+                .order_by(column.seq.desc())
+                .limit(1)
+            ).one_or_none()
+            seq, head = (-1, self._genesis(db)) if kept is None else (kept.seq, bytes(kept.hash))
+            removed = db.execute(postings.delete().where(of_run, column.seq > seq)).rowcount
+            self._move_head(db, seq, head)
+        self._seq, self._hash = seq, head
         return int(removed)
+
+    def _genesis(self, db: sa.Connection) -> bytes:
+        row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
+        return _genesis(row.name, row.start, row.timezone, _chart(db, int(row.run)))
 
     def rows(self) -> Iterator[sa.Row[Any]]:
         """The run's postings in order, hashes included."""
@@ -226,9 +243,9 @@ class Ledger:
         """Recompute the chain and every balance; name the first row that is wrong."""
         with self._engine.connect() as db:
             row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
-            chart = _chart(db, int(row.run))
-        genesis = _genesis(row.name, row.start, row.timezone, chart)
-        return audit(self.rows(), genesis, len(chart), int(row.head_seq), bytes(row.head_hash))
+            known = len(_chart(db, int(row.run)))
+            genesis = self._genesis(db)
+        return audit(self.rows(), genesis, known, int(row.head_seq), bytes(row.head_hash))
 
     def balances(self) -> dict[str, tuple[int, int]]:
         """Per account: (energy in less out [mWh], money in less out [micro])."""
@@ -263,12 +280,12 @@ def _fill_rows(interval: int, fills: Fills) -> Ints:
     )
 
 
-def _settlement_rows(interval: int, settled: Settlement) -> Ints:
+def _settlement_rows(interval: int, settled: Settlement, entry: int = SETTLEMENT) -> Ints:
     """Postings between households and grid; the grid's row marks the interval."""
     figures = (settled.grid_import, settled.grid_export, settled.revenue, settled.cost)
     bought, sold, revenue, cost = (int(figure.sum()) for figure in figures)
     return _entry_rows(
-        interval, SETTLEMENT, [(_GRID, sold, bought, cost, revenue)], np.column_stack(figures)
+        interval, entry, [(_GRID, sold, bought, cost, revenue)], np.column_stack(figures)
     )
 
 

@@ -4,13 +4,26 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
+
+import numpy as np
 
 from common.errors import InputError
 from common.market_rules import MarketRules, Mask
-from fl_server.market import uniform
+from fl_server.market import (
+    bill_sharing,
+    hierarchical,
+    mcafee,
+    mid_market,
+    muda,
+    pairwise,
+    uniform,
+)
 from fl_server.market.blocks import whole_blocks
 from fl_server.market.book import GRID, Clearing, Fills, Grid, OrderBook
+from fl_server.market.grid import last_resort
+from fl_server.market.matching import live_sides
 
 __all__ = ["GRID", "MECHANISMS", "Clearing", "Fills", "Grid", "OrderBook", "clear"]
 
@@ -18,6 +31,13 @@ Mechanism = Callable[[OrderBook, Mask, MarketRules, Grid, int], Clearing]
 
 MECHANISMS: Final[dict[str, Mechanism]] = {
     "uniform": uniform.clear,
+    "pay-as-bid": pairwise.pay_as_bid,
+    "k-double": pairwise.k_double,
+    "mid-market": mid_market.clear,
+    "mcafee": mcafee.clear,
+    "muda": muda.clear,
+    "bill-sharing": bill_sharing.clear,
+    "hierarchical": hierarchical.clear,
 }
 
 
@@ -31,9 +51,22 @@ def clear(
     """
     if mechanism not in MECHANISMS:
         raise InputError(f"market.mechanism = {mechanism!r}: expected {', '.join(MECHANISMS)}")
-    grid = grid or Grid()
+    chosen, grid = MECHANISMS[mechanism], grid or Grid()
 
     def once(active: Mask) -> Clearing:
-        return MECHANISMS[mechanism](book, active, rules, grid, seed)
+        trades = chosen(book, active, rules, grid, seed)
+        if grid.joins and chosen is not uniform.clear:  # the uniform auction has it inside
+            trades = last_resort(book, active, trades, rules, grid, seed)
+        return trades
 
-    return whole_blocks(book, once)
+    trades = whole_blocks(book, once)
+    return trades if trades.price is not None else _with_best_orders(trades, rules)
+
+
+def _with_best_orders(trades: Clearing, rules: MarketRules) -> Clearing:
+    """Nothing traded: the best bid and the lowest grossed ask are the price signal."""
+    book = trades.book
+    buys, sells = live_sides(book, np.ones(len(book), bool))
+    bid = int(book.price[buys].max()) if len(buys) else None
+    ask = int(rules.grossed_ask(book.price[sells]).min()) if len(sells) else None
+    return replace(trades, marginal_bid=bid, marginal_ask=ask)

@@ -73,10 +73,10 @@ class OrderBook:
 class Grid:
     """The grid's published prices for one interval, and its part in the market.
 
-    ``retail`` and ``feed_in`` in micro per kWh. With ``counterparty`` the grid fills what peers
-    leave: it sells at retail and buys at feed-in, at most ``import_cap`` and ``export_cap`` mWh
-    over the community's transformer (None: no limit). Without it, what the market leaves is
-    settled against the meter.
+    ``retail`` and ``feed_in`` in micro per kWh. With ``counterparty``, or a cap, the grid fills
+    what peers leave: it sells at retail and buys at feed-in, at most ``import_cap`` and
+    ``export_cap`` mWh over the community's transformer (None: no limit). Otherwise what the
+    market leaves is settled against the meter.
     """
 
     retail: int = 300_000
@@ -84,6 +84,11 @@ class Grid:
     counterparty: bool = False
     import_cap: int | None = None
     export_cap: int | None = None
+
+    @property
+    def joins(self) -> bool:
+        """Whether the grid is a counterparty of this clearing."""
+        return self.counterparty or self.import_cap is not None or self.export_cap is not None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.market_rules import (
     MAX_PRICE_MICRO,
+    MWH,
     PPM,
     Ints,
     MarketRules,
@@ -42,13 +43,23 @@ def lottery(household: Ints, seed: int) -> Ints:
     return x ^ (x >> 17)
 
 
-def merit_order(rank: Ints, orders: Ints, book: OrderBook, seed: int) -> Ints:
-    """``orders`` sorted by ``rank`` (ascending, below 2**30.1), ties by lottery, then by size.
+def merit_order(book: OrderBook, orders: Ints, seed: int) -> Ints:
+    """``orders``, all buys or all sells, best price first, ties by lottery, then the larger.
 
-    Price and lottery share one 64-bit key: one sort instead of three. Orders that one household
-    places at one price are told apart by quantity and minimum; then they are the same order.
+    Price and lottery share one 64-bit key, so one sort does the work of two.
     """
-    key = (rank << _TIE_BITS) | lottery(book.household[orders], seed)
+    price = book.price[orders]
+    rank = np.where(book.side[orders] > 0, MAX_PRICE_MICRO - price, price)
+    return _ranked(book, orders, (rank << _TIE_BITS) | lottery(book.household[orders], seed))
+
+
+def lottery_order(book: OrderBook, orders: Ints, seed: int) -> Ints:
+    """``orders`` by lottery alone, so that no price decides on who comes first."""
+    return _ranked(book, orders, lottery(book.household[orders], seed))
+
+
+def _ranked(book: OrderBook, orders: Ints, key: Ints) -> Ints:
+    """Sort by ``key``; at equal keys, one household's orders, by best price, then largest."""
     order = np.argsort(key)
     ranked = key[order]
     tied = ranked[1:] == ranked[:-1]
@@ -56,17 +67,26 @@ def merit_order(rank: Ints, orders: Ints, book: OrderBook, seed: int) -> Ints:
         spots = np.flatnonzero(np.append(tied, False) | np.insert(tied, 0, False))
         rows = order[spots]
         named = orders[rows]
-        keys = (named, book.min_mwh[named], -book.quantity[named], key[rows])
+        best = -book.price[named] * book.side[named]
+        keys = (named, book.min_mwh[named], -book.quantity[named], best, key[rows])
         order[spots] = rows[np.lexsort(keys)]
     return orders[order]
 
 
+def live_sides(book: OrderBook, active: Mask) -> tuple[Ints, Ints]:
+    """Rows of the active buys and sells; orders for nothing are left out."""
+    live = active & (book.quantity > 0)
+    return np.flatnonzero(live & (book.side > 0)), np.flatnonzero(live & (book.side < 0))
+
+
 @dataclass(frozen=True)
 class Ladder:
-    """Both sides in merit order, on the axis of delivered mWh.
+    """Both sides in the order in which they are served, on the axis of delivered mWh.
 
-    ``bids``/``asks`` [micro per delivered kWh; asks grossed up], ``demand``/``supply``: cumulative
-    delivered mWh, ``sent``: cumulative sent mWh behind ``supply``.
+    ``buys``/``sells``: rows of the book. ``bids``/``asks`` [micro per delivered kWh; asks grossed
+    up]. ``demand``/``supply``: cumulative delivered mWh; ``sent``: cumulative sent mWh. ``keep``:
+    delivered per sent [ppm]. Where sellers differ in their losses these are arrays: a seller's
+    axis starts at ``origin`` delivered and ``sent_origin`` sent mWh.
     """
 
     buys: Ints
@@ -76,41 +96,42 @@ class Ladder:
     demand: Ints
     supply: Ints
     sent: Ints
-    keep_ppm: int
-
-    @property
-    def best_bid(self) -> int | None:
-        """Highest bid, None without one."""
-        return int(self.bids[0]) if len(self.bids) else None
-
-    @property
-    def best_ask(self) -> int | None:
-        """Lowest grossed ask, None without one."""
-        return int(self.asks[0]) if len(self.asks) else None
+    keep: Ints
+    origin: Ints
+    sent_origin: Ints
 
 
 def ladder(book: OrderBook, active: Mask, rules: MarketRules, seed: int) -> Ladder:
-    """Sort the active orders of a book; orders for nothing are left out."""
-    live = active & (book.quantity > 0)
-    buys = np.flatnonzero(live & (book.side > 0))
-    sells = np.flatnonzero(live & (book.side < 0))
-    buys = merit_order(MAX_PRICE_MICRO - book.price[buys], buys, book, seed)
-    sells = merit_order(book.price[sells], sells, book, seed)
-    return in_order(book, buys, sells, rules)
+    """The active orders of a book in merit order."""
+    buys, sells = live_sides(book, active)
+    return in_order(book, merit_order(book, buys, seed), merit_order(book, sells, seed), rules)
 
 
-def in_order(book: OrderBook, buys: Ints, sells: Ints, rules: MarketRules) -> Ladder:
-    """The ladder of orders that are already in the wanted order."""
-    sent = np.cumsum(book.quantity[sells])
+def in_order(
+    book: OrderBook,
+    buys: Ints,
+    sells: Ints,
+    rules: MarketRules,
+    *,
+    wanted: Ints | None = None,
+    offered: Ints | None = None,
+) -> Ladder:
+    """The ladder of orders that are in the wanted order already.
+
+    ``wanted``/``offered`` [mWh]: quantities that replace those of the book.
+    """
+    sent = np.cumsum(book.quantity[sells] if offered is None else offered)
     return Ladder(
         buys=buys,
         sells=sells,
         bids=book.price[buys],
         asks=rules.grossed_ask(book.price[sells]),
-        demand=np.cumsum(book.quantity[buys]),
+        demand=np.cumsum(book.quantity[buys] if wanted is None else wanted),
         supply=delivered_of(sent, rules.keep_ppm),
         sent=sent,
-        keep_ppm=rules.keep_ppm,
+        keep=np.broadcast_to(np.int64(rules.keep_ppm), sells.shape),
+        origin=np.broadcast_to(np.int64(0), sells.shape),
+        sent_origin=np.broadcast_to(np.int64(0), sells.shape),
     )
 
 
@@ -178,26 +199,31 @@ class Pairs:
 
 
 def pair(book: Ladder, volume: int) -> Pairs:
-    """Cut the axis of delivered energy at every order's end, up to ``volume``.
-
-    Each piece has one buyer and one seller. At a seller's end exactly what it offered is sent, at
-    a buyer's end the least that delivers the sum so far: delivered and (1 - loss) x sent differ by
-    less than 1 mWh in every piece, and in all never in favour of delivery.
-    """
+    """Pair the first ``volume`` delivered mWh of both sides."""
     if volume <= 0:
         return Pairs(_NONE, _NONE, _NONE, _NONE)
     demand = book.demand[: int(book.demand.searchsorted(volume))]
     supply = book.supply[: int(book.supply.searchsorted(volume))]
-    # Two sorted runs: a stable sort merges them in linear time.
-    ends = np.sort(np.concatenate((demand, supply, [volume])), kind="stable")
+    return pair_up_to(book, np.concatenate((demand, supply, [volume])))
+
+
+def pair_up_to(book: Ladder, ends: Ints) -> Pairs:
+    """Pair along the axis of delivered energy, cut at ``ends``: where orders, or trade, end.
+
+    Each piece has one buyer and one seller. At a seller's end exactly what it offered is sent, at
+    a buyer's end the least that delivers the sum so far: delivered and (1 - loss) x sent differ by
+    less than 1 mWh in every piece, and never in favour of delivery in all.
+    """
+    ends = np.sort(ends, kind="stable")  # two sorted runs: a stable sort merges in linear time
     ends = ends[np.diff(ends, prepend=0) > 0]
     buy, sell = book.demand.searchsorted(ends), book.supply.searchsorted(ends)
-    sent_to = np.where(book.supply[sell] == ends, book.sent[sell], sent_for(ends, book.keep_ppm))
     new_seller = np.diff(sell, prepend=-1) > 0
-    sent_from = np.concatenate(([0], sent_to[:-1]))
-    offered_before = np.concatenate(([0], book.sent))[sell]
-    sent_from = np.where(new_seller, offered_before, sent_from)
-    return Pairs(buy, sell, sent_to - sent_from, np.diff(ends, prepend=0))
+    sent_to = book.sent_origin[sell] + sent_for(ends - book.origin[sell], book.keep[sell])
+    sent_to = np.where(book.supply[sell] == ends, book.sent[sell], sent_to)
+    sent_from = np.concatenate(([0], sent_to))[:-1]
+    sent_from = np.where(new_seller, np.concatenate(([0], book.sent))[sell], sent_from)
+    starts = np.maximum(np.concatenate(([0], ends))[:-1], book.origin[sell])
+    return Pairs(buy, sell, sent_to - sent_from, ends - starts)
 
 
 def cleared(
@@ -206,13 +232,15 @@ def cleared(
     pairs: Pairs,
     buy_price: Ints,
     sell_price: Ints,
-    *,
-    price: int | None,
-    signal: tuple[int | None, int | None],
-    fee: Ints | None = None,
+    signal: tuple[int, int] | None = None,
+    fee: int = 0,
 ) -> Clearing:
-    """Pairs of a ladder as trades of the book."""
-    rows = len(pairs.sent)
+    """Pairs of a ladder as trades; the price is the mean of ``buy_price`` over volume.
+
+    ``signal``: (marginal bid, marginal ask), by default both the price.
+    """
+    price = mean_price(buy_price, pairs.delivered)
+    bid, ask = signal if signal is not None and price is not None else (price, price)
     return Clearing(
         book=orders,
         buy_order=book.buys[pairs.buy],
@@ -221,12 +249,29 @@ def cleared(
         delivered=pairs.delivered,
         buy_price=buy_price,
         sell_price=sell_price,
-        fee=np.zeros(rows, np.int64) if fee is None else fee,
-        keep_ppm=np.full(rows, book.keep_ppm, np.int64),
+        fee=np.full(len(pairs.sent), fee, np.int64),
+        keep_ppm=book.keep[pairs.sell],
         price=price,
-        marginal_bid=signal[0],
-        marginal_ask=signal[1],
+        marginal_bid=bid,
+        marginal_ask=ask,
     )
+
+
+def without_trade(orders: OrderBook) -> Clearing:
+    """A clearing with no trades."""
+    none = (_NONE,) * 8
+    return Clearing(orders, *none, price=None, marginal_bid=None, marginal_ask=None)
+
+
+def mean_price(price: Ints, energy: Ints) -> int | None:
+    """Mean over volume, rounded down; None without volume."""
+    volume = int(energy.sum())
+    if volume == 0:
+        return None
+    if price[0] == price[-1] and (price == price[0]).all():
+        return int(price[0])
+    whole, rest = np.divmod(price * energy, MWH)
+    return (int(whole.sum()) * MWH + int(rest.sum())) // volume
 
 
 def between(low: int, high: int, k_ppm: int) -> int:
