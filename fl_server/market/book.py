@@ -113,9 +113,9 @@ class Fills:
 
     @classmethod
     def none(cls, households: int) -> "Fills":
-        """No trade."""
-        nothing = np.zeros(households, np.int64)
-        return cls(nothing, nothing, nothing, nothing)
+        """No trade; each array is its own, to be filled in by whoever needs to."""
+        bought, sold, paid, received = np.zeros((4, households), np.int64)
+        return cls(bought, sold, paid, received)
 
     @property
     def residue(self) -> int:
