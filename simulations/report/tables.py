@@ -222,7 +222,7 @@ def exceptions(run: Run) -> Content:
         ("Model updates dropped", text.count(number(fl, "dropped_updates"))),
         *_dropped(run),
     ]
-    return table(("What", "Found"), body, caption="Data and exceptions")
+    return table(("What", "Found"), body, caption="Data and exceptions", text_columns=2)
 
 
 def _missing(run: Run) -> str:
