@@ -6,6 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from simulations.progress import track
 from simulations.report import figures, tables, text
 from simulations.report.household import HouseholdRecord, read_household
 from simulations.report.page import Section, badge, beside, join, page, paragraph, tiles
@@ -39,7 +40,7 @@ def _page(run: Run) -> str:
     size = bucket_size(run.length, points)
     records = [
         read_household(name, path, origin=run.origin, length=run.length, size=size, window=every)
-        for name, path in run.households.items()
+        for name, path in track(run.households.items(), "households read")
     ]
     return page(
         _title(run),
