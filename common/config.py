@@ -67,6 +67,9 @@ class Data(Section):
 
     source: str = Field("citylearn", description="citylearn, synthetic, a folder or a URL")
     timezone: str | None = Field(None, description="overrides the time zone stored with the data")
+    fallback: Literal["synthetic"] | None = Field(
+        None, description="used where citylearn cannot be fetched; the summary says so"
+    )
 
 
 class Model(Section):

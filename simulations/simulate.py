@@ -4,7 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import yaml
+
 from common.config import Settings, dump, parse
+from common.data.citylearn import IndexUnreachableError
+from common.data.source import open_source
 from common.errors import InputError
 
 CONFIG_FILE = "config.yaml"
@@ -24,17 +28,30 @@ def new_directory(out: Path) -> Path:
 
 def stored_settings(directory: Path) -> Settings:
     """Settings of a run begun earlier. Raises InputError for a folder that holds none."""
-    import yaml
-
     file = directory / CONFIG_FILE
     if not file.is_file():
         raise InputError(f"--resume {directory}: holds no run (no {CONFIG_FILE})")
     return parse(yaml.safe_load(file.read_text()), where=str(file))
 
 
-def check_source(settings: Settings) -> None:
-    """Raise InputError now, in one line, for data that the run could not use."""
-    from common.data.source import open_source
+def with_reachable_source(settings: Settings) -> tuple[Settings, str | None]:
+    """Return the settings with data that can be had, and a line to say where they fall back.
+
+    Raises InputError, before anything is started, for data that the run could not use.
+    """
+    try:
+        _check_source(settings)
+    except IndexUnreachableError as error:
+        if settings.data.fallback is None:
+            raise
+        values = settings.model_dump(mode="json")
+        values["data"]["source"] = settings.data.fallback
+        values["run"]["start"] = None
+        return parse(values), f"{error}; using {settings.data.fallback} homes instead"
+    return settings, None
+
+
+def _check_source(settings: Settings) -> None:
 
     run, data = settings.run, settings.data
     source = open_source(

@@ -1,0 +1,105 @@
+"""Order books for the properties: small ones drawn order by order, larger ones from a seed.
+
+Ties, zeros and the largest numbers are common in both; no household's own orders cross.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from common.market_rules import MAX_PRICE_MICRO, MAX_QUANTITY_MWH, MarketRules
+from fl_server.market import Grid, OrderBook
+
+RETAIL, FEED_IN = 300_000, 50_000
+
+rules = st.builds(
+    MarketRules,
+    loss=st.sampled_from([0.05, 0.05, 0.0, 1 / 3, 0.9]),
+    min_margin=st.sampled_from([0.05, 0.05, 0.0, 1.0]),
+    k=st.sampled_from([0.5, 0.5, 0.0, 1.0]),
+    feeder_loss=st.sampled_from([0.02, 0.0, 0.5]),
+    feeder_fee=st.sampled_from([0.01, 0.0, 0.2]),
+)
+no_grid = st.just(Grid(RETAIL, FEED_IN))
+_cap = st.sampled_from([None, 0, 1, 20, 3_000_000, 50_000_000])
+with_grid = st.builds(
+    Grid,
+    retail=st.sampled_from([RETAIL, FEED_IN, 0, MAX_PRICE_MICRO]),
+    feed_in=st.sampled_from([FEED_IN, 0, RETAIL]),
+    counterparty=st.just(True),
+    import_cap=_cap,
+    export_cap=_cap,
+)
+seeds = st.integers(0, 2**63 - 1)
+
+_prices = st.one_of(
+    st.sampled_from([0, 1, 2, FEED_IN, 100_000, 175_000, RETAIL, MAX_PRICE_MICRO]),
+    st.integers(0, 400_000),
+)
+_quantities = st.one_of(
+    st.sampled_from([0, 1, 2, 19, 20, 21, 500_000, 1_000_000, MAX_QUANTITY_MWH]),
+    st.integers(0, 3_000_000),
+)
+
+
+def _book(rows: np.ndarray) -> OrderBook:
+    household, side, quantity, price, feeder, least = rows.reshape(-1, 6).astype(np.int64).T
+    return OrderBook(household, side.astype(np.int8), quantity, price, feeder, least)
+
+
+@st.composite
+def _small(draw: st.DrawFn, blocks: bool) -> OrderBook:
+    row = st.tuples(
+        st.integers(0, 5),
+        st.sampled_from([1, -1]),
+        _quantities,
+        _prices,
+        st.integers(0, 2),
+        st.integers(0, 4) if blocks else st.just(0),
+    )
+    rows = np.array(draw(st.lists(row, max_size=12)), np.int64).reshape(-1, 6)
+    rows[:, 5] = rows[:, 5] * rows[:, 2] // 4
+    return _book(rows)
+
+
+@st.composite
+def _large(draw: st.DrawFn, blocks: bool) -> OrderBook:
+    n, seed = draw(st.integers(0, 200)), draw(st.integers(0, 2**32))
+    ties, extremes = draw(st.booleans()), draw(st.booleans())
+    rng = np.random.default_rng(seed)
+    quantity = rng.choice([1, 100_000, 500_000], n) if ties else rng.integers(0, 3_000_000, n)
+    price = rng.choice([100_000, 200_000], n) if ties else rng.integers(0, 400_000, n)
+    if extremes and n:
+        wild = rng.random(n) < 0.2
+        quantity = np.where(wild, rng.choice([0, 1, MAX_QUANTITY_MWH], n), quantity)
+        price = np.where(wild, rng.choice([0, 1, MAX_PRICE_MICRO], n), price)
+    household = rng.integers(0, max(1, n // 3), n) if rng.random() < 0.5 else np.arange(n)
+    least = quantity * rng.choice([0, 0, 1, 4], n) // 4 if blocks else np.zeros(n)
+    side, feeder = rng.choice([1, -1], n), rng.integers(0, 5, n)
+    return _book(np.column_stack((household, side, quantity, price, feeder, least)))
+
+
+def books(*, blocks: bool = True, one_each: bool = False) -> st.SearchStrategy[OrderBook]:
+    """Books of 0 to 200 orders. ``one_each``: every order belongs to a household of its own."""
+    drawn = st.one_of(_small(blocks), _large(blocks))
+    if one_each:
+        return drawn.map(lambda book: replace(book, household=np.arange(len(book))))
+    return drawn.map(_one_sided)
+
+
+def _one_sided(book: OrderBook) -> OrderBook:
+    """Give each side its own households, as admission would refuse those that cross."""
+    return replace(book, household=2 * book.household + (book.side < 0))
+
+
+def permuted(book: OrderBook, order: np.ndarray) -> OrderBook:
+    """The same book with its rows in another order."""
+    return OrderBook(
+        book.household[order],
+        book.side[order],
+        book.quantity[order],
+        book.price[order],
+        book.feeder[order],
+        book.min_mwh[order],
+    )
