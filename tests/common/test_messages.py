@@ -1,0 +1,129 @@
+"""Messages: what one side says is what the other reads, and nonsense is refused."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from common.messages import (
+    ARRAYS,
+    CONFIG,
+    NUM_EXAMPLES,
+    IntervalReply,
+    IntervalRequest,
+    Join,
+    Joined,
+    MessageError,
+    decode_arrays,
+    encode_update,
+    view_arrays,
+)
+
+ROWS = hnp.arrays(np.int64, st.tuples(st.integers(0, 5), st.just(3)))
+
+
+@given(ROWS, ROWS, st.integers(0, 10**6))
+def test_a_reply_survives_the_journey(readings: np.ndarray, orders: np.ndarray, t: int) -> None:
+    """Every integer arrives as it was sent, empty arrays included."""
+    again = IntervalReply.decode(IntervalReply(t, readings, orders, {"a": 0.5}).encode())
+    assert again.t == t
+    np.testing.assert_array_equal(again.readings, readings)
+    np.testing.assert_array_equal(again.orders, orders)
+    assert again.report == {"a": 0.5}
+
+
+def request() -> IntervalRequest:
+    return IntervalRequest(
+        run="r",
+        t=3,
+        retail=np.array([0.2, 0.3]),
+        feed_in=0.05,
+        fills=np.arange(10).reshape(2, 5),
+        signals_from=1,
+        signals=np.array([[0.1, np.nan], [0.2, 0.1]]),
+        refused=("too many",),
+    )
+
+
+def test_a_request_survives_the_journey() -> None:
+    """Not-a-number signals included."""
+    sent, again = request(), IntervalRequest.decode(request().encode())
+    for name, value in vars(sent).items():
+        np.testing.assert_array_equal(np.asarray(getattr(again, name)), np.asarray(value))
+
+
+def test_joining_survives_the_journey() -> None:
+    """Both directions."""
+    join = Join("r", "2016-10-01T07:00:00+00:00", 48, 0, True, 0.2, 0.05)
+    assert Join.decode(join.encode()) == join
+    joined = Joined("B01", 3, True, "somewhere")
+    assert Joined.decode(joined.encode()) == joined
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("orders", b"12345"),
+        ("orders", "text"),
+        ("readings", b"\x00" * 16),
+        ("t", "three"),
+        ("report", "[1]"),
+        ("report", '{"a": "b"}'),
+        ("report", "{"),
+    ],
+)
+def test_a_malformed_reply_is_refused(key: str, value: object) -> None:
+    """One error type, whatever is wrong; nothing else escapes."""
+    content = IntervalReply(1, np.zeros((0, 3), np.int64)).encode()
+    content.config_records[CONFIG][key] = value  # type: ignore[assignment]
+    with pytest.raises(MessageError, match=key):
+        IntervalReply.decode(content)
+
+
+def test_an_empty_record_is_refused() -> None:
+    """A message without a config record is no reply."""
+    with pytest.raises(MessageError, match=CONFIG):
+        IntervalReply.decode(RecordDict())
+
+
+def test_another_protocol_is_refused() -> None:
+    """A household of another version says so instead of guessing."""
+    content = Join("r", "", 1, 0, True, 0.0, 0.0).encode()
+    content.config_records[CONFIG]["protocol"] = 99
+    with pytest.raises(MessageError, match="99"):
+        Join.decode(content)
+
+
+def test_weights_are_viewed_without_a_copy_and_equal() -> None:
+    """The view is read-only and equal to what numpy itself reads."""
+    sent = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((), np.float32)}
+    record = encode_update(sent, {NUM_EXAMPLES: 1})[ARRAYS]
+    assert isinstance(record, ArrayRecord)
+    views, copies = view_arrays(record), decode_arrays(record)
+    for name, array in sent.items():
+        np.testing.assert_array_equal(views[name], array)
+        np.testing.assert_array_equal(copies[name], array)
+        assert not views[name].flags.writeable
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        Array("float32", (1,), "numpy.ndarray", b"nonsense"),
+        Array("float32", (1,), "other", b""),
+        Array(np.asfortranarray(np.ones((2, 3), np.float32))),
+    ],
+)
+def test_bytes_that_are_no_plain_array_are_refused(array: Array) -> None:
+    """A household cannot make the coordinator read what it did not expect."""
+    with pytest.raises((ValueError, TypeError)):
+        view_arrays(ArrayRecord({"x": array}))
+
+
+def test_config_records_hold_only_plain_values() -> None:
+    """What goes out is config alone: no array and no metric leaves with a market reply."""
+    content = IntervalReply(1, np.zeros((0, 3), np.int64)).encode()
+    assert list(content) == [CONFIG]
+    assert isinstance(content[CONFIG], ConfigRecord)
