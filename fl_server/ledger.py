@@ -18,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from common import database
 from common.errors import InputError
 from common.market_rules import Ints
 from common.schema_ledger import accounts, metadata, postings, runs
@@ -49,7 +50,7 @@ class Ledger:
 
     def __init__(self, url: str, *, durable: bool = True) -> None:
         try:
-            self._engine = sa.create_engine(url)
+            self._engine = database.engine(url)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _sqlite_settings(durable))
             metadata.create_all(self._engine)

@@ -138,7 +138,7 @@ def assemble(
         unit="us",
         name="timestamp",
     )
-    columns = dict.fromkeys(COLUMNS, np.zeros(len(index)))
+    columns: dict[str, Floats] = dict.fromkeys(COLUMNS, np.zeros(len(index)))
     columns |= {key: np.full(len(index), idle) for key, idle in IDLE_BATTERY.items()}
     columns |= _consumption(name, values, index, paths)
     for level in LEVELS:
@@ -155,7 +155,7 @@ def assemble(
         # Weather and tariffs hold until the next value.
         held = given.ffill().fillna(price if level == "price" else ABSENT[level])
         count += int(given.isna().sum())
-        columns[level] = held.to_numpy(np.float64)
+        columns[level] = np.asarray(held, dtype=np.float64)
     frame = pd.DataFrame(columns, index=index, columns=list(COLUMNS))
     try:
         home = Household(

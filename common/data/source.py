@@ -63,7 +63,7 @@ def open_source(
     if spec == "citylearn":
         return _CityLearn(span, households)
     if "://" in spec:
-        raise InputError(f"data source {spec!r}: unknown kind of database")
+        return _Database(span, spec, households)
     path = Path(spec)
     if not path.exists():
         raise InputError(
@@ -179,6 +179,29 @@ class _Folder:
         if name not in self._files:
             raise InputError(f"{self.label} has no household {name!r}")
         return self._span.adjust(store.read_household(self._files[name]))
+
+    def start(self) -> pd.Timestamp:
+        return self._span.start(self._spans)
+
+
+class _Database:
+    def __init__(self, span: _Span, url: str, households: int) -> None:
+        # Only who uses a database pays for loading the drivers.
+        from common.data.sql import Readings
+
+        self._span = span
+        self._readings = Readings(url)
+        self.label = self._readings.label
+        spans = {s[0]: s for s in self._readings.spans()}
+        self._names = choose(list(spans), households, self.label)
+        self._spans = [spans[n] for n in self._names]
+        self.real = self._readings.real(self._names)
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def load(self, name: str) -> Household:
+        return self._span.adjust(self._readings.load(name))
 
     def start(self) -> pd.Timestamp:
         return self._span.start(self._spans)

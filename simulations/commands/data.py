@@ -1,17 +1,20 @@
 """``fedwatt data``: fetch, generate, import and check household readings."""
 
 from datetime import date, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
+from common import database
 from common.data import citylearn, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import INTERVAL, local_midnight
 from common.data.importing import Report, import_files
 from common.data.readings import Options
+from common.data.sql import Readings
 from common.data.weather import SITES
 from common.errors import InputError
 from simulations.progress import Counter, track
@@ -151,3 +154,32 @@ def _show(report: Report, out: Path) -> None:
         f"{report.format}: {report.rows} readings, {len(report.accounts)} households in {out}"
         + (f", {len(report.refused)} refused" if report.refused else "")
     )
+
+
+@app.command()
+def migrate(url: Annotated[str, typer.Argument(help="postgresql://... or sqlite:///...")]) -> None:
+    """Create or update the schema of a database."""
+    db = database.engine(url)
+    before, after = database.migrate(db)
+    was = "empty" if before is None else f"version {before}"
+    typer.echo(f"{database.shown(db.url)}: schema version {after} (was {was})")
+
+
+@app.command()
+def policies() -> None:
+    """Print the SQL that lets households share a database without seeing each other."""
+    typer.echo(files("configs").joinpath("sql", "shared_project.sql").read_text(), nl=False)
+
+
+@app.command()
+def push(
+    paths: Annotated[list[Path], typer.Argument(help="household files, or folders of them")],
+    url: Annotated[str, typer.Option("--to", help="postgresql://... or sqlite:///...")],
+    area: Annotated[str, typer.Option(help="whose prices and weather these are")] = "home",
+) -> None:
+    """Write household files into a database; what is there of these households is replaced."""
+    homes = [f for p in paths for f in ([p] if p.is_file() else store.household_files(p))]
+    readings = Readings(url)
+    for path in track(homes, "writing"):
+        readings.write(store.read_household(path), area)
+    typer.echo(f"{len(homes)} households in {readings.label}")

