@@ -155,7 +155,7 @@ class Group:
                 _Cohort(
                     np.array(members),
                     (local.hour * 2 + local.minute // 30).to_numpy(),
-                    local.dayofweek.to_numpy(),
+                    local.day_of_week.to_numpy(),
                     np.arange(self.intervals) - np.array(known),
                 )
             )
