@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from common.errors import InputError
 from common.forecast.device import autocast, choose_device
 from common.forecast.history import History
-from common.forecast.inputs import past_block, target_units
+from common.forecast.inputs import (
+    AHEAD,
+    ahead_block,
+    past_block,
+    target_units,
+    wall_clock_rows,
+)
 from common.forecast.presets import find_preset
 from common.forecast.scalers import Scaler
 from common.forecast.streams import (
@@ -18,8 +24,8 @@ from common.forecast.streams import (
     KINDS,
     QUANTILE_LEVELS,
     QUANTILES,
+    SLOTS,
     STREAMS,
-    longest,
 )
 from common.forecast.transformer import build_model
 
@@ -119,22 +125,36 @@ class Forecaster:
         self, histories: Sequence[History], at: Sequence[int], first: int, horizons: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
         size, lookback = self.preset.inference_batch, self.preset.lookback
-        blocks = [
-            past_block(history, self._scalers[first + i], self.preset, known - lookback, known)
-            for i, (history, known) in enumerate(zip(histories, at, strict=True))
-        ]
+        blocks = []
+        for i, (history, known) in enumerate(zip(histories, at, strict=True)):
+            if not SLOTS <= known <= len(history):
+                raise InputError(
+                    f"a forecast needs {SLOTS} half hours of history and a row of it to start "
+                    f"from: row {known} of {len(history)}"
+                )
+            if self.preset.family == "window":
+                rows = np.arange(known - lookback, known)
+            else:
+                rows = wall_clock_rows(history.clock_shift, np.array([known]), lookback)[0]
+            blocks.append(past_block(history, self._scalers[first + i], self.preset, rows))
         past = np.zeros((size, *blocks[0].shape), np.float32)
         past[: len(blocks)] = blocks
         if self.preset.family == "window":
             return {"window": torch.from_numpy(past).to(self._device)}
-        ahead = longest(horizons)
-        calendar = np.zeros((size, ahead, 4), np.float32)
-        for i, (history, known) in enumerate(zip(histories, at, strict=True)):
-            calendar[i] = history.calendar[known : known + ahead]
-        return {
-            "past": torch.from_numpy(past).to(self._device),
-            "calendar": torch.from_numpy(calendar).to(self._device),
-        }
+        inputs = {"past": torch.from_numpy(past).to(self._device)}
+        for name in horizons:
+            steps = np.arange(HORIZONS[name])
+            ahead = np.zeros((size, len(steps), AHEAD), np.float32)
+            for i, (history, known) in enumerate(zip(histories, at, strict=True)):
+                ahead[i] = ahead_block(
+                    history.calendar,
+                    history.daylight,
+                    history.clock_shift,
+                    np.array([known]),
+                    steps,
+                )[0]
+            inputs[f"{name}_ahead"] = torch.from_numpy(ahead).to(self._device)
+        return inputs
 
     def _run(self, inputs: dict[str, torch.Tensor], horizons: tuple[str, ...]) -> dict[str, Float]:
         with torch.inference_mode(), autocast(self.preset, self._device):

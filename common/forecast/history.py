@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from common.data.frame import APPLIANCES, COLUMNS
 from common.errors import InputError
+from common.forecast.daylight import daylight
 
 Array = NDArray[np.float64]
 CALENDAR_AHEAD = 1440
@@ -28,6 +29,22 @@ def _calendar(start: pd.Timestamp, rows: int, timezone: str) -> NDArray[np.float
     calendar = calendar.astype(np.float32)
     calendar.flags.writeable = False
     return calendar
+
+
+@lru_cache(maxsize=64)
+def _clock_shift(start: pd.Timestamp, rows: int, timezone: str) -> NDArray[np.int64]:
+    utc = pd.date_range(start, periods=rows, freq="30min")
+    ahead = utc.tz_convert(timezone).tz_localize(None) - utc.tz_localize(None)
+    shift = np.rint(ahead.total_seconds().to_numpy() / 1800.0).astype(np.int64)
+    shift.flags.writeable = False
+    return shift
+
+
+@lru_cache(maxsize=64)
+def _daylight(start: pd.Timestamp, rows: int, timezone: str) -> NDArray[np.float32]:
+    light = daylight(pd.date_range(start, periods=rows, freq="30min"), timezone)
+    light.flags.writeable = False
+    return light
 
 
 @dataclass(eq=False)
@@ -60,6 +77,16 @@ class History:
     def calendar(self) -> NDArray[np.float32]:
         """(T + 1440, 4): hour_sin, hour_cos, day_sin, day_cos in the household's own time."""
         return _calendar(self.index[0], len(self.index) + CALENDAR_AHEAD, self.timezone)
+
+    @property
+    def daylight(self) -> NDArray[np.float32]:
+        """(T + 1440, 2): brightness and length of day, known for ever; see ``daylight.py``."""
+        return _daylight(self.index[0], len(self.index) + CALENDAR_AHEAD, self.timezone)
+
+    @property
+    def clock_shift(self) -> NDArray[np.int64]:
+        """(T + 1440,): half hours by which the household's clock is ahead of UTC."""
+        return _clock_shift(self.index[0], len(self.index) + CALENDAR_AHEAD, self.timezone)
 
     def consumption(self, start: int, stop: int) -> Array:
         """Return (stop - start,) kWh: the sum of the nine appliances."""

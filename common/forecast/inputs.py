@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import InputError
 from common.forecast.features import feature_matrix
 from common.forecast.history import History
 from common.forecast.presets import Preset
@@ -11,23 +10,22 @@ from common.forecast.scalers import Scaler
 from common.forecast.streams import SLOTS
 
 Block = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 SLOT_CHANNELS = ("consumption", "price", "temperature")
+AHEAD = 6
 _TEMPERATURE_UNIT = 10.0
 
 
-def past_block(history: History, scaler: Scaler, preset: Preset, start: int, stop: int) -> Block:
-    """Return what ``preset`` reads of rows ``start`` to ``stop``: (stop - start, channels).
+def past_block(history: History, scaler: Scaler, preset: Preset, rows: Rows) -> Block:
+    """Return what ``preset`` reads of these rows, (n,): (n, channels).
 
-    Rows before the history began (``start`` may be negative) repeat its first day, slot by slot,
+    Negative rows, before the history began, repeat its first day, slot by slot,
     which is legal for any origin that has a day of history. ``window``: the 24 features, scaled.
     ``slot``: load and price over the household's target scale, temperature in units of 10 degC.
     """
-    if stop < SLOTS:
-        raise InputError(f"a forecast needs {SLOTS} half hours of history, got {stop}")
-    rows = np.arange(start, stop)
     rows = np.where(rows < 0, rows % SLOTS, rows)
-    low = int(rows.min())
+    low, stop = int(rows.min()), int(rows.max()) + 1
     if preset.family == "window":
         return scaler.features(feature_matrix(history, low, stop))[rows - low]
     block = np.stack(
@@ -39,6 +37,32 @@ def past_block(history: History, scaler: Scaler, preset: Preset, start: int, sto
         axis=1,
     )
     return block[rows - low].astype(np.float32)
+
+
+def wall_clock_rows(shift: Rows, origins: Rows, lookback: int) -> Rows:
+    """Return (B, lookback) rows before each origin, (B,), at the origin's wall clock.
+
+    ``shift`` is ``History.clock_shift``. After a change to or from summer time habits keep to the
+    clock, so an older row is taken from where the clock showed the same hour. A row that would lie
+    at or after the origin is taken a day earlier. Rows may be up to two below the first.
+    """
+    rows = origins[:, None] + np.arange(-lookback, 0)
+    moved = rows + shift[origins][:, None] - shift[np.maximum(rows, 0)]
+    aligned: Rows = np.where(moved >= origins[:, None], moved - SLOTS, moved)
+    return aligned
+
+
+def ahead_block(calendar: Block, daylight: Block, shift: Rows, origins: Rows, steps: Rows) -> Block:
+    """Return (B, n, 6): calendar of the steps ahead, and their daylight against two weeks before.
+
+    The last two columns are the change of brightness and of day length from the same wall clock
+    14 days before the day of the origin, which is the mean age of the lags that models read.
+    """
+    rows = origins[:, None] + steps
+    before = origins - 14 * SLOTS
+    moved = shift[origins] - shift[np.maximum(before, 0)]
+    then = np.maximum((before + moved)[:, None] + steps % SLOTS, 0)
+    return np.concatenate([calendar[rows], daylight[rows] - daylight[then]], axis=2)
 
 
 def target_units(scaler: Scaler, preset: Preset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,7 +1,5 @@
 """What is forecast: two quantities at three horizons, and how much each counts in the loss."""
 
-import numpy as np
-
 SLOTS = 48
 """Half hours in a day."""
 
@@ -21,8 +19,3 @@ QUANTILES = "consumption_day_quantiles"
 def horizon_of(stream: str) -> int:
     """Return the number of half-hour steps of a stream."""
     return HORIZONS[STREAMS[stream][1]]
-
-
-def longest(horizons: tuple[str, ...]) -> int:
-    """Return the number of steps of the longest of these horizons."""
-    return int(np.max([HORIZONS[name] for name in horizons]))

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from common.errors import InputError
 from common.forecast.history import CALENDAR_AHEAD, History
-from common.forecast.inputs import past_block, target_units
+from common.forecast.inputs import ahead_block, past_block, target_units, wall_clock_rows
 from common.forecast.presets import Preset, find_preset
 from common.forecast.scalers import Scaler
 from common.forecast.streams import HORIZONS, KINDS, SLOTS, STREAMS
@@ -48,6 +47,8 @@ class _Part:
     low: int
     past: Float  # (known - low, channels)
     calendar: Float  # (known - low + 1440, 4)
+    daylight: Float  # (known - low + 1440, 2)
+    shift: Rows  # (known - low + 1440,)
     targets: Float  # (known - low, 2)
 
 
@@ -70,6 +71,8 @@ class Windows:
         self._past = _joined([part.past for part in parts])
         self._calendar = _joined([part.calendar for part in parts])
         self._targets = _joined([part.targets for part in parts])
+        self._daylight = _joined([part.daylight for part in parts])
+        self._shift = _joined([part.shift for part in parts])
         # Where each window's origin lies in the joined arrays, and the end of its targets.
         past_at, calendar_at, end_at = [], [], []
         rows = steps = 0
@@ -118,19 +121,22 @@ class Windows:
         """
         past_at = self._past_at[which]
         lookback = self.preset.lookback
-        view = sliding_window_view(self._past, lookback, axis=0)
-        past = np.ascontiguousarray(view[past_at - lookback].transpose(0, 2, 1))
         steps = {name: np.arange(length) for name, length in HORIZONS.items()}
         inputs: dict[str, NDArray[np.generic]] = {}
         if self.preset.family == "window":
-            inputs["window"] = past
+            inputs["window"] = self._past[past_at[:, None] + np.arange(-lookback, 0)]
         else:
-            ahead = self._calendar_at[which][:, None] + np.arange(HORIZONS["month"])
-            inputs |= {"past": past, "calendar": self._calendar[ahead]}
+            at = self._calendar_at[which]
+            rows = wall_clock_rows(self._shift, at, lookback) + (past_at - at)[:, None]
+            inputs["past"] = self._past[rows]
             if phase is not None:
                 for name, stride in _LONG_STRIDE.items():
                     steps[name] = np.arange(phase % stride, HORIZONS[name], stride)
                     inputs[f"{name}_steps"] = steps[name]
+            for name in HORIZONS:
+                inputs[f"{name}_ahead"] = ahead_block(
+                    self._calendar, self._daylight, self._shift, at, steps[name]
+                )
         end_at = self._end_at[which][:, None]
         targets, masks = {}, {}
         for stream, (kind, name) in STREAMS.items():
@@ -177,7 +183,8 @@ def training_windows(
     last = known - HORIZONS["day"]
     least = WEEK_OF_SLOTS if chosen.family == "slot" and last >= WEEK_OF_SLOTS else SLOTS
     origins = np.arange(max(first, least), last + 1)
-    low = (int(origins[0]) if len(origins) else known) - chosen.lookback
+    # Four rows to spare for a change of the clock.
+    low = (int(origins[0]) if len(origins) else known) - chosen.lookback - 4
     offset, unit = target_units(scaler, chosen)
     rows = np.maximum(np.arange(low, known), 0)
     values = np.stack([history.consumption(0, known), history.price(0, known)], axis=1)
@@ -185,10 +192,18 @@ def training_windows(
         low, rows = known, rows[:0]
         past = np.zeros((0, 1), np.float32)
     else:
-        past = past_block(history, scaler, chosen, low, known)
+        past = past_block(history, scaler, chosen, np.arange(low, known))
     targets = ((values[rows] - offset) / unit).astype(np.float32)
-    calendar = history.calendar[np.maximum(np.arange(low, known + CALENDAR_AHEAD), 0)]
-    return Windows(chosen, [_Part(low, past, calendar, targets)], [origins], [known])
+    ahead = np.maximum(np.arange(low, known + CALENDAR_AHEAD), 0)
+    part = _Part(
+        low,
+        past,
+        history.calendar[ahead],
+        history.daylight[ahead],
+        history.clock_shift[ahead],
+        targets,
+    )
+    return Windows(chosen, [part], [origins], [known])
 
 
 def pool(windows: Sequence[Windows]) -> Windows:

@@ -108,7 +108,7 @@ def test_the_last_reading_changes_a_forecast(preset: str) -> None:
 
 def test_slot_keeps_a_steady_tariff_and_a_steady_load() -> None:
     """Fresh weights forecast the mean of earlier same slots: exact when every day is alike."""
-    history = home(40)
+    history = home(40, timezone="UTC")
     history.values[:] = np.tile(history.values[:48], (40, 1))
     with torch.random.fork_rng():
         torch.manual_seed(0)
