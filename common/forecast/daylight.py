@@ -15,8 +15,11 @@ _DARK, _BRIGHT = -0.12, 0.2  # sine of the sun's elevation: end of dusk, full li
 
 
 @lru_cache(maxsize=1)
-def _places() -> dict[str, tuple[float, float]]:
-    # The time zone database gives each zone's principal place: no home has to tell its own.
+def places() -> dict[str, tuple[float, float]]:
+    """Latitude and longitude [degrees] of each time zone's principal place.
+
+    From the time zone database: no home has to tell its own place.
+    """
     places = {}
     for line in files("tzdata.zoneinfo").joinpath("zone.tab").read_text("utf-8").splitlines():
         if not line.startswith("#"):
@@ -41,9 +44,9 @@ def daylight(times: pd.DatetimeIndex, timezone: str) -> NDArray[np.float32]:
     Zones without a place, such as UTC, give 0.
     """
     light = np.zeros((len(times), 2), np.float32)
-    if timezone not in _places():
+    if timezone not in places():
         return light
-    latitude, longitude = np.radians(_places()[timezone])
+    latitude, longitude = np.radians(places()[timezone])
     day = times.day_of_year.to_numpy()
     declination = np.radians(23.45) * np.sin(2.0 * np.pi * (284 + day) / 365.0)
     hour = times.hour.to_numpy() + times.minute.to_numpy() / 60.0 + 0.25  # middle of the interval
