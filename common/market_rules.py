@@ -82,6 +82,18 @@ class MarketRules:
         """Asks per sent kWh -> the lowest bids per delivered kWh they may trade with."""
         return gross_up(ask_micro, self.keep_ppm, self.margin_ppm)
 
+    def highest_ask(self, price_micro: int) -> int:
+        """The highest ask per sent kWh that may trade at a price per delivered kWh."""
+        return price_micro * self.keep_ppm // (PPM + self.margin_ppm)
+
+    def truthful_earning(self, price_micro: int) -> int:
+        """What a seller earns per delivered kWh if it gets the highest ask that lets it trade.
+
+        That is the price without the margin. A seller that got all of the price would gain by
+        asking a margin less than it wants.
+        """
+        return -(-self.highest_ask(price_micro) * PPM // self.keep_ppm)
+
 
 def gross_up(ask_micro: Ints, keep_ppm: int, margin_ppm: int) -> Ints:
     """``ceil(ask * (1 + margin) / (1 - loss))``; above MAX_PRICE_MICRO it is MAX_PRICE_MICRO + 1.

@@ -36,7 +36,8 @@ def whole_blocks(book: OrderBook, clear: Callable[[Mask], Clearing]) -> Clearing
             rest = np.flatnonzero(active & (book.min_mwh > 0) & (filled >= book.min_mwh))
             bad, count = np.concatenate((bad, rest)), len(bad) + (1 << (round_ - _PATIENCE))
         served = filled[bad] / book.min_mwh[bad]
-        order = np.lexsort((book.quantity[bad], book.household[bad], served))
+        identity = (book.feeder, book.price, book.min_mwh, book.quantity, book.side, book.household)
+        order = np.lexsort((*(column[bad] for column in identity), served))
         active[bad[order[:count]]] = False
         result = clear(active)
     raise AssertionError("every block was dropped and yet one is below its minimum")

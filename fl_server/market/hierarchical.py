@@ -79,7 +79,8 @@ def _within_feeders(book: OrderBook, buys: Ints, sells: Ints, rules: MarketRules
     end, price = _cross_all(steps, buy_feeder, sell_feeder, origin, rules)
     ends = (
         steps.demand[steps.demand < end[buy_feeder]],
-        steps.supply[steps.supply < end[sell_feeder]],
+        # A seller so small that it delivers nothing may end where its feeder's axis starts.
+        steps.supply[(steps.supply > steps.origin) & (steps.supply < end[sell_feeder])],
         end[end > origin],
     )
     pairs = pair_up_to(steps, np.concatenate(ends))

@@ -68,7 +68,8 @@ def _ranked(book: OrderBook, orders: Ints, key: Ints) -> Ints:
         rows = order[spots]
         named = orders[rows]
         best = -book.price[named] * book.side[named]
-        keys = (named, book.min_mwh[named], -book.quantity[named], best, key[rows])
+        size = (book.feeder[named], book.min_mwh[named], -book.quantity[named])
+        keys = (named, *size, best, key[rows])
         order[spots] = rows[np.lexsort(keys)]
     return orders[order]
 

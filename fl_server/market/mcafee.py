@@ -3,9 +3,9 @@
 McAfee (1992), "A dominant strategy double auction", with quantities as in Huang, Scheller-Wolf and
 Sycara (2002), "Design of a multi-unit double auction e-market". The marginal buyer and seller
 of the efficient trade set the prices and do not trade themselves: buyers pay the marginal bid,
-sellers earn the marginal grossed ask, and the market keeps the difference. Where the efficient
-trade ends with both orders whole, and the middle of the two next orders suits both marginal
-ones, all of them trade at that middle instead.
+sellers earn the marginal ask, and the market keeps the difference, margin included. Where the
+efficient trade ends with both orders whole, and the middle of the two next orders suits both
+marginal ones, all of them trade at that middle (sellers: less the margin) instead.
 
 The longer side shares in proportion to quantity, which no price report alters. Stating the true
 price is then a dominant strategy for a household with one order. One with several may still
@@ -38,6 +38,6 @@ def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: i
         rules,
         seed,
         buy_price=buy_price,
-        sell_price=sell_price,
+        sell_price=rules.truthful_earning(sell_price),
         longer_side="shares",
     )

@@ -3,8 +3,8 @@
 Segal-Halevi, Hassidim and Aumann (2018), "MUDA: a truthful multi-unit double-auction mechanism".
 A draw that looks only at households splits them. In each half the crossing of demand and supply
 gives a price, at which the *other* half trades; the longer side queues in an order drawn by lot.
-No household touches the price it meets, curves of several steps included, and nothing is left in
-the market.
+No household touches the price it meets, curves of several steps included. Sellers earn the price
+less the margin, which the market keeps: that is the highest ask with which they would trade.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: i
                 rules,
                 seed,
                 buy_price=price or 0,
-                sell_price=price or 0,
+                sell_price=rules.truthful_earning(price or 0),
                 longer_side="queues",
             )
         )

@@ -6,10 +6,14 @@ Ties, zeros and the largest numbers are common in both; no household's own order
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from common.market_rules import MAX_PRICE_MICRO, MAX_QUANTITY_MWH, MarketRules
 from fl_server.market import Grid, OrderBook
+
+hundreds = settings(max_examples=max(200, settings().max_examples))
+"""200 books per property, or what a profile asks beyond that."""
 
 RETAIL, FEED_IN = 300_000, 50_000
 

@@ -1,0 +1,14 @@
+"""Hypothesis profiles: ``--hypothesis-profile=nightly`` tries 10,000 examples per property."""
+
+from hypothesis import HealthCheck, settings
+
+# Two loaded cores make any deadline of one example a matter of luck.
+settings.register_profile("everyday", deadline=None)
+settings.register_profile(
+    "nightly",
+    deadline=None,
+    max_examples=10_000,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("everyday")
