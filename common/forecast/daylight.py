@@ -20,13 +20,13 @@ def places() -> dict[str, tuple[float, float]]:
 
     From the time zone database: no home has to tell its own place.
     """
-    places = {}
+    found = {}
     for line in files("tzdata.zoneinfo").joinpath("zone.tab").read_text("utf-8").splitlines():
         if not line.startswith("#"):
             _, place, name = line.split("\t")[:3]
             split = max(place.rfind("+"), place.rfind("-"))
-            places[name] = (_degrees(place[:split], 2), _degrees(place[split:], 3))
-    return places
+            found[name] = (_degrees(place[:split], 2), _degrees(place[split:], 3))
+    return found
 
 
 def _degrees(text: str, digits: int) -> float:

@@ -39,7 +39,7 @@ class TraderForecast:
 
     load: consumption (H, 48) kWh per interval; price: retail (H, 48); quantiles of consumption
     (H, Q, 48) at ``levels`` (Q,), or None; age: intervals since the newest reading it has seen
-    (a forecast older than a day is stale); local_price: (H, 48) learned local price, or None.
+    (a forecast older than a day is stale); pv: production (H, 48), or None.
     """
 
     load: Floats
@@ -47,7 +47,7 @@ class TraderForecast:
     quantiles: Floats | None = None
     levels: tuple[float, ...] = ()
     age: int = 0
-    local_price: Floats | None = None
+    pv: Floats | None = None
 
 
 class MarketTerms(Protocol):

@@ -17,6 +17,7 @@ from common.errors import InputError
 from fl_client.trader import programme, scenarios
 from fl_client.trader.base import (
     BAD_BATTERY,
+    BAD_FORECAST,
     BUY,
     FINE,
     GREEN,
@@ -26,6 +27,7 @@ from fl_client.trader.base import (
     NO_PRICE,
     RED,
     SELL,
+    STALE_FORECAST,
     Codes,
     Decision,
     Floats,
@@ -34,26 +36,41 @@ from fl_client.trader.base import (
 )
 from fl_client.trader.rules import permitted
 
+SCENARIOS = ("days", "model", "point")
+
 
 @dataclass(frozen=True)
 class Options:
     """Settings of the bid-curve trader, tuned on two months and checked on others.
 
-    days: scenarios, one per past day; horizon: intervals planned; points: grid points of stored
-    energy; trust: weight of the learned local price against the grid's; analogous_days of the
-    last analogous_window days, alike in analogous_intervals, speak for the current interval;
-    step_kwh: width of an order's step.
+    scenarios: where the future comes from: the home's own past days; the same reshaped by the
+    model's forecast; or the forecast alone as one point.
+    days: scenarios, one per past day. horizon: half hours planned. points: grid points of stored
+    energy. trust: weight of the learned local price against the grid's. step_kwh: width of an
+    order's step, per half hour. model_share: how far the model's forecast reshapes the days.
+    analogous_days of the last analogous_window days, alike over analogous_intervals (their weight
+    falls by analogous_fade per half hour), speak for the current interval.
+    persistence: departures of the last recent_intervals (weights falling by recent_fade) go on
+    into the next steps, load_now * load_fade^j of them for load, pv_now * pv_fade^j for PV.
     """
 
+    scenarios: str = "days"
     days: int = 14
-    horizon: int = 96
+    horizon: int = 48
     points: int = 32
-    trust: float = 0.4
+    trust: float = 0.6
+    step_kwh: float = 0.1
+    model_share: float = 0.5
     analogous_days: int = 14
     analogous_window: int = 56
     analogous_intervals: int = 12
     analogous_fade: float = 0.95
-    step_kwh: float = 0.1
+    recent_intervals: int = 6
+    recent_fade: float = 0.7
+    load_now: float = 0.6
+    load_fade: float = 0.75
+    pv_now: float = 0.9
+    pv_fade: float = 0.92
 
     @staticmethod
     def of(values: Mapping[str, float | int | str | bool]) -> "Options":
@@ -62,44 +79,58 @@ class Options:
         for name, value in values.items():
             if name not in known:
                 raise InputError(f"trader.options.{name}: trader 'bid-curve' has no such option")
-            whole = known[name].type == "int" or known[name].type is int
+            if name == "scenarios":
+                if value not in SCENARIOS:
+                    raise InputError(
+                        f"trader.options.scenarios = {value!r}: expected {', '.join(SCENARIOS)}"
+                    )
+                continue
+            whole = isinstance(known[name].default, int)
+            low, high = _RANGES[name]
             if isinstance(value, bool | str) or (whole and value != int(value)):
                 raise InputError(f"trader.options.{name} = {value!r}: expected a number")
-        made = Options(**values)  # type: ignore[arg-type]
-        made.check()
-        return made
-
-    def check(self) -> None:
-        """Raise InputError for a value out of range."""
-        for name, low, high in (
-            ("days", 1, 60),
-            ("horizon", 1, 1440),
-            ("points", 3, 1000),
-            ("trust", 0.0, 1.0),
-            ("analogous_days", 0, 60),
-            ("analogous_window", 1, 366),
-            ("analogous_intervals", 1, 48),
-            ("analogous_fade", 0.0, 1.0),
-            ("step_kwh", 0.001, 10.0),
-        ):
-            value = getattr(self, name)
             if not low <= value <= high:
-                raise InputError(f"trader.options.{name} = {value!r}: expected {low} to {high}")
+                raise InputError(f"trader.options.{name} = {value!r}: expected {low:g} to {high:g}")
+        return Options(**values)  # type: ignore[arg-type]
+
+
+_RANGES = {
+    "days": (1, 60),
+    "horizon": (1, 1440),
+    "points": (3, 1000),
+    "trust": (0.0, 1.0),
+    "step_kwh": (0.001, 10.0),
+    "model_share": (0.0, 1.0),
+    "analogous_days": (0, 60),
+    "analogous_window": (1, 366),
+    "analogous_intervals": (1, 48),
+    "analogous_fade": (0.0, 1.0),
+    "recent_intervals": (1, 48),
+    "recent_fade": (0.0, 1.0),
+    "load_now": (0.0, 1.0),
+    "load_fade": (0.0, 1.0),
+    "pv_now": (0.0, 1.0),
+    "pv_fade": (0.0, 1.0),
+}
 
 
 class BidCurve:
     """Stochastic plan, bid curve, real-time recourse. See the module."""
 
-    uses_forecast = False
-
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
 
     @property
+    def uses_forecast(self) -> bool:
+        """Whether the model is asked."""
+        return self.options.scenarios != "days"
+
+    @property
     def history(self) -> int:
-        """Intervals of past readings read at most."""
+        """Half hours of past readings read at most."""
         o = self.options
-        return 48 * (max(o.days + o.horizon // 48, o.analogous_window) + 2) + o.analogous_intervals
+        reach = max(o.days + o.horizon // 48, o.analogous_window) + 2
+        return 48 * reach + max(o.analogous_intervals, o.recent_intervals)
 
     @property
     def plan_width(self) -> int:
@@ -112,45 +143,50 @@ class BidCurve:
         spec = situation.battery.per_household(count)
         battery = _battery_rows(spec, situation.hours)
         limits = _limit_rows(situation.connection, count, situation.hours)
-        reason = np.full(count, FINE, np.int8)
+        reason = _forecast_faults(situation)
         store = np.ascontiguousarray(situation.soc * np.asarray(spec.capacity_kwh))
-        broken = ~np.isfinite(store)
-        store = np.clip(np.where(broken, battery[:, 0], store), battery[:, 0], battery[:, 1])
+        reason[~np.isfinite(store)] = BAD_BATTERY
         retail = _published(situation, self.options.horizon)
         if len(retail) == 0:
             reason[:] = NO_PRICE
             return self._hold(situation, reason)
-        past = np.ascontiguousarray(situation.past_load - situation.past_pv)
-        net, now = self._scenarios(situation, past, len(retail))
-        reason[~np.isfinite(net).all(axis=(1, 2))] = NO_HISTORY
-        reason[broken] = BAD_BATTERY
-        buy, sell = self._prices(situation, retail)
-        shape = (count, *buy.shape)
-        buys, sells = np.broadcast_to(buy, shape), np.broadcast_to(sell, shape)
-        final = self._final(situation, battery, retail)
-        soft = np.full(count, np.inf)
+        net, now = self._scenarios(situation, len(retail))
+        unknown = ~(np.isfinite(net).all(axis=(1, 2)) & np.isfinite(now).all(axis=1))
+        reason[(reason == FINE) & unknown] = NO_HISTORY
         sound = reason == FINE
+        # What is not sound is planned with harmless numbers, and its plan is thrown away.
+        store = np.where(sound, np.clip(store, battery[:, 0], battery[:, 1]), battery[:, 0])
+        net = np.where(sound[:, None, None], net, 0.0)
+        now = np.where(sound[:, None], now, 0.0)
+        buy, sell = self._prices(situation, retail, net.shape[1])
+        shape = (count, *buy.shape)
         value = programme.plan(
-            np.where(sound[:, None, None], net, 0.0), buys, sells, final, battery, limits, soft
+            net,
+            np.broadcast_to(buy, shape),
+            np.broadcast_to(sell, shape),
+            self._final(situation, battery, retail),
+            battery,
+            limits,
+            _soft_import(situation),
         )
         reason[sound & ~np.isfinite(value).all(axis=1)] = INFEASIBLE
         sound = reason == FINE
-        gain = programme.gains(value, battery, limits, store, now, buys[:, :, 0], sells[:, :, 0])
-        value = np.where(sound[:, None], value, np.nan)
+        buy_now, sell_now = float(buy[:, 0].sum()) / len(buy), float(sell[:, 0].sum()) / len(sell)
+        gain = programme.gains(value, battery, limits, store, now, buy_now, sell_now)
         side, quantity, price = self._curve(situation, value, battery, limits, store, now, sound)
-        typical = _GAIN_OF_50 * np.maximum(battery[:, 1] - battery[:, 0], 1e-9) * float(retail[0])
+        action = _action(side, price, buy_now)
+        typical = GAIN_OF_50 * np.maximum(battery[:, 1] - battery[:, 0], 1e-9) * float(retail[0])
         gain = np.where(sound, np.maximum(gain, 0.0), 0.0)
         down = np.minimum(battery[:, 3], (store - battery[:, 0]) * battery[:, 2])
-        expected = np.where(sound, now.sum(axis=1) / now.shape[1], 0.0)
         return Decision(
             side,
             quantity,
             price,
             score=100.0 * gain / (gain + typical),
-            need=np.where(expected > down, RED, GREEN).astype(np.int8),
-            action=_action(side, price, float(buy[:, 0].sum() / len(buy))),
+            need=np.where(_means(now) > down, RED, GREEN).astype(np.int8),
+            action=action,
             reason=reason,
-            plan=value,
+            plan=np.where(sound[:, None], value, np.nan),
         )
 
     def dispatch(
@@ -183,32 +219,69 @@ class BidCurve:
 
     # ---- parts --------------------------------------------------------------------------------
 
-    def _scenarios(self, situation: Situation, past: Floats, steps: int) -> tuple[Floats, Floats]:
+    def _scenarios(self, situation: Situation, steps: int) -> tuple[Floats, Floats]:
         """Net load of the steps (H, W, N) and of the current interval (H, W')."""
-        o = self.options
-        day = situation.steps_per_day
-        net = scenarios.recent_days(past, situation.lag, day, o.days, steps)
+        o, ahead = self.options, situation.forecast
+        if o.scenarios == "point" and ahead is not None:
+            net = np.ascontiguousarray(ahead.load, dtype=np.float64)
+            net = (net if ahead.pv is None else net - ahead.pv)[:, None, :steps]
+            return np.ascontiguousarray(net), np.ascontiguousarray(net[:, :, 0])
+        day, lag = situation.steps_per_day, situation.lag
+        finer = max(1, day // 48)
+        past_load = np.ascontiguousarray(situation.past_load)
+        past_pv = np.ascontiguousarray(situation.past_pv)
+        load = scenarios.recent_days(past_load, lag, day, o.days, steps)
+        pv = scenarios.recent_days(past_pv, lag, day, o.days, steps)
+        if situation.past_clear_sky is not None and situation.clear_sky is not None:
+            past_clear = np.ascontiguousarray(situation.past_clear_sky)
+            scenarios.follow_sun(
+                pv, past_clear, np.ascontiguousarray(situation.clear_sky), lag, day
+            )
+        if o.scenarios == "model" and ahead is not None:
+            quantiles = ahead.quantiles
+            known = ahead.load.shape[1]
+            if quantiles is None:
+                quantiles = np.zeros((len(load), 0, known))
+            levels = np.array(ahead.levels[: quantiles.shape[1]], dtype=np.float64)
+            scenarios.reshape(
+                load,
+                np.ascontiguousarray(ahead.load, dtype=np.float64),
+                np.ascontiguousarray(quantiles, dtype=np.float64),
+                levels,
+                o.model_share,
+                known,
+            )
+        net = scenarios.persist(
+            load,
+            pv,
+            past_load,
+            past_pv,
+            lag,
+            day,
+            o.recent_intervals * finer,
+            o.recent_fade ** (1 / finer),
+            o.load_now,
+            o.load_fade ** (1 / finer),
+            o.pv_now,
+            o.pv_fade ** (1 / finer),
+        )
         now = np.ascontiguousarray(net[:, :, 0])
         if o.analogous_days:
-            per_half_hour = max(1, day // 48)
             alike = scenarios.analogous(
-                past,
-                situation.lag,
+                past_load - past_pv,
+                lag,
                 day,
                 o.analogous_days,
                 o.analogous_window,
-                o.analogous_intervals * per_half_hour,
-                o.analogous_fade ** (1 / per_half_hour),
+                o.analogous_intervals * finer,
+                o.analogous_fade ** (1 / finer),
             )
-            if alike.shape == now.shape:
-                now = np.where(np.isfinite(alike), alike, now)
-            else:
-                found = np.isfinite(alike).all(axis=1)
-                if found.all():
-                    now = alike
+            # Without a like day the persistent scenarios speak.
+            spare = now[:, np.arange(o.analogous_days) % now.shape[1]]
+            now = np.where(np.isfinite(alike), alike, spare)
         return net, now
 
-    def _prices(self, situation: Situation, retail: Floats) -> tuple[Floats, Floats]:
+    def _prices(self, situation: Situation, retail: Floats, count: int) -> tuple[Floats, Floats]:
         local = situation.past_local
         if not situation.market or local is None:
             local = np.empty((0, 2))
@@ -220,7 +293,7 @@ class BidCurve:
             situation.feed_in,
             situation.rules.loss,
             self.options.trust,
-            self.options.days,
+            count,
         )
         return buy, sell
 
@@ -281,7 +354,36 @@ class BidCurve:
 
 
 # A gain per interval of this share of (usable store x retail price) scores 50.
-_GAIN_OF_50 = 0.02
+GAIN_OF_50 = 0.02
+# A forecast that has not seen the last day knows less than the home's own past.
+STALE_AFTER_H = 24.0
+
+
+def _forecast_faults(situation: Situation) -> Codes:
+    """Reason (H,) not to trade on the forecast at hand; FINE where it is sound or not there."""
+    reason = np.full(situation.households, FINE, np.int8)
+    ahead = situation.forecast
+    if ahead is None:
+        return reason
+    if ahead.age * situation.hours > STALE_AFTER_H:
+        reason[:] = STALE_FORECAST
+    reason[~np.isfinite(ahead.load).all(axis=1)] = BAD_FORECAST
+    for part in (ahead.pv, ahead.quantiles):
+        if part is not None:
+            reason[~np.isfinite(part).reshape(len(reason), -1).all(axis=1)] = BAD_FORECAST
+    return reason
+
+
+def _soft_import(situation: Situation) -> Floats:
+    share = situation.grid_share_kwh
+    if share is None:
+        return np.full(situation.households, np.inf)
+    return np.ascontiguousarray(share, dtype=np.float64)
+
+
+def _means(rows: Floats) -> Floats:
+    """Mean of each row, summed in the same order whatever the number of rows."""
+    return np.array([float(sum(row)) / len(row) for row in rows.tolist()])
 
 
 def _battery_rows(spec: BatterySpec, hours: float) -> Floats:

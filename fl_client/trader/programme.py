@@ -372,8 +372,8 @@ def gains(
     limits: Floats,
     store: Floats,
     net: Floats,
-    buy: Floats,
-    sell: Floats,
+    buy: float,
+    sell: float,
 ) -> Floats:
     """Expected gain (H,) of the best action over a battery that rests, over scenarios (H, W)."""
     households, scenarios = net.shape
@@ -385,7 +385,7 @@ def gains(
             continue
         rest = worth(value[h], low, cell, store[h])
         for w in range(scenarios):
-            n, b, e = net[h, w], buy[h, w], sell[h, w]
+            n, b, e = net[h, w], buy, sell
             a = best_action(value[h], battery[h], limits[h], store[h], n, b, e)
             after = store[h] + (eta * a if a > 0.0 else a / eta)
             flow = n + a

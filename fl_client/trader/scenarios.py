@@ -43,6 +43,142 @@ def recent_days(past: Floats, lag: int, day: int, days: int, steps: int) -> Floa
 
 
 @compiled
+def follow_sun(pv: Floats, past_clear: Floats, clear: Floats, lag: int, day: int) -> None:
+    """Carry each scenario's PV (H, W, N), in place, from its day's clear sky to the coming one.
+
+    past_clear (H, P) on the columns of the past, clear (H, N') with N' >= N. The ratio is kept
+    within a factor of two: at sunrise a few minutes are many per cent.
+    """
+    households, scenarios, steps = pv.shape
+    width = past_clear.shape[1]
+    for h in range(households):
+        for j in range(steps):
+            ago = (j // day + 1) * day
+            if lag + j - ago >= 0:
+                ago += day
+            for w in range(scenarios):
+                column = width + lag + j - ago - w * day
+                if column < 0:
+                    continue
+                then, soon = past_clear[h, column], clear[h, j]
+                if then > 0.0 and np.isfinite(soon):
+                    pv[h, w, j] *= min(max(soon / then, 0.5), 2.0)
+
+
+@compiled
+def reshape(
+    load: Floats, mean: Floats, quantiles: Floats, levels: Floats, share: float, steps: int
+) -> None:
+    """Move scenarios of load (H, W, N), in place, towards a forecast of the first ``steps``.
+
+    With quantiles (H, Q, steps) at ``levels`` (Q,) the scenario of rank r takes ``share`` of the
+    forecast's quantile (r + 0.5) / W and keeps the rest: the days keep their order from slot to
+    slot (Schaake shuffle, Clark et al. 2004), the model gives the spread. Without quantiles
+    (Q = 0) all scenarios move by ``share`` of what separates their mean from ``mean`` (H, steps).
+    """
+    households, scenarios, _ = load.shape
+    count = levels.shape[0]
+    for h in range(households):
+        for j in range(min(steps, load.shape[2])):
+            if count == 0:
+                middle = 0.0
+                for w in range(scenarios):
+                    middle += load[h, w, j] / scenarios
+                for w in range(scenarios):
+                    load[h, w, j] = max(load[h, w, j] + share * (mean[h, j] - middle), 0.0)
+                continue
+            order = np.argsort(load[h, :, j], kind="mergesort")
+            for r in range(scenarios):
+                p = (r + 0.5) / scenarios
+                i = 0
+                while i < count - 2 and levels[i + 1] < p:
+                    i += 1
+                if count == 1:
+                    q = quantiles[h, 0, j]
+                else:
+                    rise = (quantiles[h, i + 1, j] - quantiles[h, i, j]) / (
+                        levels[i + 1] - levels[i]
+                    )
+                    q = quantiles[h, i, j] + rise * (p - levels[i])
+                w = order[r]
+                load[h, w, j] = max((1.0 - share) * load[h, w, j] + share * q, 0.0)
+
+
+@compiled
+def persist(
+    load: Floats,
+    pv: Floats,
+    past_load: Floats,
+    past_pv: Floats,
+    lag: int,
+    day: int,
+    span: int,
+    fade: float,
+    load_now: float,
+    load_fade: float,
+    pv_now: float,
+    pv_fade: float,
+) -> Floats:
+    """Condition scenarios on the last hours; net load (H, W, N).
+
+    load, pv (H, W, N) as ``recent_days`` gives them. Today's departure from scenario w over the
+    last ``span`` known intervals (weights falling by ``fade``) is expected to go on: the load of
+    step j moves by ``load_now * load_fade^j`` of it, the PV by ``pv_now * pv_fade^j`` of it in
+    proportion to the mean profile, so a cloudy morning lowers the forecast of noon by the same
+    share. Less than a trace of PV in the last hours says nothing about clearness.
+    """
+    households, scenarios, steps = load.shape
+    width = past_load.shape[1]
+    net = np.empty((households, scenarios, steps))
+    from_load, from_pv = np.empty(scenarios), np.empty(scenarios)
+    for h in range(households):
+        mean_recent, today_pv, today_load, total = 0.0, 0.0, 0.0, 0.0
+        from_load[:] = 0.0
+        from_pv[:] = 0.0
+        weight = 1.0
+        for i in range(min(span, width)):
+            column = width - 1 - i
+            total += weight
+            today_load += weight * past_load[h, column]
+            today_pv += weight * past_pv[h, column]
+            for w in range(scenarios):
+                before = column - (w + 1) * day
+                if before >= 0:
+                    from_load[w] += weight * past_load[h, before]
+                    from_pv[w] += weight * past_pv[h, before]
+                else:
+                    from_load[w] += weight * past_load[h, column]
+                    from_pv[w] += weight * past_pv[h, column]
+            weight *= fade
+        for w in range(scenarios):
+            mean_recent += from_pv[w] / scenarios
+        trace = TRACE_KWH * total
+        load_share, pv_share = load_now * load_fade**lag, pv_now * pv_fade**lag
+        for j in range(steps):
+            mean, most = 0.0, 0.0
+            for w in range(scenarios):
+                mean += pv[h, w, j] / scenarios
+                most = max(most, pv[h, w, j])
+            for w in range(scenarios):
+                moved_load = load_share * (today_load - from_load[w]) / total
+                moved_pv = pv_share * mean * (today_pv - from_pv[w]) / (mean_recent + trace)
+                if not np.isfinite(moved_load):
+                    moved_load = 0.0
+                if not np.isfinite(moved_pv):
+                    moved_pv = 0.0
+                net[h, w, j] = max(load[h, w, j] + moved_load, 0.0) - min(
+                    max(pv[h, w, j] + moved_pv, 0.0), 1.25 * most
+                )
+            load_share *= load_fade
+            pv_share *= pv_fade
+    return net
+
+
+# kWh per interval: PV below this is dawn, from which no clearness can be told.
+TRACE_KWH = 0.05
+
+
+@compiled
 def analogous(
     past: Floats, lag: int, day: int, count: int, days: int, hours: int, fade: float
 ) -> Floats:
