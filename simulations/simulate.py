@@ -7,8 +7,6 @@ from pathlib import Path
 import yaml
 
 from common.config import Settings, dump, parse
-from common.data.citylearn import IndexUnreachableError
-from common.data.source import open_source
 from common.errors import InputError
 
 CONFIG_FILE = "config.yaml"
@@ -32,41 +30,6 @@ def stored_settings(directory: Path) -> Settings:
     if not file.is_file():
         raise InputError(f"--resume {directory}: holds no run (no {CONFIG_FILE})")
     return parse(yaml.safe_load(file.read_text()), where=str(file))
-
-
-def with_reachable_source(settings: Settings) -> tuple[Settings, str | None]:
-    """Return the settings with data that can be had, and a line to say where they fall back.
-
-    Raises InputError, before anything is started, for data that the run could not use.
-    """
-    try:
-        _check_source(settings)
-    except IndexUnreachableError as error:
-        if settings.data.fallback is None:
-            raise
-        values = settings.model_dump(mode="json")
-        values["data"]["source"] = settings.data.fallback
-        values["run"]["start"] = None
-        return parse(values), f"{error}; using {settings.data.fallback} homes instead"
-    return settings, None
-
-
-def _check_source(settings: Settings) -> None:
-
-    run, data = settings.run, settings.data
-    source = open_source(
-        data.source,
-        seed=run.seed,
-        households=run.households,
-        start=run.start,
-        days=run.days,
-        history_days=run.history_days,
-        timezone=data.timezone,
-    )
-    source.start()
-    if data.source not in ("citylearn", "synthetic"):
-        for name in source.names():
-            source.load(name)
 
 
 def simulate(settings: Settings, directory: Path) -> None:

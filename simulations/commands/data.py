@@ -13,6 +13,7 @@ from common.data import citylearn, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import INTERVAL, local_midnight
 from common.data.importing import Report, import_files
+from common.data.quality import measure
 from common.data.readings import Options
 from common.data.sql import Readings
 from common.data.weather import SITES
@@ -178,8 +179,42 @@ def push(
     area: Annotated[str, typer.Option(help="whose prices and weather these are")] = "home",
 ) -> None:
     """Write household files into a database; what is there of these households is replaced."""
-    homes = [f for p in paths for f in ([p] if p.is_file() else store.household_files(p))]
     readings = Readings(url)
+    homes = [f for p in paths for f in ([p] if p.is_file() else store.household_files(p))]
     for path in track(homes, "writing"):
         readings.write(store.read_household(path), area)
     typer.echo(f"{len(homes)} households in {readings.label}")
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="a folder of household files, or one file")],
+    picture: Annotated[
+        Path | None, typer.Option(help="where to draw; default: check.png in the folder")
+    ] = None,
+) -> None:
+    """Say per household what the readings are like and what is suspicious, and draw a picture."""
+    from simulations.data_picture import draw_check
+
+    homes = [path] if path.is_file() else store.household_files(path)
+    loaded = [store.read_household(file) for file in track(homes, "reading")]
+    figures = [measure(home) for home in loaded]
+    typer.echo(
+        "household        from        to         min   days missing  zeros  kWh/d   PV/d"
+        "   peak  r(day) r(week)  7-day nRMSE"
+    )
+    for home, q in zip(loaded, figures, strict=True):
+        first, last = home.frame.index[0], home.frame.index[-1]
+        typer.echo(
+            f"{home.name:16} {first:%Y-%m-%d}  {last:%Y-%m-%d} {home.resolution_minutes:4d} "
+            f"{q.days:6.0f} {q.missing:7.2%} {q.zeros:6.1%} {q.kwh_per_day:6.2f} "
+            f"{q.pv_per_day:6.2f} {q.peak_kwh:6.2f} {q.day_correlation:7.2f} "
+            f"{q.week_correlation:7.2f} {q.difficulty:12.3f}"
+        )
+    doubted = [(h, q) for h, q in zip(loaded, figures, strict=True) if q.suspicious]
+    for home, q in doubted:
+        typer.echo(f"suspicious: {home.name}: {'; '.join(q.suspicious)}")
+    typer.echo(f"{len(loaded)} households, {len(doubted)} suspicious")
+    target = picture or (path if path.is_dir() else path.parent) / "check.png"
+    draw_check(loaded, figures, target)
+    typer.echo(f"picture: {target}")

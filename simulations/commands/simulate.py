@@ -36,7 +36,8 @@ def simulate(
     resume: Annotated[Path | None, typer.Option(help="continue this run directory")] = None,
 ) -> None:
     """Run N households: forecasts, a market round every half hour, a model round every three."""
-    from simulations.simulate import new_directory, stored_settings, with_reachable_source
+    from simulations.preflight import preflight
+    from simulations.simulate import new_directory, stored_settings
 
     if resume is not None:
         if any(v is not None for v in (config, households, days, start, data, out, seed, set_)):
@@ -57,7 +58,7 @@ def simulate(
             run={key: value for key, value in run.items() if value is not None},
             data={} if data is None else {"source": _absolute(data)},
         )
-        settings, warning = with_reachable_source(settings)
+        settings, warning = preflight(settings)
         if warning is not None:
             typer.echo(f"fedwatt: {warning}", err=True)
         directory = new_directory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))

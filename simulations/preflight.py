@@ -1,0 +1,72 @@
+"""Everything a run could fail on later, checked in one second before anything is started."""
+
+from common.config import Settings, parse
+from common.data.citylearn import IndexUnreachableError
+from common.data.source import open_source
+from common.errors import InputError
+from common.forecast.presets import find_preset
+from fl_client.trader import make_trader
+from fl_server.market import MECHANISMS
+from fl_server.strategy import make_strategy
+
+
+def preflight(settings: Settings) -> tuple[Settings, str | None]:
+    """Return the settings with data that can be had, and a line to say where they fall back.
+
+    Raises InputError, one line that names key or file, for anything the run could not use.
+    """
+    _check_names(settings)
+    try:
+        _check_source(settings)
+    except IndexUnreachableError as error:
+        if settings.data.fallback is None:
+            raise
+        values = settings.model_dump(mode="json")
+        values["data"]["source"] = settings.data.fallback
+        values["run"]["start"] = None
+        return parse(values), f"{error}; using {settings.data.fallback} homes instead"
+    return settings, None
+
+
+def _check_names(settings: Settings) -> None:
+    make_trader(settings.trader.kind, settings.trader.options)
+    mechanism = settings.market.mechanism
+    if mechanism not in MECHANISMS:
+        raise InputError(
+            f"market.mechanism = {mechanism!r}: expected one of {', '.join(MECHANISMS)}"
+        )
+    find_preset(settings.model.preset)
+    fl = settings.fl
+    make_strategy(
+        fl.strategy,
+        fl.strategy_options,
+        fraction_train=fl.fraction_train,
+        fraction_evaluate=fl.fraction_evaluate,
+        seed=settings.run.seed,
+    )
+    if settings.model.init is not None:
+        # Reading weights needs torch: only where there are some to read.
+        from fl_server.initial import initial_weights
+
+        initial_weights(settings.model.preset, settings.model.init, settings.run.seed)
+    if settings.training.device != "auto":
+        from common.forecast.device import choose_device
+
+        choose_device(settings.training.device)
+
+
+def _check_source(settings: Settings) -> None:
+    run, data = settings.run, settings.data
+    source = open_source(
+        data.source,
+        seed=run.seed,
+        households=run.households,
+        start=run.start,
+        days=run.days,
+        history_days=run.history_days,
+        timezone=data.timezone,
+    )
+    source.start()
+    if data.source not in ("citylearn", "synthetic"):
+        for name in source.names():
+            source.load(name)
