@@ -13,7 +13,7 @@ from flwr.app import Context
 
 from common.config import Settings, from_run_config, run_directory
 from common.data.frame import Household
-from common.data.source import Source, open_source
+from common.data.source import Source, source_of
 from common.errors import InputError
 
 
@@ -38,16 +38,7 @@ def _source(settings: Settings) -> Source:
 @lru_cache(maxsize=4)
 def _opened(text: str) -> Source:
     settings = Settings.model_validate_json(text)
-    run, data = settings.run, settings.data
-    return open_source(
-        data.source,
-        seed=run.seed,
-        households=run.households,
-        start=run.start,
-        days=run.days,
-        history_days=run.history_days,
-        timezone=data.timezone,
-    )
+    return source_of(settings)
 
 
 def _partition(node_config: Mapping[str, object]) -> int:

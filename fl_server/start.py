@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from common.config import Settings, dump
 from common.data.frame import COLUMNS
-from common.data.source import Source, open_source
+from common.data.source import Source, source_of
 from common.energy.battery import BatterySpec
 from common.energy.tariff import end_value
 from common.errors import InputError
@@ -34,7 +34,7 @@ def run(grid: Grid, settings: Settings, directory: Path) -> None:
     households that do not fit, RuntimeError where households stay away.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    source = _source(settings)
+    source = source_of(settings)
     start = source.start()
     prices = _prices(settings, source, start)
     checkpoints = Checkpoints(directory)
@@ -73,19 +73,6 @@ def run(grid: Grid, settings: Settings, directory: Path) -> None:
             "households": reports,
             "faults": state.faults,
         },
-    )
-
-
-def _source(settings: Settings) -> Source:
-    run_, data = settings.run, settings.data
-    return open_source(
-        data.source,
-        seed=run_.seed,
-        households=run_.households,
-        start=run_.start,
-        days=run_.days,
-        history_days=run_.history_days,
-        timezone=data.timezone,
     )
 
 

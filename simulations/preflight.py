@@ -2,7 +2,7 @@
 
 from common.config import Settings, parse
 from common.data.citylearn import IndexUnreachableError
-from common.data.source import open_source
+from common.data.source import source_of
 from common.errors import InputError
 from common.forecast.presets import find_preset
 from fl_client.trader import make_trader
@@ -56,17 +56,8 @@ def _check_names(settings: Settings) -> None:
 
 
 def _check_source(settings: Settings) -> None:
-    run, data = settings.run, settings.data
-    source = open_source(
-        data.source,
-        seed=run.seed,
-        households=run.households,
-        start=run.start,
-        days=run.days,
-        history_days=run.history_days,
-        timezone=data.timezone,
-    )
+    source = source_of(settings)
     source.start()
-    if data.source not in ("citylearn", "synthetic"):
+    if settings.data.source not in ("citylearn", "synthetic"):
         for name in source.names():
             source.load(name)

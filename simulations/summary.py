@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.data.source import Source, open_source
+from common.data.source import source_of
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import end_value
@@ -59,7 +59,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "source": sorted({one["source"] for one in reports["joined"].values()})[0],
             "real": all(one["real"] for one in reports["joined"].values()),
             "filled_values": sum(one["filled_values"] for one in reports["joined"].values()),
-            "timezone": _source(settings).load(names[0]).timezone,
+            "timezone": source_of(settings).load(names[0]).timezone,
         },
         "cost": cost,
         "energy": _energy(households, lines),
@@ -126,21 +126,8 @@ def _optima(settings: Settings) -> bool:
     return settings.run.households * settings.intervals <= _AUTO_LIMIT
 
 
-def _source(settings: Settings) -> Source:
-    run, data = settings.run, settings.data
-    return open_source(
-        data.source,
-        seed=run.seed,
-        households=run.households,
-        start=run.start,
-        days=run.days,
-        history_days=run.history_days,
-        timezone=data.timezone,
-    )
-
-
 def _case(settings: Settings, names: Sequence[str], retail: Floats) -> references.Case:
-    source = _source(settings)
+    source = source_of(settings)
     begin = source.start()
     load = np.empty((len(names), settings.intervals))
     pv = np.empty_like(load)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from common.config import Settings
 from common.data import citylearn, store, synthetic
 from common.data.frame import INTERVAL, Household, check_zone, local_midnight
 from common.data.weather import LONDON
@@ -70,6 +71,20 @@ def open_source(
             f"data source {spec!r}: no such folder; known: citylearn, synthetic, a folder, a URL"
         )
     return _Folder(span, path, households)
+
+
+def source_of(settings: Settings) -> Source:
+    """Open the source that a run's settings name. Raises InputError as ``open_source`` does."""
+    run, data = settings.run, settings.data
+    return open_source(
+        data.source,
+        seed=run.seed,
+        households=run.households,
+        start=run.start,
+        days=run.days,
+        history_days=run.history_days,
+        timezone=data.timezone,
+    )
 
 
 def choose(names: Sequence[str], households: int, where: str) -> list[str]:
