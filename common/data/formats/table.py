@@ -85,12 +85,26 @@ class Part:
 
     def _time_error(self, column: str, text: pa.Array) -> InputError:
         zoned = pc.match_substring_regex(text, r"\d(Z|[+-]\d\d(:?\d\d)?)$").to_numpy(False)
-        dates = pd.to_datetime(text.to_pandas(), format="ISO8601", errors="coerce", utc=True)
-        wrong = dates.isna().to_numpy()
-        if wrong.any():
-            return self._fail(int(np.argmax(wrong)), column, "not a time")
-        odd = int(np.argmax(zoned != zoned[0]))
-        return self._fail(odd, column, "some stamps carry an offset and others none")
+        if zoned.any() and not zoned.all():
+            odd = int(np.argmax(zoned != zoned[0]))
+            if _readable(text[odd : odd + 1], zoned[odd]):
+                return self._fail(odd, column, "some stamps carry an offset and others none")
+        low, high = 0, len(text)  # rows before low are readable, those up to high are not all
+        while high - low > 1:
+            middle = (low + high) // 2
+            if _readable(text[low:middle], zoned[0]):
+                low = middle
+            else:
+                high = middle
+        return self._fail(low, column, "not a time")
+
+
+def _readable(text: pa.Array, zoned: bool) -> bool:
+    try:
+        pc.cast(text, pa.timestamp("ns", tz="UTC" if zoned else None))
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def header(path: Path, separator: str, skip: int = 0) -> list[str]:

