@@ -1,0 +1,160 @@
+"""The interval loop when households stay away, answer twice or talk nonsense."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from flwr.app import Error, Message
+
+from common.config import Settings
+from common.messages import CONFIG
+from fl_client.app import app as client_app
+from fl_server.ledger import Ledger
+from fl_server.start import run as run_server
+from simulations.engine.loop import LoopGrid, server_context
+from tests.simulations.conftest import homes, small
+from tests.simulations.reading import intervals
+
+__all__ = ["homes"]  # a fixture, shared
+
+RUN_ID = 11
+Fault = Callable[[LoopGrid, Message], Iterable[Message]]
+
+
+class FaultyGrid(LoopGrid):
+    """Lets ``fault`` decide what becomes of each interval request and its reply."""
+
+    def __init__(self, settings: Settings, directory: Path, fault: Fault) -> None:
+        config = {"settings": settings.model_dump_json(), "out": str(directory)}
+        super().__init__(client_app, settings.run.households, config, RUN_ID)  # type: ignore[arg-type]
+        server_context(RUN_ID, config)  # type: ignore[arg-type]
+        self._fault = fault
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        for message_id in list(message_ids):
+            message = self._waiting.get(message_id)
+            if message is None:
+                continue
+            yield from self._fault(self, message)
+            self._waiting.pop(message_id, None)
+
+    def answered(self, message: Message) -> Message:
+        [reply] = super().pull_messages([message.metadata.message_id])
+        return reply
+
+
+def place(message: Message) -> tuple[int, int]:
+    """(interval, partition) of a request; interval -1 for other messages."""
+    config = message.content.config_records.get(CONFIG, {})
+    t = config["t"] if message.metadata.message_type == "query.interval" else -1
+    assert isinstance(t, int)
+    return t, message.metadata.dst_node_id - 1000
+
+
+def settlements(directory: Path, settings: Settings) -> Counter[tuple[int, str]]:
+    """How often each (interval, household) was settled with the grid, late ones included."""
+    reports = json.loads((directory / "reports.json").read_text())
+    names = sorted(reports["joined"])
+    with Ledger(f"sqlite:///{directory / 'ledger.sqlite'}") as ledger:
+        ledger.open_run(settings.digest(), names, start=reports["start"])
+        assert ledger.verify().error is None
+        community = 4
+        return Counter(
+            (row.interval, names[row.account - community])
+            for row in ledger.rows()
+            if row.entry != 1 and row.account >= community
+        )
+
+
+def lost_reply(grid: LoopGrid, message: Message) -> Iterable[Message]:
+    assert isinstance(grid, FaultyGrid)
+    reply = grid.answered(message)
+    t, partition = place(message)
+    if not (partition == 1 and 5 <= t < 8):
+        yield reply
+
+
+def lost_request(grid: LoopGrid, message: Message) -> Iterable[Message]:
+    assert isinstance(grid, FaultyGrid)
+    t, partition = place(message)
+    if not (partition == 1 and 5 <= t < 8):
+        yield grid.answered(message)
+
+
+def error_reply(grid: LoopGrid, message: Message) -> Iterable[Message]:
+    assert isinstance(grid, FaultyGrid)
+    t, partition = place(message)
+    if partition == 1 and 5 <= t < 8:
+        yield Message(Error(code=1, reason="out of order"), reply_to=message)
+    else:
+        yield grid.answered(message)
+
+
+def nonsense(grid: LoopGrid, message: Message) -> Iterable[Message]:
+    assert isinstance(grid, FaultyGrid)
+    reply = grid.answered(message)
+    t, partition = place(message)
+    if partition == 1 and 5 <= t < 8:
+        reply.content.config_records[CONFIG]["orders"] = b"nonsense"
+    yield reply
+
+
+@pytest.fixture
+def quick(homes: Path) -> Settings:
+    return small(
+        homes, "run.days=0.25", "run.reply_deadline_s=0.05", "fl.enabled=false", "run.shadow=false"
+    )
+
+
+@pytest.mark.parametrize("fault", [lost_reply, lost_request, error_reply, nonsense])
+def test_a_household_that_fails_delays_nobody_and_is_settled_once(
+    fault: Fault, quick: Settings, tmp_path: Path
+) -> None:
+    """Intervals 5 to 7 of one household fail on the way; the run goes on and mends the books.
+
+    Every (household, interval) with a flow is settled at most once, the ledger's energy is the
+    household's own, and the faults are on record.
+    """
+    run_server(FaultyGrid(quick, tmp_path, fault), quick, tmp_path)
+    reports = json.loads((tmp_path / "reports.json").read_text())
+    assert [(t, name) for t, name, _ in reports["faults"]] == [(t, "H0002") for t in (5, 6, 7)]
+    booked = settlements(tmp_path, quick)
+    assert max(booked.values()) == 1
+    lines = [json.loads(line) for line in (tmp_path / "intervals.jsonl").read_text().splitlines()]
+    assert [line["interval"] for line in lines] == list(range(12))
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        ledger.open_run(quick.digest(), sorted(reports["joined"]), start=reports["start"])
+        balances = ledger.balances()
+    assert sum(money for _, money in balances.values()) == 0
+    for name in sorted(reports["joined"]):
+        rows = intervals(tmp_path, name)
+        own = sum(r["bought"] + r["grid_import"] - r["sold"] - r["grid_export"] for r in rows)
+        assert balances[name][0] / 1e6 == pytest.approx(own, abs=12 * 1e-6)
+
+
+def test_others_do_not_notice(quick: Settings, homes: Path, tmp_path: Path) -> None:
+    """Nonsense from one household leaves the others' orders of that interval as they were."""
+    ways = {}
+    for name, fault in (("well", lambda g, m: [g.answered(m)]), ("ill", nonsense)):
+        directory = tmp_path / name
+        run_server(FaultyGrid(quick, directory, fault), quick, directory)
+        ways[name] = [r["score"] for r in intervals(directory, "H0001")[:6]]
+    assert ways["well"] == ways["ill"]
+
+
+def test_fewer_nodes_than_expected_is_an_error(quick: Settings, tmp_path: Path) -> None:
+    """After the deadline the run fails and says how many came."""
+    settings = quick.model_copy(
+        update={"run": quick.run.model_copy(update={"node_deadline_s": 0.1})}
+    )
+
+    class Short(LoopGrid):
+        def get_node_ids(self) -> Iterable[int]:
+            return list(super().get_node_ids())[:1]
+
+    config = {"settings": settings.model_dump_json(), "out": str(tmp_path)}
+    server_context(RUN_ID, config)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="1 of 3"):
+        run_server(Short(client_app, 3, config, RUN_ID), settings, tmp_path)  # type: ignore[arg-type]
