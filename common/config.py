@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from common.compression import parse_compression
 from common.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -92,7 +100,23 @@ class Training(Section):
     plateau_patience: Count = 3
     early_stopping: Count = 5
     max_epochs: Count = 50
+    optimiser: Literal["adamw", "sgd"] = "adamw"
     threads: Annotated[int, Field(ge=0)] = Field(1, description="torch threads per process")
+
+
+class Privacy(Section):
+    """Client-level differential privacy of model updates; see docs/strategies.md."""
+
+    clip: Positive | None = Field(
+        None, description="norm each update is clipped to; null: no privacy"
+    )
+    noise_multiplier: NonNegative = Field(
+        1.0, description="noise of the sum of a round's updates, in units of the clip norm"
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    seeded_noise: bool = Field(
+        False, description="noise from run.seed, which the server knows: for experiments only"
+    )
 
 
 class FL(Section):
@@ -107,6 +131,16 @@ class FL(Section):
     local_steps: Count = 8
     min_replies: Count = 1
     max_update_mb: Positive = 512.0
+    compression: str = Field(
+        "none", description="of updates: bfloat16, int8, top-k:SHARE, or top-k:SHARE+int8"
+    )
+    privacy: Privacy = Privacy()
+
+    @field_validator("compression")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        parse_compression(text)
+        return text
 
 
 class Battery(Section):

@@ -12,14 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.forecast.forecaster import Forecaster, load_weights, weights_of
+from common.forecast.forecaster import Forecaster, load_weights
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, training_windows
 from common.messages import NUM_EXAMPLES
+from common.model_messages import ModelReply, ModelRequest
 from fl_client.household import DayAhead, Group
 from fl_client.models import ModelStore, Weights
-from fl_client.training import Hook, evaluate, local_update
+from fl_client.participant import Participant
+from fl_client.personal_store import PersonalStore
+from fl_client.training import evaluate
 
 Ints = NDArray[np.int64]
 
@@ -43,11 +46,21 @@ class Learner:
 
     # ---- forecasting --------------------------------------------------------------------------
 
-    def receive(self, h: int, round_: int, weights: Weights) -> None:
-        """Keep the global model of a round for household ``h`` (the same weights once a group)."""
-        name = self._store.save(weights)
+    def receive(self, h: int, request: ModelRequest) -> dict[str, float | int]:
+        """Keep what household ``h`` will forecast with, and measure it on the newest day.
+
+        No training window has touched that day yet. Under privacy nothing is told of it.
+        """
+        training, newest = self._spans(h)
+        weights = self._participant(h).forecasting_weights(request, training)
+        # The global model is kept once for all households here, a household's own at home.
+        shared = weights is request.weights
+        name = (self._store if shared else self._own_store(h)).save(weights)
         self._digests[h] = name
-        self._group.states[h].put_model(round_, self._group.decided, name)
+        self._group.states[h].put_model(request.round, self._group.decided, name)
+        if self._settings.fl.privacy.clip is not None:
+            return {NUM_EXAMPLES: 1}
+        return self._measure(weights, newest)
 
     def refresh(self) -> None:
         """Look up which models the households hold: another process may have received one."""
@@ -99,6 +112,8 @@ class Learner:
         if key not in self._forecasters:
             weights = self._store.load(name)
             if weights is None:
+                weights = self._own_store(members[0]).load(name)
+            if weights is None:
                 return None
             stale = [k for k in self._forecasters if k[1] == key[1]]
             if stale:
@@ -121,34 +136,37 @@ class Learner:
 
     # ---- learning -----------------------------------------------------------------------------
 
-    def train(
-        self, h: int, round_: int, weights: Weights, hooks: tuple[Hook, ...] = ()
-    ) -> tuple[Weights, dict[str, float | int]]:
-        """One local update from ``weights``; returns the new weights and their metrics."""
-        model = self._with(weights)
+    def train(self, h: int, request: ModelRequest) -> ModelReply:
+        """One local update of household ``h``, as the strategy asks for it."""
         training, _ = self._spans(h)
-        result = local_update(
-            model,
-            training,
-            self._settings.training,
-            steps=self._settings.fl.local_steps,
-            seed=self._settings.run.seed,
-            household=self._group.names[h],
-            round_=round_,
-            hooks=hooks,
-        )
-        metrics: dict[str, float | int] = {NUM_EXAMPLES: result.windows}
-        if result.steps:
-            metrics["train_loss"] = result.loss
-            metrics["train_steps"] = result.steps
-        return weights_of(model), metrics
+        return self._participant(h).train(request, training)
 
-    def evaluate(self, h: int, weights: Weights) -> dict[str, float | int]:
-        """Loss of ``weights`` on the newest day, which no training window has touched yet."""
-        _, newest = self._spans(h)
+    def _participant(self, h: int) -> Participant:
+        fl, run = self._settings.fl, self._settings.run
+        # What a resumed run may go back to: the rounds since the last checkpoint, and one more.
+        keep = -(-run.checkpoint_every // fl.every_intervals) + 2
+        return Participant(
+            name=self._group.names[h],
+            model=self._scratch(),
+            training=self._settings.training,
+            steps=fl.local_steps,
+            seed=run.seed,
+            store=PersonalStore(self._home(h) / "strategy", keep),
+            seeded_noise=fl.privacy.seeded_noise,
+        )
+
+    def _home(self, h: int) -> Path:
+        return self._group.states[h].path.parent
+
+    def _own_store(self, h: int) -> ModelStore:
+        return ModelStore(self._home(h) / "models")
+
+    def _measure(self, weights: Weights, newest: Windows) -> dict[str, float | int]:
         if not len(newest):
             return {NUM_EXAMPLES: 0}
-        measured = evaluate(self._with(weights), newest)
+        model = self._scratch()
+        load_weights(model, weights)
+        measured = evaluate(model, newest)
         metrics: dict[str, float | int] = {NUM_EXAMPLES: len(newest), "val_loss": measured["loss"]}
         for stream in ("consumption_day", "price_day"):
             if stream in measured:
@@ -165,11 +183,10 @@ class Learner:
         newest = training_windows(history, scaler, self._preset, cut, known)
         return training, newest.every(7)
 
-    def _with(self, weights: Weights) -> torch.nn.Module:
+    def _scratch(self) -> torch.nn.Module:
         if self._model is None:
             with torch.random.fork_rng(devices=[]):
                 self._model = build_model(self._preset)
-        load_weights(self._model, weights)
         return self._model
 
 

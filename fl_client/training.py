@@ -65,9 +65,11 @@ def _tensors(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], ...
     return tuple(groups)
 
 
-def _optimiser(model: nn.Module, training: Training, preset: Preset) -> torch.optim.AdamW:
+def _optimiser(model: nn.Module, training: Training, preset: Preset) -> torch.optim.Optimizer:
     rate = training.learning_rate or preset.learning_rate
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if training.optimiser == "sgd":
+        return torch.optim.SGD(trained, lr=rate, weight_decay=training.weight_decay)
     return torch.optim.AdamW(trained, lr=rate, weight_decay=training.weight_decay)
 
 

@@ -67,7 +67,7 @@ class Checkpoints:
         if rounds is not None:
             self.save_model(f"interval-{state.t}", rounds.arrays)
             part = self._models / f"strategy-{state.t}.part"
-            part.write_bytes(pickle.dumps(_memory(rounds)))
+            part.write_bytes(pickle.dumps(rounds.memory()))
             part.replace(self._models / f"strategy-{state.t}.pickle")
         plain = vars(state) | {"open": {t: sorted(who) for t, who in state.open.items()}}
         write_whole(self._file, json.dumps(plain))
@@ -107,17 +107,4 @@ class Checkpoints:
         """Give ``rounds`` the model and the strategy state of the checkpoint."""
         name = f"interval-{state.t}.safetensors"
         rounds.arrays = encode_arrays(load_file(self._models / name))
-        memory = pickle.loads((self._models / f"strategy-{state.t}.pickle").read_bytes())
-        vars(rounds.strategy).update(memory)
-
-
-def _memory(rounds: Rounds) -> dict[str, object]:
-    """What a strategy carries from round to round: every attribute that can be written down."""
-    kept = {}
-    for name, value in vars(rounds.strategy).items():
-        try:
-            pickle.dumps(value)
-        except (pickle.PicklingError, TypeError, AttributeError):
-            continue
-        kept[name] = value
-    return kept
+        rounds.recall(pickle.loads((self._models / f"strategy-{state.t}.pickle").read_bytes()))

@@ -311,6 +311,7 @@ class Coordinator:
                 "bytes_up": result.screening.bytes_up,
                 "bytes_down": result.bytes_down,
                 "seconds": result.seconds,
+                **({} if result.spent is None else {"privacy": vars(result.spent)}),
             }
         )
 

@@ -1,16 +1,21 @@
 """One federated round: send the model out, aggregate what comes back, send the result out."""
 
+import pickle
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp.strategy import Strategy
 
-from common.messages import NUM_EXAMPLES
+from common.compression import parse_compression
+from common.messages import ARRAYS, NUM_EXAMPLES
+from common.model_messages import COMPRESSION, expand_reply
 from common.rng import generator
 from fl_server.exchange import exchange
+from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
 from fl_server.strategy.fedavg import FedAvg
 from fl_server.strategy.screening import Screening, screen
@@ -27,6 +32,7 @@ class RoundResult:
     evaluate: MetricRecord | None
     bytes_down: int
     seconds: float
+    spent: Spent | None = None
 
 
 def _size(message: Message) -> int:
@@ -42,7 +48,9 @@ class Rounds:
 
     ``arrays`` is the current global model. Any ``flwr.serverapp.strategy.Strategy`` will do: those
     that sample with the global ``random`` are seeded per round, and get their replies in the
-    order of household names, so that a seed fixes their result as well.
+    order of household names, so that a seed fixes their result as well. ``compression`` and
+    ``privacy`` go with any strategy: households compress, clip and noise what they send, and
+    weights are back in place before the strategy sees them.
     """
 
     def __init__(
@@ -53,7 +61,12 @@ class Rounds:
         seed: int,
         max_update_bytes: int,
         deadline_s: float,
+        compression: str = "none",
+        privacy: Privacy | None = None,
     ) -> None:
+        parse_compression(compression)
+        self.compression = compression
+        self.privacy = privacy
         self.strategy = strategy
         self.roster = roster
         self.arrays = arrays
@@ -73,24 +86,77 @@ class Rounds:
         """Train, aggregate and evaluate once."""
         begin = time.perf_counter()
         random.seed(int(generator(self._seed, "", round_, "strategy").integers(2**32)))
+        train[COMPRESSION] = self.compression
         messages = list(self.strategy.configure_train(round_, self.arrays, train, self.roster))
+        if self.privacy is not None:
+            self.privacy.instruct(messages)
         down = sum(_size(message) for message in messages)
         shapes = {name: tuple(array.shape) for name, array in self.arrays.items()}
         screening = Screening()
-        replies: Iterable[Message] = screen(
-            exchange(self.roster, messages, self._deadline), shapes, self._max_bytes, screening
+        sent = {m.metadata.dst_node_id: m.content.array_records[ARRAYS] for m in messages}
+
+        def expand(reply: Message) -> None:
+            node = reply.metadata.src_node_id
+            if node not in sent:
+                raise ValueError("a reply that was not asked for")
+            expand_reply(reply.content, sent[node])
+
+        counted: list[str] = []
+        screened = screen(
+            exchange(self.roster, messages, self._deadline),
+            shapes,
+            self._max_bytes,
+            screening,
+            expand,
         )
+        replies: Iterable[Message] = self._noting(screened, counted)
         if not isinstance(self.strategy, FedAvg):
             replies = self.roster.sorted(replies)
         arrays, metrics = self.strategy.aggregate_train(round_, replies)
         screening.dropped["no reply"] += len(messages) - screening.received
         if arrays is not None:
             self.arrays = arrays
-        evaluated, sent = self.broadcast(round_, evaluate)
+        spent = None
+        if self.privacy is not None:
+            spent = self.privacy.spend([self.roster.name(node) for node in sent], counted)
+        evaluated, broadcast = self.broadcast(round_, evaluate)
         seconds = time.perf_counter() - begin
         return RoundResult(
-            self.arrays, len(messages), screening, metrics, evaluated, down + sent, seconds
+            self.arrays,
+            len(messages),
+            screening,
+            metrics,
+            evaluated,
+            down + broadcast,
+            seconds,
+            spent,
         )
+
+    def _noting(self, replies: Iterable[Message], names: list[str]) -> Iterator[Message]:
+        """Pass replies on and note whose they are."""
+        for reply in replies:
+            names.append(self.roster.name(reply.metadata.src_node_id))
+            yield reply
+
+    def memory(self) -> dict[str, object]:
+        """What has to survive a restart beside the model: the strategy's own and the privacy spent.
+
+        Attributes of a strategy that cannot be written down are left out.
+        """
+        kept: dict[str, object] = {}
+        for name, value in vars(self.strategy).items():
+            try:
+                pickle.dumps(value)
+            except (pickle.PicklingError, TypeError, AttributeError):
+                continue
+            kept[name] = value
+        return {"strategy": kept, "privacy": self.privacy and self.privacy.memory}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Take over what ``memory`` has returned."""
+        vars(self.strategy).update(memory["strategy"])
+        if self.privacy is not None and memory["privacy"] is not None:
+            self.privacy.memory = memory["privacy"]
 
 
 def scalar(metrics: MetricRecord | None, key: str) -> float | None:

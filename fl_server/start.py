@@ -19,10 +19,11 @@ from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.coordinator import Coordinator, Prices, RunFiles
 from fl_server.exchange import exchange
 from fl_server.ledger import Ledger
+from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
 from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, write_json, write_whole
-from fl_server.strategy import make_strategy
+from fl_server.strategy import check_privacy, make_strategy
 
 _NODE_POLL_S = 0.05
 
@@ -155,7 +156,14 @@ def _rounds(
     )
     arrays = encode_arrays(initial_weights(settings.model.preset, settings.model.init, run_.seed))
     limit = int(fl.max_update_mb * 1e6)
-    rounds = Rounds(strategy, roster, arrays, run_.seed, limit, run_.reply_deadline_s)
+    private = fl.privacy
+    privacy = None
+    if private.clip is not None:
+        privacy = Privacy(private.clip, private.noise_multiplier, private.delta)
+    check_privacy(fl.strategy, private=privacy is not None)
+    rounds = Rounds(
+        strategy, roster, arrays, run_.seed, limit, run_.reply_deadline_s, fl.compression, privacy
+    )
     if state.t > 0:
         checkpoints.restore(state, rounds)
     return rounds

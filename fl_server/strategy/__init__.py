@@ -8,22 +8,47 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from common.errors import InputError
+from fl_server.strategy.clustered import Clustered
 from fl_server.strategy.fedavg import FedAvg
+from fl_server.strategy.fednova import FedNova
+from fl_server.strategy.fedprox import FedProx
+from fl_server.strategy.personal import Ditto, FedPer, FedRep, FineTuned
+from fl_server.strategy.scaffold import Scaffold
+
+OWN: dict[str, type[Strategy]] = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fednova": FedNova,
+    "scaffold": Scaffold,
+    "fedper": FedPer,
+    "fedrep": FedRep,
+    "ditto": Ditto,
+    "fine-tuned": FineTuned,
+    "clustered": Clustered,
+}
+"""The project's own; where Flower has one of the same name, this is the one that is meant."""
 
 Option = float | int | str | bool
+
+
+# XGBoost averages no weights; the privacy wrappers take a strategy (see fl.privacy instead).
+_UNFIT = ("FedXgb", "DifferentialPrivacy")
 
 
 def _flower_strategies() -> dict[str, type[Strategy]]:
     return {
         name.lower(): kind
         for name, kind in vars(flower).items()
-        if inspect.isclass(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind)
+        if inspect.isclass(kind)
+        and issubclass(kind, Strategy)
+        and not inspect.isabstract(kind)
+        and not name.startswith(_UNFIT)
     }
 
 
 def known_strategies() -> list[str]:
     """Names that ``make_strategy`` takes, in lower case, besides ``module:Class``."""
-    return sorted({"fedavg"} | set(_flower_strategies()))
+    return sorted(OWN.keys() | _flower_strategies().keys())
 
 
 def _imported(path: str) -> type[Strategy]:
@@ -49,7 +74,7 @@ def make_strategy(
 
     Raises InputError for an unknown name or option, naming it.
     """
-    kinds: dict[str, type[Strategy]] = {**_flower_strategies(), "fedavg": FedAvg}
+    kinds: dict[str, type[Strategy]] = {**_flower_strategies(), **OWN}
     kind: type[Strategy] | None
     kind = _imported(name) if ":" in name else kinds.get(name.lower())
     if kind is None:
@@ -77,3 +102,15 @@ def make_strategy(
         return build(**keywords)
     except (TypeError, ValueError) as error:
         raise InputError(f"fl.strategy {name!r}: {error}") from None
+
+
+def check_privacy(name: str, *, private: bool) -> None:
+    """Refuse the strategies whose households send more than a clipped update and its number.
+
+    Raises InputError for SCAFFOLD (control variates) and q-FedAvg (losses) under privacy.
+    """
+    if private and name.lower() in ("scaffold", "qfedavg"):
+        raise InputError(
+            f"fl.strategy = {name!r} sends more of a household than its update; fl.privacy cannot"
+            " protect that"
+        )

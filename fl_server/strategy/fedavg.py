@@ -6,13 +6,17 @@ number of their training windows. Memory on the server is one model however many
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
 from common.messages import ARRAYS, CONFIG, NUM_EXAMPLES, encode_arrays, view_arrays
+from common.model_messages import ROUND
 from common.rng import generator
 from fl_server.roster import Roster
 from fl_server.strategy.fixed_point import WeightedSum
@@ -31,6 +35,33 @@ def mean_metrics(weighted: Iterable[tuple[int, MetricRecord]]) -> MetricRecord:
             total = math.fsum(w for w, _ in terms)
             mean[key] = math.fsum(w * float(v) for w, v in terms) / total  # type: ignore[arg-type]
     return mean
+
+
+class Update(NamedTuple):
+    """A household's reply: its trained weights, their weight in the mean, and its metrics."""
+
+    node: int
+    arrays: dict[str, NDArray[np.float32]]
+    weight: int
+    metrics: MetricRecord
+    content: RecordDict
+
+
+def updates(replies: Iterable[Message]) -> Iterator[Update]:
+    """Read the replies one by one, error replies left out."""
+    for reply in replies:
+        if reply.has_error():
+            continue
+        record = next(iter(reply.content.metric_records.values()))
+        arrays = reply.content[ARRAYS]
+        assert isinstance(arrays, ArrayRecord)
+        yield Update(
+            reply.metadata.src_node_id,
+            view_arrays(arrays),
+            int(record[NUM_EXAMPLES]),  # type: ignore[arg-type]
+            record,
+            reply.content,
+        )
 
 
 class FedAvg(Strategy):
@@ -57,6 +88,9 @@ class FedAvg(Strategy):
         chosen = generator(self.seed, "", round_, purpose).choice(len(nodes), count, replace=False)
         return [nodes[i] for i in sorted(chosen)]
 
+    def instruct(self, config: ConfigRecord, arrays: ArrayRecord) -> None:
+        """Say in the config what households shall do beside plain training; here nothing."""
+
     def _messages(
         self,
         round_: int,
@@ -65,7 +99,8 @@ class FedAvg(Strategy):
         nodes: Iterable[int],
         message_type: str,
     ) -> list[Message]:
-        config["server-round"] = round_
+        config[ROUND] = round_
+        self.instruct(config, arrays)
         content = RecordDict({ARRAYS: arrays, CONFIG: config})
         return [Message(content, node, message_type, group_id=str(round_)) for node in nodes]
 
@@ -82,15 +117,9 @@ class FedAvg(Strategy):
         """Average the replies one by one as they arrive."""
         total = WeightedSum()
         metrics: list[tuple[int, MetricRecord]] = []
-        for reply in replies:
-            if reply.has_error():
-                continue
-            record = next(iter(reply.content.metric_records.values()))
-            weight = int(record[NUM_EXAMPLES])  # type: ignore[arg-type]
-            arrays = reply.content[ARRAYS]
-            assert isinstance(arrays, ArrayRecord)
-            total.add(view_arrays(arrays), weight)
-            metrics.append((weight, record))
+        for update in updates(replies):
+            total.add(update.arrays, update.weight)
+            metrics.append((update.weight, update.metrics))
         if total.weight == 0:
             return None, None
         return encode_arrays(total.mean()), mean_metrics(metrics)
