@@ -142,16 +142,18 @@ def test_theme_changes_page_and_pictures(page):
     assert light[1] != dark[1]
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1600])
-def test_no_screen_scrolls_sideways(page, width):
+def test_no_screen_scrolls_sideways(page):
     """Tables scroll inside themselves; the page itself fits every screen."""
-    page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
     try:
-        WebDriverWait(page, 5).until(lambda b: b.execute_script("return innerWidth") == width)
-        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        for width in (320, 390, 768, 1600):
+            page.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+            )
+            WebDriverWait(page, 5).until(
+                lambda b, width=width: b.execute_script("return innerWidth") == width
+            )
+            assert page.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
