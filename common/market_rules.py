@@ -238,6 +238,10 @@ class Admission:
         """How many orders were refused."""
         return int(np.count_nonzero(self.reason))
 
+    def reason_of(self, row: int) -> str:
+        """What became of the order in a row of those received."""
+        return REASONS[self.reason[row]]
+
     def refusals(self, orders: Orders) -> dict[int, list[tuple[int, str]]]:
         """Per household index: (order number, reason) of each refused order, to tell it."""
         told: dict[int, list[tuple[int, str]]] = {}

@@ -48,15 +48,16 @@ class Ledger:
     returns; without it a power cut may lose the last intervals, though never half of one.
     """
 
-    def __init__(self, url: str, *, durable: bool = True) -> None:
-        try:
-            self._engine = database.engine(url)
-            if self._engine.dialect.name == "sqlite":
-                sa.event.listen(self._engine, "connect", _sqlite_settings(durable))
-            metadata.create_all(self._engine)
-        except (sa.exc.SQLAlchemyError, ImportError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise InputError(f"ledger {_shown(url)}: {' '.join(str(cause).split())}") from None
+    def __init__(self, url: str, *, durable: bool = True, create: bool = True) -> None:
+        """Connect; ``create`` makes the tables where there are none. Raises InputError."""
+        self._engine = database.engine(url)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _sqlite_settings(durable))
+        with database.one_line(self._engine):
+            if create:
+                metadata.create_all(self._engine)
+            elif not sa.inspect(self._engine).has_table(postings.name):
+                raise InputError(f"database {database.shown(self._engine.url)}: holds no ledger")
         self._run: int | None = None
         self._households = 0
         self._seq = -1
@@ -240,6 +241,34 @@ class Ledger:
         with self._engine.connect() as db:
             yield from db.execution_options(yield_per=10_000).execute(query)
 
+    def postings_of(self, household: str) -> Ints:
+        """One household's postings (n, 6): interval, entry, energy in and out, money in and out.
+
+        Raises InputError for a household the run does not have.
+        """
+        with self._engine.connect() as db:
+            account = db.scalar(
+                sa.select(accounts.c.account).where(
+                    accounts.c.run == self._run,
+                    accounts.c.kind == "household",
+                    accounts.c.name == household,
+                )
+            )
+            if account is None:
+                raise InputError(f"household {household!r}: the ledger has no such account")
+            columns = [postings.c[name] for name in ("interval", "entry", *_FIGURES)]
+            query = sa.select(*columns).where(
+                postings.c.run == self._run, postings.c.account == account
+            )
+            rows = db.execute(query.order_by(postings.c.seq)).all()
+        return np.array([tuple(row) for row in rows], np.int64).reshape(-1, len(columns))
+
+    def origin(self) -> tuple[str, str]:
+        """Start of interval 0 (ISO, UTC; may be empty) and the run's time zone."""
+        with self._engine.connect() as db:
+            row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
+        return str(row.start), str(row.timezone)
+
     def verify(self) -> Verdict:
         """Recompute the chain and every balance; name the first row that is wrong."""
         with self._engine.connect() as db:
@@ -334,10 +363,3 @@ def _sqlite_settings(durable: bool) -> Callable[[sqlite3.Connection, ConnectionP
             connection.execute(f"PRAGMA {pragma}")
 
     return settings
-
-
-def _shown(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
-        return repr(url)

@@ -1,0 +1,113 @@
+"""Bills: what a household traded and owes, per period of its calendar."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from common.errors import InputError
+from common.market_rules import MICRO, MWH
+from fl_server.ledger import FILLS, Ledger
+
+Period = Literal["interval", "day", "month", "total"]
+_FREQUENCY = {"day": "D", "month": "M"}
+_HALF_HOUR = pd.Timedelta(minutes=30)
+
+FIGURES = (
+    "bought_kwh",
+    "paid",
+    "sold_kwh",
+    "received",
+    "grid_import_kwh",
+    "grid_cost",
+    "grid_export_kwh",
+    "grid_revenue",
+    "total",
+)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A household's bill. ``lines``: one row per period, columns FIGURES, kWh and currency.
+
+    ``bought`` and ``sold`` are the market's trades, ``grid_*`` what was settled at the meter;
+    ``total`` is what the household owes, negative where it earns.
+    """
+
+    household: str
+    run: str
+    timezone: str
+    lines: pd.DataFrame
+
+    @property
+    def total(self) -> pd.Series:
+        """Sum of every column."""
+        return self.lines.sum()
+
+
+def bill(
+    ledger: Ledger,
+    run: str,
+    household: str,
+    *,
+    first: date | None = None,
+    last: date | None = None,
+    by: Period = "day",
+    timezone: str | None = None,
+) -> Bill:
+    """Bill ``household`` for the local days ``first`` to ``last`` (both included; None: all).
+
+    Figures are summed as integers and divided once, so periods add up to the total exactly.
+    """
+    start, zone = ledger.origin()
+    zone = timezone or zone
+    rows = ledger.postings_of(household)
+    if not start:
+        raise InputError(f"ledger: run {run!r} does not tell when it began")
+    time = _local(start, zone, rows[:, 0])
+    day = time.date
+    wanted = np.ones(len(rows), bool)
+    if first is not None:
+        wanted &= day >= first
+    if last is not None:
+        wanted &= day <= last
+    rows, time = rows[wanted], time[wanted]
+
+    market = rows[:, 1] == FILLS
+    energy_in, energy_out, money_in, money_out = rows[:, 2:].T
+    figures = (
+        np.where(market, energy_in, 0),
+        np.where(market, money_out, 0),
+        np.where(market, energy_out, 0),
+        np.where(market, money_in, 0),
+        np.where(market, 0, energy_in),
+        np.where(market, 0, money_out),
+        np.where(market, 0, energy_out),
+        np.where(market, 0, money_in),
+        money_out - money_in,
+    )
+    table = pd.DataFrame(dict(zip(FIGURES, figures, strict=True)))
+    lines = table.groupby(_labels(time, by)).sum()
+    lines.index.name = "period"
+    for name in FIGURES:
+        lines[name] = lines[name] / (MWH if name.endswith("_kwh") else MICRO)
+    return Bill(household, run, zone, lines)
+
+
+def _local(start: str, zone: str, interval: np.ndarray) -> pd.DatetimeIndex:
+    try:
+        origin = pd.Timestamp(start)
+        origin = origin.tz_localize("UTC") if origin.tzinfo is None else origin
+        return pd.DatetimeIndex(origin + interval * _HALF_HOUR).tz_convert(zone)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"ledger: start {start!r}, time zone {zone!r}: {error}") from None
+
+
+def _labels(time: pd.DatetimeIndex, by: Period) -> np.ndarray:
+    if by == "interval":
+        return np.array([moment.isoformat() for moment in time], dtype=object)
+    if by == "total":
+        return np.full(len(time), "total", dtype=object)
+    return np.array(time.tz_localize(None).to_period(_FREQUENCY[by]).astype(str), dtype=object)
