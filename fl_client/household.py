@@ -18,6 +18,7 @@ from common.data.frame import COLUMNS, INTERVAL, Household
 from common.energy.ageing import age
 from common.energy.battery import BatterySpec, step
 from common.energy.connection import ConnectionSpec, flows
+from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue, grid_cost
 from common.errors import InputError
 from common.forecast.history import History
@@ -70,6 +71,7 @@ class _Cohort:
     slot: Ints
     weekday: Ints
     lag: Ints
+    sun: Floats | None  # clear-sky irradiance of the run's rows; None where nobody looks at it
 
 
 class Group:
@@ -151,12 +153,14 @@ class Group:
             one = data[members[0]]
             row = one.row(self._index[self.origin])
             known = [one.known(row + t) - row for t in range(self.intervals)]
+            sunny = self.trader.uses_sun and bool((self.pv[members] > 0).any())
             cohorts.append(
                 _Cohort(
                     np.array(members),
                     (local.hour * 2 + local.minute // 30).to_numpy(),
                     local.day_of_week.to_numpy(),
                     np.arange(self.intervals) - np.array(known),
+                    clear_sky(self._index, zone) if sunny else None,
                 )
             )
         return cohorts
@@ -373,6 +377,8 @@ class Group:
             remaining=self.intervals - t if ends else None,
             end=end,
             health=before["soh"][pick],
+            past_clear_sky=None if cohort.sun is None else cohort.sun[oldest:newest],
+            clear_sky=None if cohort.sun is None else cohort.sun[self.origin + t :],
         )
         decision = self.trader.decide(situation)
         self._plan[pick] = decision.plan

@@ -86,7 +86,7 @@ class Situation:
     delivered; nan where there was none.
     forecast: the model's, or None. remaining: intervals left including t until the stored
     energy is valued by ``end``; None while no end is in sight.
-    past_clear_sky (H, P), clear_sky (H, N): clear-sky irradiance on the same rows as past_pv and
+    past_clear_sky (P,), clear_sky (N,): clear-sky irradiance on the same rows as past_pv and
     retail, in any unit; None: unknown. health: (H,) state of health.
     grid_share_kwh: (H,) planned import per interval under a community cap; None without a cap.
     """
@@ -161,6 +161,11 @@ class Trader(Protocol):
     @property
     def plan_width(self) -> int:
         """G, columns of ``Decision.plan``."""
+        ...
+
+    @property
+    def uses_sun(self) -> bool:
+        """Whether ``decide`` reads ``Situation.clear_sky``; if not, none is computed for it."""
         ...
 
     def decide(self, situation: Situation) -> Decision:

@@ -59,6 +59,8 @@ class Options:
     horizon: int = 48
     points: int = 32
     trust: float = 0.6
+    trust_sell: float = 0.6
+    shade: float = 0.0
     step_kwh: float = 0.1
     model_share: float = 0.5
     analogous_days: int = 14
@@ -99,6 +101,8 @@ _RANGES = {
     "horizon": (1, 1440),
     "points": (3, 1000),
     "trust": (0.0, 1.0),
+    "trust_sell": (0.0, 1.0),
+    "shade": (0.0, 1.0),
     "step_kwh": (0.001, 10.0),
     "model_share": (0.0, 1.0),
     "analogous_days": (0, 60),
@@ -124,6 +128,11 @@ class BidCurve:
     def uses_forecast(self) -> bool:
         """Whether the model is asked."""
         return self.options.scenarios != "days"
+
+    @property
+    def uses_sun(self) -> bool:
+        """The clear sky carries PV from past days to the coming one."""
+        return self.options.scenarios != "point"
 
     @property
     def history(self) -> int:
@@ -293,6 +302,7 @@ class BidCurve:
             situation.feed_in,
             situation.rules.loss,
             self.options.trust,
+            self.options.trust_sell,
             count,
         )
         return buy, sell
@@ -338,6 +348,11 @@ class BidCurve:
         )
         worth[~sound] = np.nan
         side, quantity, price = programme.order_steps(worth, middle, width, retail, feed_in)
+        price = np.where(
+            side > 0,
+            np.minimum(price * (1 + self.options.shade), retail),
+            np.maximum(price * (1 - self.options.shade), feed_in),
+        )
         used = max(1, int((side != HOLD).sum(axis=1).max()))
         return side[:, :used], quantity[:, :used], price[:, :used]
 

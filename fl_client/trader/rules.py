@@ -62,6 +62,7 @@ class _Planless:
     history = 0
     plan_width = 1
     uses_forecast = False
+    uses_sun = False
 
     def dispatch(
         self,

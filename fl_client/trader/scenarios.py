@@ -46,13 +46,13 @@ def recent_days(past: Floats, lag: int, day: int, days: int, steps: int) -> Floa
 def follow_sun(pv: Floats, past_clear: Floats, clear: Floats, lag: int, day: int) -> None:
     """Carry each scenario's PV (H, W, N), in place, from its day's clear sky to the coming one.
 
-    past_clear (H, P) on the columns of the past, clear (H, N') with N' >= N. The ratio is kept
-    within a factor of two: at sunrise a few minutes are many per cent.
+    past_clear (P,) on the columns of the past, clear (N',) from the current interval on. The
+    ratio is kept within a factor of two: at sunrise a few minutes are many per cent.
     """
     households, scenarios, steps = pv.shape
-    width = past_clear.shape[1]
+    width = past_clear.shape[0]
     for h in range(households):
-        for j in range(steps):
+        for j in range(min(steps, clear.shape[0])):
             ago = (j // day + 1) * day
             if lag + j - ago >= 0:
                 ago += day
@@ -60,7 +60,7 @@ def follow_sun(pv: Floats, past_clear: Floats, clear: Floats, lag: int, day: int
                 column = width + lag + j - ago - w * day
                 if column < 0:
                     continue
-                then, soon = past_clear[h, column], clear[h, j]
+                then, soon = past_clear[column], clear[j]
                 if then > 0.0 and np.isfinite(soon):
                     pv[h, w, j] *= min(max(soon / then, 0.5), 2.0)
 
@@ -224,6 +224,7 @@ def local_prices(
     feed_in: float,
     loss: float,
     trust: float,
+    trust_sell: float,
     days: int,
 ) -> tuple[Floats, Floats]:
     """Buy and sell price (days, N) of each scenario's future intervals.
@@ -249,7 +250,7 @@ def local_prices(
                     s = (1.0 - loss) * past_local[row, 1]
             b = min(trust * b + (1.0 - trust) * retail[j], retail[j])
             b = max(b, feed_in + 1e-4)
-            s = max(trust * s + (1.0 - trust) * feed_in, feed_in)
+            s = max(trust_sell * s + (1.0 - trust_sell) * feed_in, feed_in)
             buy[w, j] = b
             sell[w, j] = min(s, b - 1e-6)
     return buy, sell

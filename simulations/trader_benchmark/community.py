@@ -17,6 +17,7 @@ from common.energy import connection as con
 from common.energy.ageing import age
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
+from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue, grid_cost
 from common.errors import InputError
 from common.market_rules import MICRO, MWH, MarketRules, Orders, admit
@@ -37,7 +38,7 @@ class Community:
 
     load, pv (H, R+T) kWh; retail (R+T,); slot, weekday, lag (R+T,): local slot of the day,
     weekday, and by how many intervals the newest reading lags when the row is decided;
-    clear_sky (H, R+T): clear-sky irradiance, or None.
+    clear_sky (R+T,): clear-sky irradiance, or None.
     """
 
     names: tuple[str, ...]
@@ -114,6 +115,7 @@ def gather(
         (local.hour * 2 + local.minute // 30).to_numpy().astype(np.int64),
         local.dayofweek.to_numpy().astype(np.int64),
         lag.astype(np.int64),
+        clear_sky=clear_sky(pd.DatetimeIndex(one.frame.index[rows]), one.timezone),
         **settings,  # type: ignore[arg-type]
     )
 
@@ -204,8 +206,8 @@ def live(
         if c.clear_sky is not None:
             situation = replace(
                 situation,
-                past_clear_sky=c.clear_sky[:, oldest:newest],
-                clear_sky=c.clear_sky[:, row : row + ahead],
+                past_clear_sky=c.clear_sky[oldest:newest],
+                clear_sky=c.clear_sky[row : row + ahead],
             )
         decision = trader.decide(situation)
         bought, sold, money = nothing, nothing, nothing
