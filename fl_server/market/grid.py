@@ -27,6 +27,7 @@ from fl_server.market.matching import (
     between,
     cleared,
     cross,
+    ladder,
     live_sides,
     mean_price,
     merit_order,
@@ -35,13 +36,22 @@ from fl_server.market.matching import (
 )
 
 
-def uniform_with_grid(book: OrderBook, peers: Ladder, rules: MarketRules, grid: Grid) -> Clearing:
+def uniform_with_grid(
+    book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: int
+) -> Clearing:
     """One price for all, the grid being one more seller and one more buyer.
 
-    At equal prices peers come first. Should feed-in be so near retail that the grid would trade
-    with itself, it buys only below retail.
+    At equal prices peers come first. Where feed-in is so near retail that the grid would trade
+    with itself (net metering), it only sells in the auction, and buys what is left after it.
     """
-    steps = _grid_buys(_grid_sells(peers, grid), rules, grid)
+    steps = _grid_sells(ladder(book, active, rules, seed), grid)
+    if int(rules.grossed_ask(np.array(grid.feed_in))) < grid.retail:
+        return _at_one_price(book, _grid_buys(steps, rules, grid), rules, grid)
+    trades = _at_one_price(book, steps, rules, grid)
+    return last_resort(book, active, trades, rules, replace(grid, import_cap=0), seed)
+
+
+def _at_one_price(book: OrderBook, steps: Ladder, rules: MarketRules, grid: Grid) -> Clearing:
     crossing = cross(steps)
     if crossing is None:
         return without_trade(book)
@@ -90,7 +100,7 @@ def _grid_buys(steps: Ladder, rules: MarketRules, grid: Grid) -> Ladder:
         # Sent energy rounds up by less than 1 mWh at the end of the grid's piece.
         cap = delivered_of(np.array(max(grid.export_cap - 1, 0)), rules.keep_ppm)
         room = min(int(cap), room)
-    bid = min(_highest_ask(grid.feed_in, rules), grid.retail - 1)
+    bid = int(rules.grossed_ask(np.array(grid.feed_in)))
     at = len(steps.bids) - int(steps.bids[::-1].searchsorted(bid))
     before = int(steps.demand[at - 1]) if at else 0
     return replace(
@@ -99,10 +109,6 @@ def _grid_buys(steps: Ladder, rules: MarketRules, grid: Grid) -> Ladder:
         bids=np.insert(steps.bids, at, bid),
         demand=np.concatenate((steps.demand[:at], [before + room], steps.demand[at:] + room)),
     )
-
-
-def _highest_ask(ask: int, rules: MarketRules) -> int:
-    return int(rules.grossed_ask(np.array(ask)))
 
 
 def _price(steps: Ladder, crossing: Crossing, rules: MarketRules, grid: Grid) -> int:

@@ -18,9 +18,9 @@ from fl_server.market.matching import between, cleared, cross, ladder, pair, wit
 
 def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: int) -> Clearing:
     """Clear the active orders of ``book`` at one price."""
-    steps = ladder(book, active, rules, seed)
     if grid.joins:
-        return uniform_with_grid(book, steps, rules, grid)
+        return uniform_with_grid(book, active, rules, grid, seed)
+    steps = ladder(book, active, rules, seed)
     crossing = cross(steps)
     if crossing is None:
         return without_trade(book)
