@@ -46,8 +46,9 @@ class Options:
     scenarios: where the future comes from: the home's own past days; the same reshaped by the
     model's forecast; or the forecast alone as one point.
     days: scenarios, one per past day. horizon: half hours planned. points: grid points of stored
-    energy. trust: weight of the learned local price against the grid's. step_kwh: width of an
-    order's step, per half hour. model_share: how far the model's forecast reshapes the days.
+    energy. trust, trust_sell: weight of the learned local price against the grid's, for buying and
+    for selling. step_kwh: width of an order's step, per half hour. model_share: how far the
+    model's forecast reshapes the days.
     analogous_days of the last analogous_window days, alike over analogous_intervals (their weight
     falls by analogous_fade per half hour), speak for the current interval.
     persistence: departures of the last recent_intervals (weights falling by recent_fade) go on
@@ -59,8 +60,7 @@ class Options:
     horizon: int = 48
     points: int = 32
     trust: float = 0.6
-    trust_sell: float = 0.6
-    shade: float = 0.0
+    trust_sell: float = 0.8
     step_kwh: float = 0.1
     model_share: float = 0.5
     analogous_days: int = 14
@@ -102,7 +102,6 @@ _RANGES = {
     "points": (3, 1000),
     "trust": (0.0, 1.0),
     "trust_sell": (0.0, 1.0),
-    "shade": (0.0, 1.0),
     "step_kwh": (0.001, 10.0),
     "model_share": (0.0, 1.0),
     "analogous_days": (0, 60),
@@ -184,7 +183,8 @@ class BidCurve:
         gain = programme.gains(value, battery, limits, store, now, buy_now, sell_now)
         side, quantity, price = self._curve(situation, value, battery, limits, store, now, sound)
         action = _action(side, price, buy_now)
-        typical = GAIN_OF_50 * np.maximum(battery[:, 1] - battery[:, 0], 1e-9) * float(retail[0])
+        usable = np.maximum(battery[:, 1] - battery[:, 0], 1e-9)
+        typical = GAIN_OF_50 * situation.hours / 0.5 * usable * float(retail[0])
         gain = np.where(sound, np.maximum(gain, 0.0), 0.0)
         down = np.minimum(battery[:, 3], (store - battery[:, 0]) * battery[:, 2])
         return Decision(
@@ -273,6 +273,7 @@ class BidCurve:
             o.load_fade ** (1 / finer),
             o.pv_now,
             o.pv_fade ** (1 / finer),
+            TRACE_KWH / finer,
         )
         now = np.ascontiguousarray(net[:, :, 0])
         if o.analogous_days:
@@ -348,11 +349,6 @@ class BidCurve:
         )
         worth[~sound] = np.nan
         side, quantity, price = programme.order_steps(worth, middle, width, retail, feed_in)
-        price = np.where(
-            side > 0,
-            np.minimum(price * (1 + self.options.shade), retail),
-            np.maximum(price * (1 - self.options.shade), feed_in),
-        )
         used = max(1, int((side != HOLD).sum(axis=1).max()))
         return side[:, :used], quantity[:, :used], price[:, :used]
 
@@ -368,8 +364,10 @@ class BidCurve:
         )
 
 
-# A gain per interval of this share of (usable store x retail price) scores 50.
+# A gain per half hour of this share of (usable store x retail price) scores 50.
 GAIN_OF_50 = 0.02
+# PV per half hour below which it dawns: too little to tell how clear the day is.
+TRACE_KWH = 0.05
 # A forecast that has not seen the last day knows less than the home's own past.
 STALE_AFTER_H = 24.0
 

@@ -118,6 +118,7 @@ def persist(
     load_fade: float,
     pv_now: float,
     pv_fade: float,
+    trace: float,
 ) -> Floats:
     """Condition scenarios on the last hours; net load (H, W, N).
 
@@ -125,7 +126,7 @@ def persist(
     last ``span`` known intervals (weights falling by ``fade``) is expected to go on: the load of
     step j moves by ``load_now * load_fade^j`` of it, the PV by ``pv_now * pv_fade^j`` of it in
     proportion to the mean profile, so a cloudy morning lowers the forecast of noon by the same
-    share. Less than a trace of PV in the last hours says nothing about clearness.
+    share. Less PV than about ``trace`` [kWh per interval] is dawn: it tells no clearness.
     """
     households, scenarios, steps = load.shape
     width = past_load.shape[1]
@@ -152,7 +153,6 @@ def persist(
             weight *= fade
         for w in range(scenarios):
             mean_recent += from_pv[w] / scenarios
-        trace = TRACE_KWH * total
         load_share, pv_share = load_now * load_fade**lag, pv_now * pv_fade**lag
         for j in range(steps):
             mean, most = 0.0, 0.0
@@ -161,7 +161,7 @@ def persist(
                 most = max(most, pv[h, w, j])
             for w in range(scenarios):
                 moved_load = load_share * (today_load - from_load[w]) / total
-                moved_pv = pv_share * mean * (today_pv - from_pv[w]) / (mean_recent + trace)
+                moved_pv = pv_share * mean * (today_pv - from_pv[w]) / (mean_recent + trace * total)
                 if not np.isfinite(moved_load):
                     moved_load = 0.0
                 if not np.isfinite(moved_pv):
@@ -172,10 +172,6 @@ def persist(
             load_share *= load_fade
             pv_share *= pv_fade
     return net
-
-
-# kWh per interval: PV below this is dawn, from which no clearness can be told.
-TRACE_KWH = 0.05
 
 
 @compiled

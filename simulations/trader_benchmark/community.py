@@ -120,6 +120,65 @@ def gather(
     )
 
 
+def halved(community: Community) -> Community:
+    """The same days in intervals half as long: energies in equal halves, known no earlier."""
+    c = community
+    later = np.tile([0, 1], len(c.retail))
+    return replace(
+        c,
+        load=np.repeat(c.load, 2, axis=1) / 2.0,
+        pv=np.repeat(c.pv, 2, axis=1) / 2.0,
+        retail=np.repeat(c.retail, 2),
+        first=2 * c.first,
+        slot=2 * np.repeat(c.slot, 2) + later,
+        weekday=np.repeat(c.weekday, 2),
+        lag=2 * np.repeat(c.lag, 2) + later,
+        published=2 * c.published,
+        hours=c.hours / 2,
+        clear_sky=None if c.clear_sky is None else np.repeat(c.clear_sky, 2),
+    )
+
+
+def situation_at(
+    community: Community,
+    trader: Trader,
+    t: int,
+    soc: Floats,
+    signals: Floats | None,
+    foresight: Foresight | None = None,
+) -> Situation:
+    """What the households know when they decide for ``t``; ``signals`` None: without a market."""
+    c, row = community, community.first + t
+    lag = int(c.lag[row])
+    newest = row - lag
+    oldest = max(0, newest - round(trader.history * 0.5 / c.hours))
+    ahead = min(c.published, c.intervals - t)
+    sun = c.clear_sky if trader.uses_sun else None
+    asked = foresight if trader.uses_forecast else None
+    return Situation(
+        t=t,
+        slot=int(c.slot[row]),
+        weekday=int(c.weekday[row]),
+        past_load=c.load[:, oldest:newest],
+        past_pv=c.pv[:, oldest:newest],
+        retail=c.retail[row : row + ahead],
+        feed_in=c.feed_in,
+        soc=soc,
+        battery=c.battery,
+        connection=c.connection,
+        rules=c.rules,
+        lag=lag,
+        hours=c.hours,
+        market=signals is not None,
+        past_local=None if signals is None else signals[:t],
+        forecast=None if asked is None else asked(row, lag),
+        remaining=c.intervals - t,
+        end=c.end,
+        past_clear_sky=None if sun is None else sun[oldest:newest],
+        clear_sky=None if sun is None else sun[row : row + ahead],
+    )
+
+
 @dataclass(frozen=True)
 class Life:
     """What became of the community: (H,) or (H, T) arrays, kWh and currency.
@@ -179,36 +238,8 @@ def live(
     signals = np.full((intervals, 2), np.nan)
     nothing = np.zeros(count)
     for t in range(intervals):
-        row, lag = first + t, int(c.lag[first + t])
-        newest = row - lag
-        oldest = max(0, newest - trader.history)
-        ahead = min(c.published, intervals - t)
-        situation = Situation(
-            t=t,
-            slot=int(c.slot[row]),
-            weekday=int(c.weekday[row]),
-            past_load=c.load[:, oldest:newest],
-            past_pv=c.pv[:, oldest:newest],
-            retail=c.retail[row : row + ahead],
-            feed_in=c.feed_in,
-            soc=soc,
-            battery=spec,
-            connection=c.connection,
-            rules=c.rules,
-            lag=lag,
-            hours=c.hours,
-            market=market,
-            past_local=signals[:t] if market else None,
-            forecast=None if foresight is None or not trader.uses_forecast else foresight(row, lag),
-            remaining=intervals - t,
-            end=end,
-        )
-        if c.clear_sky is not None:
-            situation = replace(
-                situation,
-                past_clear_sky=c.clear_sky[oldest:newest],
-                clear_sky=c.clear_sky[row : row + ahead],
-            )
+        row = first + t
+        situation = situation_at(c, trader, t, soc, signals if market else None, foresight)
         decision = trader.decide(situation)
         bought, sold, money = nothing, nothing, nothing
         if market:
