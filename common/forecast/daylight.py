@@ -37,7 +37,7 @@ def _degrees(text: str, digits: int) -> float:
 
 
 def daylight(times: pd.DatetimeIndex, timezone: str) -> NDArray[np.float32]:
-    """Return (T, 2) for UTC interval starts: brightness 0..1 and length of the day as a share.
+    """Return (T, 2) for UTC interval starts: brightness 0..1 and length of the day in hours.
 
     Brightness follows the sine of the sun's elevation between the end of dusk and full light.
     Declination by Cooper 1969, hour angle without the equation of time (at most 16 minutes off).
@@ -55,5 +55,5 @@ def daylight(times: pd.DatetimeIndex, timezone: str) -> NDArray[np.float32]:
     wide = np.cos(latitude) * np.cos(declination)
     elevation = high + wide * np.cos(angle)
     light[:, 0] = np.clip((elevation - _DARK) / (_BRIGHT - _DARK), 0.0, 1.0)
-    light[:, 1] = np.arccos(np.clip(-high / wide, -1.0, 1.0)) / np.pi
+    light[:, 1] = np.arccos(np.clip(-high / wide, -1.0, 1.0)) / np.pi * 24.0
     return light

@@ -14,7 +14,7 @@ Rows = NDArray[np.int64]
 
 SLOT_CHANNELS = ("consumption", "price", "temperature")
 AHEAD = 6
-_TEMPERATURE_UNIT = 10.0
+_TEMPERATURE_UNIT = 5.0
 
 
 def past_block(history: History, scaler: Scaler, preset: Preset, rows: Rows) -> Block:
@@ -22,7 +22,7 @@ def past_block(history: History, scaler: Scaler, preset: Preset, rows: Rows) -> 
 
     Negative rows, before the history began, repeat its first day, slot by slot,
     which is legal for any origin that has a day of history. ``window``: the 24 features, scaled.
-    ``slot``: load and price over the household's target scale, temperature in units of 10 degC.
+    ``slot``: load and price over the household's target scale, temperature in units of 5 degC.
     """
     rows = np.where(rows < 0, rows % SLOTS, rows)
     low, stop = int(rows.min()), int(rows.max()) + 1

@@ -21,7 +21,7 @@ _T = TypeVar("_T", bound=np.generic)
 WEEK_OF_SLOTS = 7 * SLOTS
 # Steps of the long streams that one training batch of the slot family looks at: a stride that
 # shares no factor with 48 meets every slot of the day, and every step in turn.
-_LONG_STRIDE = {"week": 7, "month": 29}
+_LONG_STRIDE = {"week": 13, "month": 61}
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ class Windows:
     def epoch(self, size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
         """Every window once, in batches of ``size``, the last one as long as it comes.
 
-        Shuffled, with thinned long streams, when ``rng`` is given; else in order and whole.
+        Shuffled when ``rng`` is given, else in order; the long streams are thinned.
         """
         order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
         for start in range(0, len(order), size):
-            phase = None if rng is None else int(rng.integers(HORIZONS["month"]))
+            phase = 0 if rng is None else int(rng.integers(HORIZONS["month"]))
             yield self.batch(order[start : start + size], phase)
 
     def draws(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[Batch]:

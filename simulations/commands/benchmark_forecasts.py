@@ -1,0 +1,93 @@
+"""``fedwatt benchmark forecasts``: federated against local, pooled and plain forecasts."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from common.errors import InputError
+from common.forecast.presets import find_preset
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def forecasts(
+    out: Annotated[Path, typer.Option(help="new folder for results.json, homes.csv, picture.png")],
+    data: Annotated[str, typer.Option(help="citylearn, synthetic, a folder or URL")] = "citylearn",
+    households: Annotated[int, typer.Option(help="first N by name; 0: all there are")] = 0,
+    days: Annotated[int, typer.Option(help="days to generate, for synthetic homes")] = 140,
+    seeds: Annotated[int, typer.Option(min=1, help="repeat neural rows with seeds 0..K-1")] = 3,
+    scored: Annotated[
+        Literal["test", "validation"],
+        typer.Option(help="last 20 % of the days; or, for choices, the 20 % before them"),
+    ] = "test",
+    preset: Annotated[str, typer.Option(help="model preset of the neural rows")] = "slot",
+    rounds: Annotated[int, typer.Option(min=1)] = 20,
+    local_steps: Annotated[int, typer.Option(min=1)] = 8,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    learning_rate: Annotated[float | None, typer.Option(help="default: the preset's")] = None,
+    rows: Annotated[str, typer.Option(help="comma-separated; default: all")] = "",
+    stride: Annotated[int, typer.Option(min=1, help="of the all-hours origins, half hours")] = 7,
+    jobs: Annotated[int, typer.Option(min=1, help="processes, one torch thread each")] = 2,
+    local_price: Annotated[
+        Path | None, typer.Option(help="run whose local market price replaces the retail price")
+    ] = None,
+) -> None:
+    """Score forecasts of the last days of every home, and print the table."""
+    find_preset(preset)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    from simulations.forecast_benchmark import output, run
+    from simulations.forecast_benchmark.homes import load_households
+    from simulations.forecast_benchmark.neural import Plan
+    from simulations.forecast_benchmark.panel import make_panel, make_span
+    from simulations.forecast_benchmark.prices import with_local_price
+
+    known = [*run.NAIVE, *run.REGRESSIONS, *run.NEURAL]
+    chosen = [name.strip() for name in rows.split(",") if name.strip()] or known
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"--rows {name!r}: expected one of {', '.join(known)}")
+    homes = load_households(data, households=households, days=days, seed=0, timezone=None)
+    panel = make_panel(homes)
+    if local_price is not None:
+        panel = with_local_price(panel, local_price)
+    span = make_span(panel, scored)
+    plan = Plan(preset, rounds, local_steps, batch_size, learning_rate)
+    results = run.run(
+        panel,
+        span,
+        plan,
+        seeds=seeds,
+        rows=chosen,
+        stride=stride,
+        jobs=jobs,
+        on_done=lambda one: typer.echo(f"done: {output.TITLES[one.row]}, seed {one.seed}"),
+    )
+    index = panel.histories[0].index
+    facts = {
+        "data": data,
+        "homes": len(panel.names),
+        "scored": scored,
+        "scored_from": index[span.start].isoformat(),
+        "scored_days": (span.stop - span.start) / 48,
+        "training_days": span.start / 48,
+        "preset": preset,
+        "rounds": rounds,
+        "local_steps": local_steps,
+        "batch_size": batch_size,
+        "seeds": seeds,
+    }
+    made = output.summary(results, facts)
+    output.write(made, results, out)
+    for stream in run.STREAM_NAMES:
+        if any(stream in entry["streams"] for entry in made["rows"].values()):
+            typer.echo("\n" + "\n".join(output.table(made, stream)))
+    typer.echo("")
+    for name, pair in made["comparisons"].items():
+        typer.echo(
+            f"{name}: nRMSE {pair['difference']:+.4f} [{pair['low']:+.4f}, {pair['high']:+.4f}], "
+            f"{pair['relative']:+.1%}, lower at {pair['better']:.0%} of the homes"
+        )
+    typer.echo(f"\n{out}/results.json, homes.csv, picture.png")

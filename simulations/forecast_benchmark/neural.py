@@ -1,0 +1,202 @@
+"""The neural rows: each home alone, everyone's data pooled, and the federation, at equal work.
+
+Equal work: every row takes as many gradient steps of the same batch size in all, ``homes x rounds x
+local steps``; each home alone takes its share, the pooled model takes them all one after another.
+The federation runs the household's own ``local_update`` and the server's own weighted sum.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from common import rng
+from common.config import Training
+from common.forecast.forecaster import Forecast, Forecaster, load_weights, weights_of
+from common.forecast.presets import find_preset
+from common.forecast.scalers import Scaler, fit_scaler
+from common.forecast.transformer import build_model
+from common.forecast.windows import Windows, pool, training_windows
+from fl_client.personal import fine_tune, is_personal, with_personal
+from fl_client.training import local_update
+from fl_server.strategy.fixed_point import WeightedSum
+from simulations.forecast_benchmark.panel import Panel, Rows, Span
+
+Weights = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long everybody trains."""
+
+    preset: str
+    rounds: int
+    local_steps: int
+    batch_size: int
+    learning_rate: float | None = None
+    tune_head_steps: int = 30
+    tune_all_steps: int = 60
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model, or one per home, and what it cost."""
+
+    models: tuple[Weights, ...]
+    seconds: float
+    steps: int
+    bytes_sent: int
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, home: int) -> Weights:
+        """The model that home number ``home`` forecasts with."""
+        return self.models[home if len(self.models) > 1 else 0]
+
+
+def cosine(rate: float, done: float) -> float:
+    """Learning rate after a share ``done`` of the steps: from ``rate`` down to its hundredth."""
+    return rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+class Homes:
+    """Training windows and scalers of the homes; no row of the scored span is read."""
+
+    def __init__(self, panel: Panel, span: Span, plan: Plan, seed: int) -> None:
+        self.names, self.plan, self.seed = panel.names, plan, seed
+        self.scalers = [fit_scaler(h, 0, span.start) for h in panel.histories]
+        self.windows = [
+            training_windows(h, scaler, plan.preset, 0, span.start)
+            for h, scaler in zip(panel.histories, self.scalers, strict=True)
+        ]
+        self._rate = plan.learning_rate or find_preset(plan.preset).learning_rate
+
+    def training(self, done: float) -> Training:
+        """Settings of local training after a share ``done`` of the rounds."""
+        rate = cosine(self._rate, done)
+        return Training(learning_rate=rate, batch_size=self.plan.batch_size, device="cpu")
+
+    def fresh(self) -> torch.nn.Module:
+        """The model everybody starts from."""
+        with torch.random.fork_rng():
+            torch.manual_seed(rng.torch_seed(self.seed, "", 0, "weights"))
+            return build_model(self.plan.preset)
+
+    def update(
+        self, model: torch.nn.Module, windows: Windows, round_: int, name: str, steps: int
+    ) -> None:
+        """One short local training, as in a federated round."""
+        local_update(
+            model,
+            windows,
+            self.training(round_ / self.plan.rounds),
+            steps=steps,
+            seed=self.seed,
+            household=name,
+            round_=round_,
+        )
+
+
+def local_only(homes: Homes) -> Trained:
+    """Each home trains by itself on its own windows."""
+    started, plan = time.perf_counter(), homes.plan
+    models = []
+    for name, windows in zip(homes.names, homes.windows, strict=True):
+        model = homes.fresh()
+        for round_ in range(plan.rounds):
+            homes.update(model, windows, round_, name, plan.local_steps)
+        models.append(weights_of(model))
+    steps = plan.rounds * plan.local_steps * len(models)
+    return Trained(tuple(models), time.perf_counter() - started, steps, 0)
+
+
+def centralised(homes: Homes) -> Trained:
+    """One model on everybody's windows, which all had to be collected for it."""
+    started, plan = time.perf_counter(), homes.plan
+    pooled, model = pool(homes.windows), homes.fresh()
+    each = plan.local_steps * len(homes.names)
+    for round_ in range(plan.rounds):
+        homes.update(model, pooled, round_, "", each)
+    seconds = time.perf_counter() - started
+    return Trained((weights_of(model),), seconds, plan.rounds * each, 0)
+
+
+def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
+    """Federated averaging, every home in every round, weighted by its number of windows.
+
+    With ``personal_layers`` the last layers stay with the homes and only the rest is averaged.
+    """
+    started, plan = time.perf_counter(), homes.plan
+    preset, model = find_preset(plan.preset), homes.fresh()
+    shared = weights_of(model)
+    own = [shared] * len(homes.names)
+    sent = 0
+    for round_ in range(plan.rounds):
+        total = WeightedSum()
+        for i, (name, windows) in enumerate(zip(homes.names, homes.windows, strict=True)):
+            load_weights(
+                model, with_personal(preset, shared, own[i]) if personal_layers else shared
+            )
+            homes.update(model, windows, round_, name, plan.local_steps)
+            trained = weights_of(model)
+            if personal_layers:
+                own[i] = trained
+                trained = {k: v for k, v in trained.items() if not is_personal(preset, k)}
+            total.add(trained, len(windows))
+            sent += 2 * sum(array.nbytes for array in trained.values())
+        shared = {**shared, **total.mean()}
+    models = (
+        tuple(with_personal(preset, shared, mine) for mine in own) if personal_layers else (shared,)
+    )
+    steps = plan.rounds * plan.local_steps * len(homes.names)
+    return Trained(models, time.perf_counter() - started, steps, sent)
+
+
+def fine_tuned(homes: Homes, shared: Trained) -> Trained:
+    """Every home tunes the shared model on its own windows, and keeps what helps it."""
+    started, plan = time.perf_counter(), homes.plan
+    models, kept = [], 0
+    for i, (name, windows) in enumerate(zip(homes.names, homes.windows, strict=True)):
+        model = homes.fresh()
+        load_weights(model, shared.of(i))
+        result = fine_tune(
+            model,
+            windows,
+            homes.training(0.5),
+            head_steps=plan.tune_head_steps,
+            all_steps=plan.tune_all_steps,
+            seed=homes.seed,
+            household=name,
+        )
+        kept += result.kept
+        models.append(weights_of(model))
+    extra = (plan.tune_head_steps + plan.tune_all_steps) * len(models)
+    return Trained(
+        tuple(models),
+        shared.seconds + time.perf_counter() - started,
+        shared.steps + extra,
+        shared.bytes_sent,
+        {"homes_that_kept_it": kept},
+    )
+
+
+def forecasts(
+    panel: Panel,
+    scalers: Sequence[Scaler],
+    preset: str,
+    trained: Trained,
+    origins: Rows,
+    horizon: str,
+) -> Forecast:
+    """Forecast every home from every origin: streams (H, n, steps), quantiles (H, n, Q, 48)."""
+    made = []
+    for i, history in enumerate(panel.histories):
+        count = len(origins)
+        forecaster = Forecaster(preset, trained.of(i), [scalers[i]] * count)
+        made.append(forecaster.forecast([history] * count, origins.tolist(), (horizon,)))
+    streams = {name: np.stack([one.streams[name] for one in made]) for name in made[0].streams}
+    quantiles = [one.quantiles for one in made if one.quantiles is not None]
+    return Forecast(streams, np.stack(quantiles) if quantiles else None, made[0].levels)
