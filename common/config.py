@@ -83,7 +83,7 @@ class Data(Section):
 class Model(Section):
     """Which forecaster."""
 
-    preset: str = "edge"
+    preset: str = "slot"
     init: str | None = Field(None, description="safetensors checkpoint to start from")
 
 
