@@ -1,0 +1,123 @@
+"""``fedwatt ledger``: verify the books, print bills."""
+
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from common import config
+from common.errors import InputError
+from fl_server.bills import FIGURES, Bill
+from fl_server.bills import bill as make_bill
+from fl_server.ledger import Ledger
+from simulations.bill_page import page
+
+app = typer.Typer(no_args_is_help=True, help="verify a ledger, print bills")
+_FILE = "ledger.sqlite"
+_RUN = typer.Argument(help="run folder, ledger file or database URL")
+_NAME = typer.Option("--run", help="which run, where the database holds several")
+_DAY = ["%Y-%m-%d"]
+
+
+def _open(where: str, name: str | None) -> tuple[Ledger, str]:
+    """The ledger of a run folder, file or URL, and the run's name. Creates nothing."""
+    if "://" in where:
+        url = where
+    else:
+        path = Path(where)
+        url = _url_of(path) if path.is_dir() else f"sqlite:///{path}"
+        if path.is_dir() and (path / "config.yaml").is_file():
+            name = name or config.load(str(path / "config.yaml")).digest()
+    file = url.removeprefix("sqlite:///")
+    if file != url and not Path(file).is_file():
+        raise InputError(f"{file}: no such file")
+    ledger = Ledger(url, create=False)
+    return ledger, ledger.attach(name)
+
+
+def _url_of(folder: Path) -> str:
+    own = f"sqlite:///{folder / _FILE}"
+    settings = folder / "config.yaml"
+    return (config.load(str(settings)).ledger.url or own) if settings.is_file() else own
+
+
+@app.command()
+def verify(run: Annotated[str, _RUN], name: Annotated[str | None, _NAME] = None) -> None:
+    """Recompute the hash chain and every balance; exit status 1 names the first wrong row."""
+    ledger, name = _open(run, name)
+    with ledger:
+        verdict = ledger.verify()
+    if verdict.error is not None:
+        typer.echo(f"ledger of run {name}: WRONG: {verdict.error}")
+        raise typer.Exit(1)
+    typer.echo(f"ledger of run {name}: {verdict.rows} rows in {verdict.entries} entries: correct")
+
+
+@app.command()
+def bill(
+    run: Annotated[str, _RUN],
+    household: Annotated[str, typer.Argument(help="its name")],
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=_DAY, help="first local day")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=_DAY, help="last local day")
+    ] = None,
+    by: Annotated[Literal["interval", "day", "month", "total"], typer.Option()] = "day",
+    form: Annotated[
+        Literal["table", "csv", "page"], typer.Option("--format", help="page: one HTML file")
+    ] = "table",
+    out: Annotated[Path | None, typer.Option(help="write to this file")] = None,
+    timezone: Annotated[str | None, typer.Option(help="calendar of the bill")] = None,
+    name: Annotated[str | None, _NAME] = None,
+) -> None:
+    """What HOUSEHOLD traded and owes, per day, month or interval."""
+    ledger, name = _open(run, name)
+    with ledger:
+        made = make_bill(
+            ledger,
+            name,
+            household,
+            first=_date(first),
+            last=_date(last),
+            by=by,
+            timezone=timezone,
+        )
+    text = {"table": _table, "csv": _csv, "page": page}[form](made)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise InputError(f"--out {out}: {error.strerror}") from None
+    typer.echo(f"bill of {household}: {out}")
+
+
+def _date(day: datetime | None) -> date | None:
+    return None if day is None else day.date()
+
+
+def _csv(bill: Bill) -> str:
+    return str(bill.lines.to_csv(float_format="%.6f", lineterminator="\n"))
+
+
+def _table(bill: Bill) -> str:
+    table = Table(box=box.SIMPLE, title=f"{bill.household}, time zone {bill.timezone}")
+    table.add_column("period")
+    for name in FIGURES:
+        table.add_column(name.replace("_", " "), justify="right")
+    for period, line in [*bill.lines.iterrows(), ("total", bill.total)]:
+        table.add_row(str(period), *(f"{line[name]:.3f}" for name in FIGURES))
+    console = Console(width=140, no_color=True)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
