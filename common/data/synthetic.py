@@ -11,8 +11,9 @@ import pandas as pd
 import pvlib
 from numpy.typing import NDArray
 
-from common.data.appliances import Diary, diary, use
+from common.data.appliances import diary, use
 from common.data.frame import COLUMNS, IDLE_BATTERY, INTERVAL_MINUTES, Household
+from common.data.traits import LONDONERS, Population, draw
 from common.data.weather import LONDON, Site, Weather, prices, weather
 from common.rng import generator
 
@@ -28,6 +29,7 @@ class Community:
     pv: float = 0.5
     ev: float = 0.25
     ac: float = 0.3
+    people: Population = LONDONERS
 
 
 DEFAULT = Community()
@@ -69,11 +71,12 @@ def generate(
     """Return ``intervals`` half hours of household ``name`` from ``first`` (UTC, on the grid)."""
     site = community.site
     sky = weather(site, seed, first, intervals)
-    rng = generator(seed, name, 0, "traits")
+    rng = generator(seed, name, 0, "owns")
     owns = {thing: bool(rng.random() < getattr(community, thing)) for thing in ("pv", "ev", "ac")}
-    day: Diary = diary(seed, name, rng, sky.index.tz_convert(site.timezone))
+    home = draw(seed, name, community.people)
+    day = diary(seed, name, home, sky.index.tz_convert(site.timezone))
     values = dict.fromkeys(COLUMNS, np.zeros(intervals))
-    values |= use(day, sky, ev=owns["ev"], ac=owns["ac"])
+    values |= use(day, sky, site, ev=owns["ev"], ac=owns["ac"])
     if owns["pv"]:
         values["pv"] = _pv(generator(seed, name, 0, "roof"), sky)
     # A meter counts whole mWh.

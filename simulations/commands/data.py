@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import typer
 
@@ -218,3 +219,67 @@ def check(
     target = picture or (path if path.is_dir() else path.parent) / "check.png"
     draw_check(loaded, figures, target)
     typer.echo(f"picture: {target}")
+
+
+@app.command()
+def compare(
+    path: Annotated[Path, typer.Argument(help="a folder of real households, imported")],
+    households: Annotated[int, typer.Option(min=2, help="0: as many as real")] = 42,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    site: Annotated[str, typer.Option(help=f"climate: {', '.join(SITES)}")] = "london",
+    picture: Annotated[Path | None, typer.Option(help="where to draw")] = None,
+) -> None:
+    """Compare generated homes, without car and panels, with real ones of the same year."""
+    from simulations.data_picture import draw_comparison
+    from simulations.data_realism import FIGURES, collect, compare, mean_days
+
+    if site not in SITES:
+        raise InputError(f"--site {site!r}: known: {', '.join(SITES)}")
+    real = [store.read_household(file) for file in store.household_files(path)]
+    first = min(home.frame.index[0] for home in real)
+    rows = max(len(home.frame) for home in real)
+    bare = synthetic.Community(SITES[site], pv=0.0, ev=0.0)
+    made = [
+        synthetic.generate(name, seed=seed, first=first, intervals=rows, community=bare)
+        for name in track(synthetic.names(households), "generating")
+    ]
+    measured = [collect([measure(home) for home in group]) for group in (real, made)]
+    lines = compare(*measured)
+    typer.echo(f"{'':48}{'real':>9}{'made':>9}{'apart':>8}{'allowed':>9}")
+    for line in lines:
+        verdict = "" if line.holds else "  does not hold"
+        typer.echo(
+            f"{line.what:48}{line.real:9.3f}{line.made:9.3f}{line.distance:8.3f}"
+            f"{line.allowed:9.3f}{verdict}"
+        )
+    held = sum(line.holds for line in lines)
+    typer.echo(f"{held} of {len(lines)} hold; {len(real)} real homes, {len(made)} generated")
+    if picture is not None:
+        usual = np.nanmedian(measured[0]["difficulty"])
+        typical = [
+            group[int(np.nanargmin(np.abs(figures["difficulty"] - usual)))]
+            for group, figures in zip((real, made), measured, strict=True)
+        ]
+        begin = min(40, rows // 48 // 2) * 48
+        weeks = [home.consumption[begin : begin + 7 * 48] for home in typical]
+        distributions = {
+            title: (measured[0][key], measured[1][key]) for key, title in FIGURES.items()
+        }
+        draw_comparison(
+            distributions, (mean_days(real), mean_days(made)), (weeks[0], weeks[1]), picture
+        )
+        typer.echo(f"picture: {picture}")
+
+
+@app.command()
+def benchmark(
+    households: Annotated[int, typer.Option(min=1)] = 1000,
+    days: Annotated[int, typer.Option(min=1)] = 365,
+    url: Annotated[str | None, typer.Option(help="also time reading from this database")] = None,
+) -> None:
+    """Time an import of Low Carbon London rows and, with --url, reads from a database."""
+    from simulations.data_benchmark import time_import, time_reading
+
+    typer.echo(time_import(households, days))
+    if url is not None:
+        typer.echo(time_reading(url))

@@ -1,0 +1,82 @@
+"""How fast household data moves: rows imported per second, milliseconds per household read."""
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from common.data import citylearn, synthetic
+from common.data.importing import import_files
+from common.data.sql import Readings
+from simulations.progress import Counter, track
+
+_FIRST = pd.Timestamp("2013-01-01", tz="UTC")
+_PROFILES = 20  # generated homes that the file's homes repeat, shifted: only the size matters
+
+
+def _write_lcl(path: Path, households: int, days: int) -> int:
+    """Write a file in the layout of Low Carbon London and return its rows."""
+    rows = days * 48
+    loads = [
+        synthetic.generate(name, seed=0, first=_FIRST, intervals=rows).consumption
+        for name in synthetic.names(min(households, _PROFILES))
+    ]
+    index = pd.date_range(_FIRST, periods=rows, freq="30min").strftime("%Y-%m-%d %H:%M:%S.0000000")
+    stamps = pa.array(index)
+    names = ["LCLid", "stdorToU", "DateTime", "KWH/hh (per half hour) "]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    plain = pacsv.WriteOptions(include_header=True, quoting_style="none")
+    with pacsv.CSVWriter(path, schema, write_options=plain) as writer:
+        for home in track(range(households), "writing the file"):
+            load = np.roll(loads[home % len(loads)], home)
+            kwh = pa.array(np.char.mod(" %.3f ", load))
+            name = pa.array([f"MAC{home:06d}"] * rows)
+            writer.write(pa.table([name, pa.array(["Std"] * rows), stamps, kwh], schema=schema))
+    return households * rows
+
+
+def time_import(households: int, days: int) -> str:
+    """Return one line: rows per second and the peak memory of this process."""
+    with tempfile.TemporaryDirectory(prefix="fedwatt-") as folder:
+        path = Path(folder) / "lcl.csv"
+        rows = _write_lcl(path, households, days)
+        size = path.stat().st_size
+        start = time.perf_counter()
+        with Counter() as progress:
+            import_files([path], Path(folder) / "out", progress=progress)
+        took = time.perf_counter() - start
+        written = sum(p.stat().st_size for p in (Path(folder) / "out").iterdir())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        f"import: {households} households x {days} days = {rows} rows, {size / 1e6:.0f} MB CSV "
+        f"to {written / 1e6:.0f} MB Parquet in {took:.1f} s: {rows / took:,.0f} rows/s, "
+        f"peak memory {peak:.0f} MB"
+    )
+
+
+def time_reading(url: str, repeats: int = 9) -> str:
+    """Return one line: milliseconds to read a year of one household from a migrated database.
+
+    Writes the household B01 of CityLearn into it.
+    """
+    citylearn.fetch()
+    readings = Readings(url)
+    home = citylearn.load("B01")
+    start = time.perf_counter()
+    readings.write(home)
+    wrote = time.perf_counter() - start
+    took = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        readings.load("B01")
+        took.append(time.perf_counter() - start)
+    readings.close()
+    return (
+        f"read: {len(home.frame)} rows in {1e3 * float(np.median(took)):.0f} ms (median of "
+        f"{repeats}, worst {1e3 * max(took):.0f}); written in {wrote:.2f} s; {readings.label}"
+    )
