@@ -26,6 +26,7 @@ def forecasts(
     rounds: Annotated[int, typer.Option(min=1)] = 20,
     local_steps: Annotated[int, typer.Option(min=1)] = 8,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    fraction: Annotated[float, typer.Option(help="share of the homes in each round")] = 1.0,
     learning_rate: Annotated[float | None, typer.Option(help="default: the preset's")] = None,
     rows: Annotated[str, typer.Option(help="comma-separated; default: all")] = "",
     stride: Annotated[int, typer.Option(min=1, help="of the all-hours origins, half hours")] = 7,
@@ -36,6 +37,8 @@ def forecasts(
 ) -> None:
     """Score forecasts of the last days of every home, and print the table."""
     find_preset(preset)
+    if not 0.0 < fraction <= 1.0:
+        raise InputError(f"--fraction {fraction}: expected a share above 0 and up to 1")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already holds something; choose a new folder for --out")
     from simulations.forecast_benchmark import output, run
@@ -54,7 +57,7 @@ def forecasts(
     if local_price is not None:
         panel = with_local_price(panel, local_price)
     span = make_span(panel, scored)
-    plan = Plan(preset, rounds, local_steps, batch_size, learning_rate)
+    plan = Plan(preset, rounds, local_steps, batch_size, learning_rate, fraction)
     results = run.run(
         panel,
         span,
@@ -77,6 +80,7 @@ def forecasts(
         "rounds": rounds,
         "local_steps": local_steps,
         "batch_size": batch_size,
+        "fraction": fraction,
         "seeds": seeds,
     }
     made = output.summary(results, facts)

@@ -1,7 +1,8 @@
 """The neural rows: each home alone, everyone's data pooled, and the federation, at equal work.
 
-Equal work: every row takes as many gradient steps of the same batch size in all, ``homes x rounds x
-local steps``; each home alone takes its share, the pooled model takes them all one after another.
+Equal work: every row takes as many gradient steps of the same batch size in all, ``rounds x homes
+sampled x local steps``; each home alone takes its share, the pooled model takes them all one after
+another.
 The federation runs the household's own ``local_update`` and the server's own weighted sum.
 """
 
@@ -38,8 +39,18 @@ class Plan:
     local_steps: int
     batch_size: int
     learning_rate: float | None = None
+    fraction: float = 1.0
+    """Share of the homes that train in a round."""
     tune_head_steps: int = 30
     tune_all_steps: int = 60
+
+    def sampled(self, homes: int) -> int:
+        """Number of homes that train in a round."""
+        return max(1, math.ceil(self.fraction * homes - 1e-9))
+
+    def steps(self, homes: int) -> int:
+        """Gradient steps of all homes together."""
+        return self.rounds * self.local_steps * self.sampled(homes)
 
 
 @dataclass(frozen=True)
@@ -106,26 +117,32 @@ def local_only(homes: Homes) -> Trained:
     models = []
     for name, windows in zip(homes.names, homes.windows, strict=True):
         model = homes.fresh()
-        for round_ in range(plan.rounds):
-            homes.update(model, windows, round_, name, plan.local_steps)
+        for round_, steps in enumerate(_shares(plan, len(homes.names), 1)):
+            homes.update(model, windows, round_, name, steps)
         models.append(weights_of(model))
-    steps = plan.rounds * plan.local_steps * len(models)
-    return Trained(tuple(models), time.perf_counter() - started, steps, 0)
+    total = sum(_shares(plan, len(models), 1)) * len(models)
+    return Trained(tuple(models), time.perf_counter() - started, total, 0)
 
 
 def centralised(homes: Homes) -> Trained:
     """One model on everybody's windows, which all had to be collected for it."""
     started, plan = time.perf_counter(), homes.plan
     pooled, model = pool(homes.windows), homes.fresh()
-    each = plan.local_steps * len(homes.names)
-    for round_ in range(plan.rounds):
-        homes.update(model, pooled, round_, "", each)
-    seconds = time.perf_counter() - started
-    return Trained((weights_of(model),), seconds, plan.rounds * each, 0)
+    shares = _shares(plan, len(homes.names), len(homes.names))
+    for round_, steps in enumerate(shares):
+        homes.update(model, pooled, round_, "", steps)
+    return Trained((weights_of(model),), time.perf_counter() - started, sum(shares), 0)
+
+
+def _shares(plan: Plan, homes: int, among: int) -> list[int]:
+    """Steps of each round for a row whose ``among`` of ``homes`` homes share one model."""
+    each = plan.steps(homes) * among / homes
+    marks = [round(each * (round_ + 1) / plan.rounds) for round_ in range(plan.rounds)]
+    return [mark - before for mark, before in zip(marks, [0, *marks[:-1]], strict=True)]
 
 
 def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
-    """Federated averaging, every home in every round, weighted by its number of windows.
+    """Federated averaging over a share of the homes, weighted by their numbers of windows.
 
     With ``personal_layers`` the last layers stay with the homes and only the rest is averaged.
     """
@@ -136,10 +153,10 @@ def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
     sent = 0
     for round_ in range(plan.rounds):
         total = WeightedSum()
-        for i, (name, windows) in enumerate(zip(homes.names, homes.windows, strict=True)):
-            load_weights(
-                model, with_personal(preset, shared, own[i]) if personal_layers else shared
-            )
+        for i in _sample(plan, homes.seed, round_, len(homes.names)):
+            name, windows = homes.names[i], homes.windows[i]
+            mine = with_personal(preset, shared, own[i]) if personal_layers else shared
+            load_weights(model, mine)
             homes.update(model, windows, round_, name, plan.local_steps)
             trained = weights_of(model)
             if personal_layers:
@@ -151,8 +168,13 @@ def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
     models = (
         tuple(with_personal(preset, shared, mine) for mine in own) if personal_layers else (shared,)
     )
-    steps = plan.rounds * plan.local_steps * len(homes.names)
+    steps = plan.steps(len(homes.names))
     return Trained(models, time.perf_counter() - started, steps, sent)
+
+
+def _sample(plan: Plan, seed: int, round_: int, homes: int) -> list[int]:
+    draw = rng.generator(seed, "", round_, "sample train")
+    return sorted(draw.choice(homes, plan.sampled(homes), replace=False).tolist())
 
 
 def fine_tuned(homes: Homes, shared: Trained) -> Trained:
