@@ -407,7 +407,7 @@ class Group:
         return ahead if self.trader.uses_forecast else None
 
     def unknown(self, h: int) -> int:
-        """Rows at the end of household ``h``'s history that are not known when t is decided next."""
+        """Rows at the end of household ``h``'s history that the next decision may not read."""
         t = min(self.decided + 1, self.intervals - 1)
         cohort = next(c for c in self._cohorts if h in c.index)
         # What has not been settled is not known either, whatever the source says.

@@ -17,9 +17,7 @@ from simulations.engine.loop import RunConfig, server_context
 SUPPORTED = "1.39."
 
 
-def run(
-    clients: int, run_config: RunConfig, run_id: int, actors: int, directory: Path
-) -> None:
+def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory: Path) -> None:
     """Run both apps with ``clients`` virtual SuperNodes; raises what the ServerApp raises.
 
     ``directory`` takes a small app description: Flower reads a run config only through one.
