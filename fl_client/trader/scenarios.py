@@ -151,6 +151,7 @@ def persist(
                     from_load[w] += weight * past_load[h, column]
                     from_pv[w] += weight * past_pv[h, column]
             weight *= fade
+        total = max(total, 1e-9)  # no history: nothing has departed from anything
         for w in range(scenarios):
             mean_recent += from_pv[w] / scenarios
         load_share, pv_share = load_now * load_fade**lag, pv_now * pv_fade**lag
