@@ -69,8 +69,8 @@ def _optimiser(model: nn.Module, training: Training, preset: Preset) -> torch.op
     rate = training.learning_rate or preset.learning_rate
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if training.optimiser == "sgd":
-        return torch.optim.SGD(trained, lr=rate, weight_decay=training.weight_decay, fused=True)
-    return torch.optim.AdamW(trained, lr=rate, weight_decay=training.weight_decay)
+        return torch.optim.SGD(trained, lr=rate, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=training.weight_decay, fused=True)
 
 
 def _train(
