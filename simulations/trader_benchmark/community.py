@@ -36,12 +36,15 @@ Foresight = Callable[[int, int], TraderForecast | None]
 class Community:
     """H households over R history rows and T days' rows; array columns are rows.
 
-    load, pv (H, R+T) kWh; retail (R+T,); slot, weekday, lag (R+T,): local slot of the day,
-    weekday, and by how many intervals the newest reading lags when the row is decided;
+    start: UTC time at which the days begin; load, pv (H, R+T) kWh; retail (R+T,); slot, weekday,
+    lag (R+T,): local slot of the day, weekday, and by how many intervals the newest reading lags
+    when the row is decided;
     clear_sky (R+T,): clear-sky irradiance, or None.
     """
 
     names: tuple[str, ...]
+    start: pd.Timestamp
+    timezone: str
     load: Floats
     pv: Floats
     retail: Floats
@@ -108,6 +111,8 @@ def gather(
     lag = np.array([row - one.known(row) for row in range(rows.start, rows.stop)])
     return Community(
         tuple(h.name for h in households),
+        start,
+        one.timezone,
         np.stack([h.consumption[rows] for h in households]),
         np.stack([h.frame["pv"].to_numpy(np.float64)[rows] for h in households]),
         one.frame["price"].to_numpy(np.float64)[rows],

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
@@ -28,6 +29,8 @@ def community(homes: int = 4, days: float = 2, seed: int = 1, history_days: int 
     pv = sun * clearness * np.where(np.arange(homes) % 2 == 0, 2.0, 0.0)[:, None]
     return Community(
         names=tuple(f"H{h}" for h in range(homes)),
+        start=pd.Timestamp("2026-03-21", tz="UTC"),
+        timezone="UTC",
         load=load,
         pv=pv,
         retail=np.where((hour >= 16) & (hour < 21), 0.5, 0.2),
