@@ -78,10 +78,10 @@ def audit(
         energy += e_in - e_out
         money += m_in - m_out
         expected += 1
+    if expected <= head_seq:
+        return fault(f"row {expected} is missing: the run has {head_seq + 1} rows")
     if (text := imbalance()) is not None:
         return fault(text)
     if (expected - 1, before) != (head_seq, head_hash):
-        return fault(
-            f"row {expected} is missing: the ledger ends at {expected - 1}, not {head_seq}"
-        )
+        return fault(f"row {head_seq + 1} was added: the run has {head_seq + 1} rows")
     return Verdict(expected, entries, None)

@@ -1,0 +1,177 @@
+"""The ledger: balances, idempotence, the chain, and the first row that is wrong."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import InputError
+from fl_server.ledger import Ledger, LedgerError
+from fl_server.market import Fills
+from fl_server.settlement import settle
+from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
+
+INTERVALS = 12
+
+
+def _play(ledger: Ledger, first: int = 0, last: int = INTERVALS) -> None:
+    for t in range(first, last):
+        ledger.record(t, fills_of(t), settlement_of(t - 1) if t else None)
+
+
+def _rows(ledger: Ledger) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in ledger.rows()]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def ledger(file: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{file}", durable=False) as ledger:
+        ledger.open_run("r", NAMES, start=START, timezone=ZONE)
+        _play(ledger)
+        ledger.record(INTERVALS, None, settlement_of(INTERVALS - 1))
+        yield ledger
+
+
+def test_a_run_verifies_and_every_account_adds_up(ledger: Ledger) -> None:
+    """Over all accounts energy and money are zero; a household's energy is its meter's."""
+    verdict = ledger.verify()
+    assert verdict.error is None
+    assert verdict.entries == 2 * INTERVALS
+    balances = ledger.balances()
+    assert sum(energy for energy, _ in balances.values()) == 0
+    assert sum(money for _, money in balances.values()) == 0
+    net = sum(
+        np.random.default_rng(1_000 + t).integers(-2_000_000, 2_000_000, len(NAMES))
+        for t in range(INTERVALS)
+    )
+    assert [balances[name][0] for name in NAMES] == list(net)
+
+
+def test_the_same_run_writes_the_same_rows(ledger: Ledger, tmp_path: Path) -> None:
+    """Hashes included."""
+    with Ledger(f"sqlite:///{tmp_path / 'again.sqlite'}", durable=False) as again:
+        again.open_run("r", NAMES, start=START, timezone=ZONE)
+        _play(again)
+        again.record(INTERVALS, None, settlement_of(INTERVALS - 1))
+        assert _rows(again) == _rows(ledger)
+
+
+def test_settling_twice_changes_nothing(ledger: Ledger) -> None:
+    """The same figures are recognised, other figures refused."""
+    before = _rows(ledger)
+    assert not ledger.record(3, fills_of(3), settlement_of(2))
+    with pytest.raises(LedgerError, match="settlement of interval 2: already booked with other"):
+        ledger.record(3, fills_of(3), settlement_of(9))
+    assert _rows(ledger) == before
+
+
+def test_reopening_continues_the_chain(file: Path) -> None:
+    """A run that was closed half way goes on as if it had not been."""
+    for first, last in ((0, 5), (5, INTERVALS)):
+        with Ledger(f"sqlite:///{file}") as ledger:
+            ledger.open_run("r", NAMES, start=START)
+            _play(ledger, first, last)
+    with Ledger(f"sqlite:///{file}") as ledger:
+        assert ledger.attach() == "r"
+        assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("resume", [0, 1, 5, INTERVALS, INTERVALS + 1])
+def test_truncating_and_playing_again_gives_the_same_rows(ledger: Ledger, resume: int) -> None:
+    """Resuming from an older checkpoint: what came after it is cut, the chain goes on."""
+    before = _rows(ledger)
+    ledger.truncate_from(resume)
+    assert ledger.verify().ok
+    _play(ledger, resume)
+    ledger.record(INTERVALS, None, settlement_of(INTERVALS - 1))
+    assert _rows(ledger) == before
+
+
+def test_a_late_reading_is_booked_with_the_next_interval(ledger: Ledger) -> None:
+    """It is an entry of its own, balanced, cut by truncation with the interval it came in."""
+    zero = np.zeros(len(NAMES), np.int64)
+    reading = zero.copy()
+    reading[2] = 500_000
+    late = settle(reading, zero, Fills.none(len(NAMES)), 300_000, 50_000)
+    before = _rows(ledger)
+    t = INTERVALS + 1
+    ledger.record_late(3, 2, late)
+    ledger.record(t, fills_of(t), settlement_of(INTERVALS))
+    assert ledger.verify().ok
+    late_rows = [row for row in ledger.rows() if row.entry >= 2]
+    assert [(row.interval, row.money_out_micro) for row in late_rows] == [(3, 0), (3, 150_000)]
+    ledger.truncate_from(t)
+    assert _rows(ledger) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("UPDATE ledger_postings SET money_in_micro = money_in_micro + 1 WHERE seq = 20", "row 20"),
+        ("UPDATE ledger_postings SET energy_out_mwh = energy_out_mwh + 1 WHERE seq = 9", "row 9"),
+        ("UPDATE ledger_postings SET account = 5 WHERE seq = 14 AND account != 5", "row 14"),
+        ("DELETE FROM ledger_postings WHERE seq = 30", "row 30 is missing"),
+        ("DELETE FROM ledger_postings WHERE seq = 123", "row 123 is missing"),
+        ("UPDATE ledger_postings SET hash = zeroblob(32) WHERE seq = 7", "row 7"),
+        ("UPDATE ledger_accounts SET name = 'mine' WHERE account = 6", "row 0"),
+    ],
+)
+def test_verification_names_the_first_wrong_row(
+    ledger: Ledger, file: Path, change: str, found: str
+) -> None:
+    """Any figure, account, hash or row that was touched, and a cut tail."""
+    with sqlite3.connect(file) as db:
+        assert db.execute(change).rowcount == 1
+    verdict = ledger.verify()
+    assert verdict.error is not None
+    assert found in verdict.error
+
+
+def test_a_forged_chain_still_has_to_balance(ledger: Ledger, file: Path) -> None:
+    """Whoever recomputes all hashes after changing a figure is caught by the sums."""
+    from fl_server.audit import link  # the forger knows the algorithm
+
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE ledger_postings SET money_in_micro = money_in_micro + 5 WHERE seq = 20")
+        rows = db.execute("SELECT * FROM ledger_postings ORDER BY seq").fetchall()
+        before = rows[0][-1]
+        for row in rows[1:]:
+            before = link(before, np.array(row[1:-1], ">i8").tobytes())
+            db.execute("UPDATE ledger_postings SET hash = ? WHERE seq = ?", (before, row[1]))
+        db.execute("UPDATE ledger_runs SET head_hash = ?", (before,))
+    error = ledger.verify().error
+    assert error is not None
+    assert "do not balance: money by 5 micro" in error
+
+
+def test_another_community_cannot_continue_a_run(ledger: Ledger) -> None:
+    """Other households or another start are not the same run."""
+    for names, start in ((NAMES[:-1], START), (NAMES, "2017-01-01T00:00:00+00:00")):
+        with pytest.raises(InputError, match="other households or another start"):
+            ledger.open_run("r", names, start=start, timezone=ZONE)
+
+
+def test_bad_places_are_named(tmp_path: Path) -> None:
+    """A folder that does not exist, a file that is no database, a database without a ledger."""
+    with pytest.raises(InputError, match="unable to open database file"):
+        Ledger(f"sqlite:///{tmp_path / 'none' / 'ledger.sqlite'}")
+    (tmp_path / "text").write_text("x" * 5_000)
+    with pytest.raises(InputError, match="not a database"):
+        Ledger(f"sqlite:///{tmp_path / 'text'}")
+    sqlite3.connect(tmp_path / "empty").close()
+    with pytest.raises(InputError, match="holds no ledger"):
+        Ledger(f"sqlite:///{tmp_path / 'empty'}", create=False)
+
+
+def test_sqlite_is_durable_by_default(file: Path) -> None:
+    """WAL and synchronous = FULL (2): each commit is on disk when ``record`` returns."""
+    with Ledger(f"sqlite:///{file}") as ledger, ledger._engine.connect() as db:
+        assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 2
