@@ -93,7 +93,7 @@ def test_mcafee_drops_the_marginal_trade() -> None:
 
 def test_mcafee_keeps_everyone_when_the_next_orders_allow() -> None:
     """A bid of 0.10 is next to E's 0.50: their middle, 0.30, suits B (0.30) and D (0.25), so all
-    four trade at 0.30; sellers earn 0.30 less the margin: 0.30 * 0.8 / 1.25 = 0.192 per sent kWh."""
+    four trade at 0.30; sellers earn that less the margin: 0.30 * 0.8 / 1.25 = 0.192 per sent."""
     book = _book(
         (1, 0.8, 0.40), (1, 0.8, 0.30), (-1, 1, 0.10), (-1, 1, 0.16), (-1, 1, 0.32), (1, 0.8, 0.10)
     )
@@ -201,5 +201,5 @@ def test_without_trade_the_best_orders_are_the_signal() -> None:
 
 def test_an_unknown_mechanism_is_named() -> None:
     """The error lists what is known."""
-    with pytest.raises(InputError, match="market.mechanism = 'dutch': expected uniform"):
+    with pytest.raises(InputError, match=r"market\.mechanism = 'dutch': expected uniform"):
         clear("dutch", BOOK, RULES)
