@@ -23,7 +23,14 @@ def _write_lcl(path: Path, households: int, days: int) -> int:
     """Write a file in the layout of Low Carbon London and return its rows."""
     rows = days * 48
     loads = [
-        synthetic.generate(name, seed=0, first=_FIRST, intervals=rows).consumption
+        pa.array(
+            [
+                f" {kwh:.3f} "
+                for kwh in synthetic.generate(
+                    name, seed=0, first=_FIRST, intervals=rows
+                ).consumption.tolist()
+            ]
+        )
         for name in synthetic.names(min(households, _PROFILES))
     ]
     index = pd.date_range(_FIRST, periods=rows, freq="30min").strftime("%Y-%m-%d %H:%M:%S.0000000")
@@ -33,8 +40,9 @@ def _write_lcl(path: Path, households: int, days: int) -> int:
     plain = pacsv.WriteOptions(include_header=True, quoting_style="none")
     with pacsv.CSVWriter(path, schema, write_options=plain) as writer:
         for home in track(range(households), "writing the file"):
-            load = np.roll(loads[home % len(loads)], home)
-            kwh = pa.array(np.char.mod(" %.3f ", load))
+            load = loads[home % len(loads)]
+            shift = home % rows
+            kwh = pa.concat_arrays([load.slice(shift), load.slice(0, shift)])
             name = pa.array([f"MAC{home:06d}"] * rows)
             writer.write(pa.table([name, pa.array(["Std"] * rows), stamps, kwh], schema=schema))
     return households * rows

@@ -156,7 +156,7 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
     hour: Array = np.where(u[:, 15] < 0.6, home.wake + 1 + 6 * u[:, 16], 16.5 + 4.5 * u[:, 16])
     washing = events(17, home.washes * heavy, hour, 0.3, 0.7 * t.WASH_KWH / 0.3)
     washing += events(17, home.washes * heavy, hour + 0.3, 1.1, 0.3 * t.WASH_KWH / 1.1)
-    washing += events(17, home.dries * heavy, hour + 1.6, 0.8, t.DRYER_KWH / 0.8)
+    washing += events(17, home.dries * heavy, hour + 1.6, 0.75, t.DRYER_KWH / 0.75)
     late: Array = evening + 1.4 + 0.6 * shift * z[:, 8]
     dishes = events(19, home.dishes, late, 0.35, 0.6 * t.DISH_KWH / 0.35)
     dishes += events(19, home.dishes, late + 0.7, 0.3, 0.4 * t.DISH_KWH / 0.3)
@@ -174,12 +174,12 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
 
     morning: Array = home.wake + 0.2 + 0.3 * shift * z[:, 9] + weekend
     bath: Array = home.bed - 1.0 + 0.5 * shift * z[:, 10]
-    water = events(21, 0.65 * home.showers, morning, t.SHOWER_KWH / 9.0, 9.0)
-    water += events(22, 0.35 * home.showers, bath, t.SHOWER_KWH / 9.0, 9.0)
+    water = events(21, 0.65 * home.showers, morning, t.SHOWER_KWH / 9.5, 9.5)
+    water += events(22, 0.35 * home.showers, bath, t.SHOWER_KWH / 9.5, 9.5)
     if home.tank_kwh > 0:
         heat: Array = home.tank_kwh * np.exp(0.2 * z[:, 11]) * present
         if home.night_timer:
-            water += deposit(size, midnight + 1.0 + 6 * home.phase, heat / 2.8, 2.8)
+            water += deposit(size, midnight + 1.0 + 2 * home.phase, heat / 2.8, 2.8)
         else:
             water += deposit(size, midnight + 2 * (morning - 0.7), 0.5 * heat / 2.8, 2.8)
             water += deposit(size, midnight + 2 * (evening - 1.0), 0.5 * heat / 2.8, 2.8)
@@ -196,7 +196,7 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
     at_home = active[take]
     below = np.clip(15.5 - sky.temperature, 0.0, None) / mean_cold(site)
     # Heaters are switched by people: on or off, in stretches of a few hours.
-    mean_kw = 2 * home.heater_kwh / DAY * below * (0.25 + 0.75 * at_home) / 0.6
+    mean_kw = 2 * home.heater_kwh / DAY * below * (0.1 + 0.9 * at_home) / 0.55
     stretch = np.repeat(2 * day.ticks[:, 2, ::6], 6, axis=1).reshape(-1)[take]
     on = day.ticks[:, 2].reshape(-1)[take] * 0.999 < mean_kw / home.heater_kw * stretch
     heater = np.maximum(home.heater_kw, mean_kw) * 0.5 * on * np.repeat(present, DAY)[take]

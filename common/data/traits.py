@@ -20,11 +20,11 @@ from common.rng import generator
 class Population:
     """How homes differ. The defaults are fitted to 42 London homes of 2013 (docs/data.md)."""
 
-    kwh_per_day: float = 9.0  # median, without car and panels
+    kwh_per_day: float = 8.9  # median, without car and panels
     kwh_spread: float = 0.63  # standard deviation of its logarithm
-    base_share: float = 0.38  # median share of cold appliances and standby
+    base_share: float = 0.395  # median share of cold appliances and standby
     base_spread: float = 0.5
-    at_work: float = 0.6  # share of homes whose people leave on workdays
+    at_work: float = 0.5  # share of homes whose people leave on workdays
     remain: float = 0.4  # share of activity that stays when they do
     busy_low: float = 0.05  # how much days differ, from steady homes to erratic ones
     busy_high: float = 0.4
@@ -37,7 +37,7 @@ class Population:
     storage_share: float = 0.35
     tank: float = 0.12  # share of homes with an immersion heater
     tank_share: float = 0.3
-    shower: float = 0.36  # share of homes with an electric shower
+    shower: float = 0.37  # share of homes with an electric shower
     dryer: float = 0.35  # with a tumble dryer
     dishwasher: float = 0.4
     screens: float = 2.0
@@ -135,10 +135,10 @@ def draw(seed: int, name: str, people_: Population = LONDONERS) -> Traits:
     storage = total * p.storage_share * rng.uniform(0.7, 1.3) if stores else 0.0
     tank = total * p.tank_share * rng.uniform(0.6, 1.4) if u[6] < p.tank else 0.0
     works = u[4] < p.at_work
-    wake = 7.0 + 0.8 * rng.standard_normal()
+    wake = 7.5 + 1.1 * rng.standard_normal()
     leave = wake + 1.0 + 0.5 * rng.random()
     back = 17.3 + 1.2 * rng.standard_normal()
-    bed = 23.2 + 0.9 * rng.standard_normal()
+    bed = 23.6 + 1.0 * rng.standard_normal()
     work = 0.85 if works else 0.2
     remain = 0.0 if people == 1 else p.remain * rng.uniform(0.5, 1.5)
     out = work * (back - leave) + (1 - work) * 0.5 * 3.0
@@ -200,6 +200,6 @@ def draw(seed: int, name: str, people_: Population = LONDONERS) -> Traits:
         dishes=dishes * often,
         showers=showers * often,
         cooking=cooks * often,
-        cook_kw=rng.uniform(1.2, 1.8 + 2.4 * rank),
+        cook_kw=rng.uniform(1.4, 2.0 + 2.6 * rank),
         setpoint=24.0 + rng.standard_normal(),
     )

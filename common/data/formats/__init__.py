@@ -48,8 +48,9 @@ def choose(name: str | None, path: Path) -> Format:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         if not head:
             raise InputError(f"{path}: the file is empty")
+    bare = head.replace('"', "")  # some programs quote every cell
     for fmt in FORMATS:
-        if fmt.recognises(path, head):
+        if fmt.recognises(path, head if head.lstrip().startswith("<") else bare):
             return fmt
     what = "is a directory of no known format" if path.is_dir() else "format not recognised"
     raise InputError(
