@@ -4,6 +4,7 @@ Array-first: H households step as one, and one household is H = 1; what a househ
 same to the last bit either way. Nothing measured at interval t or later is read before t is over.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,12 +27,13 @@ from common.market_rules import MarketRules
 from common.messages import MILLI, IntervalReply, IntervalRequest, Join, MessageError
 from fl_client.state import QUANTITIES, State
 from fl_client.trader import make_trader
-from fl_client.trader.base import Decision, Situation, TraderForecast
+from fl_client.trader.base import REASONS, Decision, Situation, TraderForecast
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DAY = 48
+_log = logging.getLogger(__name__)
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
 
 
@@ -112,6 +114,7 @@ class Group:
         self.signals = np.full((intervals, 2), np.nan)
         self._plan = np.zeros((count, self.trader.plan_width))
         self._shadow_plan = np.zeros_like(self._plan)
+        self._held = np.zeros(count, np.int8)
         self._retail = np.full(intervals + settings.tariff.published_intervals, np.nan)
         self._feed_in = settings.tariff.feed_in
         # Per household, the forecasts issued at its midnights: {t: (consumption, price)}.
@@ -383,6 +386,7 @@ class Group:
         decision = self.trader.decide(situation)
         self._plan[pick] = decision.plan
         log = self.log
+        self._tell(t, cohort.index, decision.reason)
         for name in ("score", "need", "action", "reason"):
             log[name][pick, t] = getattr(decision, name)
         log["retail"][pick, t] = published[0] if len(published) else np.nan
@@ -393,6 +397,14 @@ class Group:
             alone = replace(situation, market=False, past_local=None, soc=soc)
             self._shadow_plan[pick] = self.trader.decide(alone).plan
         return decision
+
+    def _tell(self, t: int, households: Ints, reasons: NDArray[np.int8]) -> None:
+        """Say why a household's trader holds: once, when the reason comes up."""
+        for h in households[reasons != self._held[households]]:
+            reason = int(reasons[np.flatnonzero(households == h)[0]])
+            self._held[h] = reason
+            if reason:
+                _log.warning("%s: trader holds from %d on: %s", self.names[h], t, REASONS[reason])
 
     def _forecast(self, t: int, cohort: _Cohort, lag: int) -> DayAhead | None:
         midnight = cohort.slot[t] == 0

@@ -88,7 +88,8 @@ class Situation:
     energy is valued by ``end``; None while no end is in sight.
     past_clear_sky (P,), clear_sky (N,): clear-sky irradiance on the same rows as past_pv and
     retail, in any unit; None: unknown. health: (H,) state of health.
-    grid_share_kwh: (H,) planned import per interval under a community cap; None without a cap.
+    grid_share_kwh: (H,) planned import per interval under a community cap, imports beyond an
+    allowance costing scarcity_price per kWh; None without a cap.
     """
 
     t: int
@@ -113,6 +114,7 @@ class Situation:
     clear_sky: Floats | None = None
     health: Floats | None = None
     grid_share_kwh: Floats | None = None
+    scarcity_price: float = 0.0
 
     @property
     def households(self) -> int:

@@ -224,6 +224,16 @@ class BidCurve:
         wish = programme.actions(
             np.ascontiguousarray(plan), rows, open_ended, store, net, float(retail), float(feed_in)
         )
+        if allowance is not None:
+            # Beyond the allowance every kWh costs the scarcity price: rather less charge, or more
+            # discharge, as far as stored energy is worth less than that.
+            spare = programme.actions(
+                np.ascontiguousarray(plan), rows, open_ended, store, net,
+                max(float(retail), scarcity_price), float(feed_in),
+            )  # fmt: skip
+            over = net_load + wish > allowance
+            within = np.minimum(wish, np.maximum(spare, allowance - net_load))
+            wish = np.where(over, within, wish)
         return permitted(wish, soc, net_load, bought, sold, battery, connection, hours)
 
     # ---- parts --------------------------------------------------------------------------------
@@ -305,6 +315,7 @@ class BidCurve:
             self.options.trust,
             self.options.trust_sell,
             count,
+            0.0 if situation.grid_share_kwh is None else situation.scarcity_price,
         )
         return buy, sell
 
@@ -335,6 +346,8 @@ class BidCurve:
         """Orders: blocks of ``step_kwh`` at the marginal value of the block's middle."""
         count = situation.households
         retail, feed_in = float(situation.retail[0]), situation.feed_in
+        if situation.grid_share_kwh is not None:
+            retail = max(retail, situation.scarcity_price)
         imports, exports = float(limits[:, 0].max()), float(limits[:, 1].max())
         width = max(
             self.options.step_kwh * situation.hours / 0.5,

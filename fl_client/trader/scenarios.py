@@ -223,12 +223,14 @@ def local_prices(
     trust: float,
     trust_sell: float,
     days: int,
+    ceiling: float,
 ) -> tuple[Floats, Floats]:
     """Buy and sell price (days, N) of each scenario's future intervals.
 
     A mix of ``trust`` x the public local price of the same slot of the scenario's day and the
     grid's price. The local price is not available without limit, so it is not trusted fully.
-    past_local: (L, 2) marginal [buy, sell] per delivered kWh, last row t-1; retail (N,).
+    past_local: (L, 2) marginal [buy, sell] per delivered kWh, last row t-1; retail (N,). Prices
+    above retail are believed up to ``ceiling`` (scarcity under a cap; 0 without one).
     """
     steps = retail.shape[0]
     length = past_local.shape[0]
@@ -245,7 +247,7 @@ def local_prices(
                     b = past_local[row, 0]
                 if np.isfinite(past_local[row, 1]):
                     s = (1.0 - loss) * past_local[row, 1]
-            b = min(trust * b + (1.0 - trust) * retail[j], retail[j])
+            b = min(trust * b + (1.0 - trust) * retail[j], max(retail[j], ceiling))
             b = max(b, feed_in + 1e-4)
             s = max(trust_sell * s + (1.0 - trust_sell) * feed_in, feed_in)
             buy[w, j] = b

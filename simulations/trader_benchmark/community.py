@@ -23,6 +23,7 @@ from common.errors import InputError
 from common.market_rules import MICRO, MWH, MarketRules, Orders, admit
 from fl_client.trader import Decision, Situation, Trader, TraderForecast
 from fl_server.market import Grid, OrderBook, clear
+from fl_server.market.allowances import allot
 from simulations.references import Case
 
 Floats = NDArray[np.float64]
@@ -125,6 +126,22 @@ def gather(
     )
 
 
+@dataclass(frozen=True)
+class Cap:
+    """A cap on the community's import: kw at the transformer, what imports beyond an allowance
+    cost, by how much allowances stay below the cap, and planned charging against an equal share.
+    """
+
+    kw: float
+    scarcity_price: float = 1.0
+    reserve: float = 0.1
+    planned_share: float = 1.0
+
+    def share(self, households: int, hours: float) -> Floats:
+        """(H,) kWh per interval up to which charging from the grid is planned."""
+        return np.full(households, self.planned_share * self.kw * hours / households)
+
+
 def halved(community: Community) -> Community:
     """The same days in intervals half as long: energies in equal halves, known no earlier."""
     c = community
@@ -151,6 +168,7 @@ def situation_at(
     soc: Floats,
     signals: Floats | None,
     foresight: Foresight | None = None,
+    cap: "Cap | None" = None,
 ) -> Situation:
     """What the households know when they decide for ``t``; ``signals`` None: without a market."""
     c, row = community, community.first + t
@@ -181,6 +199,8 @@ def situation_at(
         end=c.end,
         past_clear_sky=None if sun is None else sun[oldest:newest],
         clear_sky=None if sun is None else sun[row : row + ahead],
+        grid_share_kwh=None if cap is None else cap.share(len(c.names), c.hours),
+        scarcity_price=0.0 if cap is None else cap.scarcity_price,
     )
 
 
@@ -227,6 +247,7 @@ def live(
     foresight: Foresight | None = None,
     *,
     market: bool = True,
+    cap: Cap | None = None,
     watch: Callable[[int, Decision, Floats], None] | None = None,
 ) -> Life:
     """Live the days once. ``market`` False: the shadow run. ``watch`` sees each decision."""
@@ -244,18 +265,24 @@ def live(
     nothing = np.zeros(count)
     for t in range(intervals):
         row = first + t
-        situation = situation_at(c, trader, t, soc, signals if market else None, foresight)
+        situation = situation_at(
+            c, trader, t, soc, signals if market else None, foresight, cap if market else None
+        )
         decision = trader.decide(situation)
-        bought, sold, money = nothing, nothing, nothing
+        bought, sold, money, allowance = nothing, nothing, nothing, None
+        worth = float(c.retail[first + t])
         if market:
-            bought, sold, money, price[t], signals[t] = _clear(c, decision, t)
+            bought, sold, money, price[t], signals[t], allowance, worth = _clear(
+                c, decision, t, cap
+            )
         if watch is not None:
             watch(t, decision, signals[t])
         retail = float(c.retail[row])
         load, pv = c.load[:, row], c.pv[:, row]
         action = trader.dispatch(
-            decision.plan, soc, load - pv, bought, sold, retail, c.feed_in, spec, c.connection,
-            hours=c.hours,
+            decision.plan, soc, load - pv, bought, sold, worth, c.feed_in, spec, c.connection,
+            hours=c.hours, allowance=allowance,
+            scarcity_price=0.0 if cap is None else cap.scarcity_price,
         )  # fmt: skip
         moved = bat.step(spec, soc, action, c.hours)
         flow = con.flows(
@@ -272,24 +299,43 @@ def live(
 
 
 def _clear(
-    c: Community, decision: Decision, t: int
-) -> tuple[Floats, Floats, Floats, float, tuple[float, float]]:
-    """Fills (H,) [kWh], money paid (H,), the price (nan without trade) and the public signal."""
+    c: Community, decision: Decision, t: int, cap: Cap | None
+) -> tuple[Floats, Floats, Floats, float, tuple[float, float], Floats | None, float]:
+    """Fills (H,) [kWh], money paid (H,), price (nan without trade), public signal, allowances
+    (H,) under a cap, and what grid energy is worth: retail, or more where the cap binds.
+    """
+    count = len(c.names)
     import_kwh, export_kwh = c.connection.limits(c.hours)
     admitted = admit(
         Orders.of_curves(decision.side, decision.quantity_kwh, decision.price, t),
         c.rules,
         interval=t,
-        households=len(c.names),
+        households=count,
         import_kwh=import_kwh,
         export_kwh=export_kwh,
     )
     grid = Grid(
         retail=round(float(c.retail[c.first + t]) * MICRO), feed_in=round(c.feed_in * MICRO)
     )
-    clearing = clear("uniform", OrderBook.of(admitted), c.rules, grid, seed=t)
-    fills = clearing.fills(len(c.names))
+    book = OrderBook.of(admitted)
+    allowance = None
+    if cap is not None:
+        room = round(cap.kw * c.hours * (1 - cap.reserve) * MWH)
+        allotted = allot(book, c.rules, count, grid.retail, room)
+        allowance = allotted.mwh / MWH
+        # Nobody pays a peer more than what energy is worth under the cap.
+        book = replace(
+            book,
+            price=np.where(book.side > 0, np.minimum(book.price, allotted.price), book.price),
+        )
+        grid = replace(grid, retail=allotted.price)
+    clearing = clear("uniform", book, c.rules, grid, seed=t)
+    fills = clearing.fills(count)
     buy, sell = clearing.signal(grid, c.rules.keep_ppm)
+    if cap is not None and grid.retail > round(float(c.retail[c.first + t]) * MICRO):
+        buy = max(buy, grid.retail)  # scarcity: the next kWh costs what the cap makes it cost
     price = np.nan if clearing.price is None else clearing.price / MICRO
     money = (fills.paid - fills.received) / MICRO
-    return fills.bought / MWH, fills.sold / MWH, money, price, (buy / MICRO, sell / MICRO)
+    signal = (buy / MICRO, sell / MICRO)
+    worth = max(grid.retail / MICRO, float(c.retail[c.first + t]))
+    return fills.bought / MWH, fills.sold / MWH, money, price, signal, allowance, worth
