@@ -2,6 +2,8 @@
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.postgres"]
+
 # Two loaded cores make any deadline of one example a matter of luck.
 settings.register_profile("everyday", deadline=None)
 settings.register_profile(

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL, started once for the tests that need one."""
+"""A throw-away PostgreSQL, started once for the tests that need one (see conftest.py)."""
 
 import subprocess
 import warnings
