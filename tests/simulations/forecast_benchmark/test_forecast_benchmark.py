@@ -20,7 +20,9 @@ from simulations.forecast_benchmark.panel import (
 from simulations.forecast_benchmark.prices import with_local_price
 from tests.common.forecast.homes import home
 
-PLAN = neural.Plan("slot", rounds=2, local_steps=1, batch_size=8, tune_head_steps=1)
+PLAN = neural.Plan(
+    "slot", rounds=2, local_steps=1, batch_size=8, tune_head_steps=1, tune_all_steps=1
+)
 
 
 def _household(name: str, seed: int, days: int = 75) -> Household:
