@@ -44,12 +44,14 @@ class Compression:
 
         Raises ValueError for an update that holds NaN or infinity.
         """
-        flat = np.concatenate([np.ravel(a) for a in delta.values()]).astype(np.float32, copy=False)
+        # By name: the order of a dict does not survive every way of storing a model.
+        arrays = {name: delta[name] for name in sorted(delta)}
+        flat = np.concatenate([np.ravel(a) for a in arrays.values()]).astype(np.float32, copy=False)
         if not np.isfinite(flat).all():
             raise ValueError("the update holds NaN or infinity")
         mask = _largest(flat, self.share) if self.share < 1.0 else None
-        shapes = {name: array.shape for name, array in delta.items()}
-        sizes = [array.size for array in delta.values()]
+        shapes = {name: array.shape for name, array in arrays.items()}
+        sizes = [array.size for array in arrays.values()]
         kept = flat if mask is None else flat[mask]
         parts = [_HEAD.pack(_KINDS.index(self.values), mask is not None, flat.size)]
         if mask is not None:
@@ -77,7 +79,8 @@ class Compression:
 
         Raises ValueError for bytes that ``compress`` cannot have written.
         """
-        sizes = [int(np.prod(shape, dtype=np.int64)) for shape in shapes.values()]
+        ordered = {name: shapes[name] for name in sorted(shapes)}
+        sizes = [int(np.prod(shape, dtype=np.int64)) for shape in ordered.values()]
         try:
             flat = _expand(memoryview(blob), sizes)
         except (struct.error, zlib.error, IndexError) as error:
@@ -85,7 +88,7 @@ class Compression:
         parts = np.split(flat, np.cumsum(sizes)[:-1])
         return {
             name: part.reshape(shape)
-            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+            for (name, shape), part in zip(ordered.items(), parts, strict=True)
         }
 
 

@@ -134,9 +134,12 @@ class FL(Section):
     compression: str = Field(
         "none", description="of updates: bfloat16, int8, top-k:SHARE, or top-k:SHARE+int8"
     )
+    compression_down: str = Field(
+        "none", description="of the global model: the same; with top-k or int8 its changes are sent"
+    )
     privacy: Privacy = Privacy()
 
-    @field_validator("compression")
+    @field_validator("compression", "compression_down")
     @classmethod
     def _readable(cls, text: str) -> str:
         parse_compression(text)

@@ -5,7 +5,7 @@ beside plain training travels in the config record under the keys below, so a st
 own only has to set them; a compressed update travels as bytes and is expanded on arrival.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,12 +35,17 @@ COMPRESSION = "compression"
 PRIVACY_CLIP = "privacy-clip"
 PRIVACY_NOISE = "privacy-noise"
 
+HELD_ROUND = "held-round"
+"""The model is the one of this round, which the household holds, or a change of it."""
+KEEP_MODEL = "keep-model"
+
 CONTROL = "control"
 """Array record: SCAFFOLD's server variate on the way down, the change of the household's own up."""
 COMPRESSED = "compressed"
 TRAIN_STEPS = "train_steps"
 
 Weights = dict[str, NDArray[np.float32]]
+Held = Callable[[int], Weights | None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class ModelRequest:
     ``fine_tune_steps``: the household trains what it received before it forecasts with it.
     ``control``: SCAFFOLD's server variate. ``compression`` of the update.
     ``privacy_clip``: norm the update is clipped to, None without privacy; ``privacy_noise``:
-    standard deviation of the Gaussian noise the household adds to each value.
+    standard deviation of the Gaussian noise the household adds to each value. ``keep``: later
+    messages may build on this model.
     """
 
     round: int
@@ -71,19 +77,24 @@ class ModelRequest:
     compression: Compression = field(default_factory=Compression)
     privacy_clip: float | None = None
     privacy_noise: float = 0.0
+    keep: bool = False
 
     @classmethod
-    def decode(cls, content: RecordDict) -> "ModelRequest":
-        """Read a train or evaluate message; raises MessageError where a value makes no sense."""
-        if ARRAYS not in content.array_records or CONFIG not in content.config_records:
-            raise MessageError("a model message without model or config")
+    def decode(cls, content: RecordDict, held: Held = lambda _: None) -> "ModelRequest":
+        """Read a train or evaluate message; raises MessageError where a value makes no sense.
+
+        ``held`` gives the model of an earlier round, or None, where the message builds on it.
+        """
+        if CONFIG not in content.config_records:
+            raise MessageError("a model message without config")
         config: Mapping[str, object] = content.config_records[CONFIG]
         control = content.array_records.get(CONTROL)
         steps = _number(config, LOCAL_STEPS, None)
         layers = str(config.get(PERSONAL_LAYERS, ""))
         return cls(
             round=int(_number(config, ROUND, 0) or 0),
-            weights=decode_arrays(content.array_records[ARRAYS]),
+            weights=_model(content, config, held),
+            keep=bool(config.get(KEEP_MODEL, False)),
             local_steps=None if steps is None else int(steps),
             proximal_mu=_number(config, PROXIMAL_MU, 0.0) or 0.0,
             personal_layers=tuple(part for part in layers.split(",") if part),
@@ -96,6 +107,23 @@ class ModelRequest:
             privacy_clip=_number(config, PRIVACY_CLIP, None),
             privacy_noise=_number(config, PRIVACY_NOISE, 0.0) or 0.0,
         )
+
+
+def _model(content: RecordDict, config: Mapping[str, object], held: Held) -> Weights:
+    if ARRAYS in content.array_records:
+        return decode_arrays(content.array_records[ARRAYS])
+    round_ = config.get(HELD_ROUND)
+    base = held(round_) if isinstance(round_, int) else None
+    if base is None:
+        raise MessageError(f"the model of round {round_} is not held here")
+    if COMPRESSED not in content.array_records:
+        return base
+    blob = content.array_records[COMPRESSED]["delta"].numpy()
+    try:
+        change = Compression.expand(blob.tobytes(), {name: a.shape for name, a in base.items()})
+    except ValueError as error:
+        raise MessageError(str(error)) from None
+    return {name: base[name] + change[name] for name in base}
 
 
 def _number(config: Mapping[str, object], key: str, default: float | None) -> float | None:

@@ -4,7 +4,6 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from common.messages import INTERVAL, JOIN, IntervalRequest, Join, encode_metrics
-from common.model_messages import ModelRequest
 from fl_client import session
 
 app = ClientApp()
@@ -29,7 +28,7 @@ def interval(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train the global model on this household's own past."""
     learner = session.open_session([context]).learner
-    reply = learner.train(0, ModelRequest.decode(message.content))
+    reply = learner.train(0, message.content)
     return Message(reply.encode(), reply_to=message)
 
 
@@ -37,5 +36,5 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Keep the new model, and say how well it does here."""
     learner = session.open_session([context]).learner
-    metrics = learner.receive(0, ModelRequest.decode(message.content))
+    metrics = learner.receive(0, message.content)
     return Message(encode_metrics(metrics), reply_to=message)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from common.config import Settings
@@ -17,7 +18,7 @@ from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, training_windows
 from common.messages import NUM_EXAMPLES
-from common.model_messages import ModelReply, ModelRequest
+from common.model_messages import ModelReply
 from fl_client.household import DayAhead, Group
 from fl_client.models import ModelStore, Weights
 from fl_client.participant import Participant
@@ -46,13 +47,16 @@ class Learner:
 
     # ---- forecasting --------------------------------------------------------------------------
 
-    def receive(self, h: int, request: ModelRequest) -> dict[str, float | int]:
-        """Keep what household ``h`` will forecast with, and measure it on the newest day.
+    def receive(self, h: int, content: RecordDict) -> dict[str, float | int]:
+        """Keep the model of an evaluate message for household ``h``, and measure it.
 
-        No training window has touched that day yet. Under privacy nothing is told of it.
+        It is measured on the newest day, which no training window has touched yet. Under privacy
+        nothing is told of it.
         """
+        participant = self._participant(h)
+        request = participant.read(content)
         training, newest = self._spans(h)
-        weights = self._participant(h).forecasting_weights(request, training)
+        weights = participant.forecasting_weights(request, training)
         # The global model is kept once for all households here, a household's own at home.
         shared = weights is request.weights
         name = (self._store if shared else self._own_store(h)).save(weights)
@@ -136,10 +140,11 @@ class Learner:
 
     # ---- learning -----------------------------------------------------------------------------
 
-    def train(self, h: int, request: ModelRequest) -> ModelReply:
-        """One local update of household ``h``, as the strategy asks for it."""
+    def train(self, h: int, content: RecordDict) -> ModelReply:
+        """One local update of household ``h``, as a train message asks for it."""
+        participant = self._participant(h)
         training, _ = self._spans(h)
-        return self._participant(h).train(request, training)
+        return participant.train(participant.read(content), training)
 
     def _participant(self, h: int) -> Participant:
         fl, run = self._settings.fl, self._settings.run

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from common.config import Training
@@ -41,6 +42,13 @@ class Participant:
     store: PersonalStore
     seeded_noise: bool = False
     hooks: tuple[Hook, ...] = field(default=())
+
+    def read(self, content: RecordDict) -> ModelRequest:
+        """Read a message; raises MessageError where it builds on a model not held here."""
+        request = ModelRequest.decode(content, lambda r: self.store.exactly("global", r))
+        if request.keep:
+            self.store.save("global", request.round, request.weights)
+        return request
 
     def train(self, request: ModelRequest, windows: Windows) -> ModelReply:
         """One local update. Raises ValueError where the update holds NaN and is compressed."""

@@ -11,7 +11,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 class PersonalStore:
-    """Named arrays by kind ("layers", "control", "ditto", "residual") and round.
+    """Named arrays by kind ("layers", "control", "ditto", "residual", "global") and round.
 
     A round reads what rounds before it left and writes its own, so a round that is repeated,
     after a lost reply or a resumed run, reads the same again. The newest ``keep`` rounds stay.
@@ -30,10 +30,18 @@ class PersonalStore:
         found = [file for round_, file in self._rounds(kind) if round_ < before]
         return dict(load_file(found[-1])) if found else None
 
+    def exactly(self, kind: str, round_: int) -> Weights | None:
+        """What this very round left, None where it is not kept."""
+        path = self._path(kind, round_)
+        return dict(load_file(path)) if path.exists() else None
+
+    def _path(self, kind: str, round_: int) -> Path:
+        return self._directory / f"{kind}-{round_:08d}.safetensors"
+
     def save(self, kind: str, round_: int, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         """Write the arrays of a round, whole."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        path = self._directory / f"{kind}-{round_:08d}.safetensors"
+        path = self._path(kind, round_)
         part = path.with_suffix(".part")
         save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part)
         part.replace(path)

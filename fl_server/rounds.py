@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp.strategy import Strategy
 
 from common.compression import parse_compression
-from common.messages import ARRAYS, NUM_EXAMPLES
+from common.messages import ARRAYS, NUM_EXAMPLES, decode_arrays, encode_arrays
 from common.model_messages import COMPRESSION, expand_reply
 from common.rng import generator
+from fl_server.downlink import Downlink
 from fl_server.exchange import exchange
 from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
@@ -50,7 +52,8 @@ class Rounds:
     that sample with the global ``random`` are seeded per round, and get their replies in the
     order of household names, so that a seed fixes their result as well. ``compression`` and
     ``privacy`` go with any strategy: households compress, clip and noise what they send, and
-    weights are back in place before the strategy sees them.
+    weights are back in place before the strategy sees them. ``compression_down`` sends changes of
+    the model down; a household that held another model is sent the whole one.
     """
 
     def __init__(
@@ -63,8 +66,11 @@ class Rounds:
         deadline_s: float,
         compression: str = "none",
         privacy: Privacy | None = None,
+        compression_down: str = "none",
     ) -> None:
         parse_compression(compression)
+        down = parse_compression(compression_down)
+        self.downlink = Downlink(down) if down.active else None
         self.compression = compression
         self.privacy = privacy
         self.strategy = strategy
@@ -76,8 +82,15 @@ class Rounds:
 
     def broadcast(self, round_: int, config: ConfigRecord) -> tuple[MetricRecord | None, int]:
         """Send the model to the strategy's evaluation sample; returns (metrics, bytes sent)."""
+        if self.downlink is not None:
+            self.arrays = self.downlink.advance(round_, self.arrays)
         messages = list(self.strategy.configure_evaluate(round_, self.arrays, config, self.roster))
+        if self.downlink is not None:
+            messages = self.downlink.shorten(messages, self.arrays, self.roster, training=False)
         replies = self.roster.sorted(exchange(self.roster, messages, self._deadline))
+        if self.downlink is not None:
+            heard = [r.metadata.src_node_id for r in replies if not r.has_error()]
+            self.downlink.received(self.roster.name(node) for node in heard)
         sound = [r for r in replies if not r.has_error() and len(r.content.metric_records) == 1]
         metrics = self.strategy.aggregate_evaluate(round_, sound) if sound else None
         return metrics, sum(_size(message) for message in messages)
@@ -90,10 +103,12 @@ class Rounds:
         messages = list(self.strategy.configure_train(round_, self.arrays, train, self.roster))
         if self.privacy is not None:
             self.privacy.instruct(messages)
+        sent = {m.metadata.dst_node_id: m.content.array_records[ARRAYS] for m in messages}
+        if self.downlink is not None:
+            messages = self.downlink.shorten(messages, self.arrays, self.roster, training=True)
         down = sum(_size(message) for message in messages)
         shapes = {name: tuple(array.shape) for name, array in self.arrays.items()}
         screening = Screening()
-        sent = {m.metadata.dst_node_id: m.content.array_records[ARRAYS] for m in messages}
 
         def expand(reply: Message) -> None:
             node = reply.metadata.src_node_id
@@ -115,7 +130,7 @@ class Rounds:
         arrays, metrics = self.strategy.aggregate_train(round_, replies)
         screening.dropped["no reply"] += len(messages) - screening.received
         if arrays is not None:
-            self.arrays = arrays
+            self.arrays = _single(arrays)
         spent = None
         if self.privacy is not None:
             spent = self.privacy.spend([self.roster.name(node) for node in sent], counted)
@@ -150,13 +165,26 @@ class Rounds:
             except (pickle.PicklingError, TypeError, AttributeError):
                 continue
             kept[name] = value
-        return {"strategy": kept, "privacy": self.privacy and self.privacy.memory}
+        return {
+            "strategy": kept,
+            "privacy": self.privacy and self.privacy.memory,
+            "downlink": self.downlink and self.downlink.state,
+        }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Take over what ``memory`` has returned."""
         vars(self.strategy).update(memory["strategy"])
         if self.privacy is not None and memory["privacy"] is not None:
             self.privacy.memory = memory["privacy"]
+        if self.downlink is not None and memory["downlink"] is not None:
+            self.downlink.state = memory["downlink"]
+
+
+def _single(arrays: ArrayRecord) -> ArrayRecord:
+    """The model in float32: some of Flower's strategies return float64, twice the bytes."""
+    if all(array.dtype == "float32" for array in arrays.values()):
+        return arrays
+    return encode_arrays({n: a.astype(np.float32) for n, a in decode_arrays(arrays).items()})
 
 
 def scalar(metrics: MetricRecord | None, key: str) -> float | None:

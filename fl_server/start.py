@@ -162,7 +162,15 @@ def _rounds(
         privacy = Privacy(private.clip, private.noise_multiplier, private.delta)
     check_privacy(fl.strategy, private=privacy is not None)
     rounds = Rounds(
-        strategy, roster, arrays, run_.seed, limit, run_.reply_deadline_s, fl.compression, privacy
+        strategy,
+        roster,
+        arrays,
+        run_.seed,
+        limit,
+        run_.reply_deadline_s,
+        fl.compression,
+        privacy,
+        fl.compression_down,
     )
     if state.t > 0:
         checkpoints.restore(state, rounds)

@@ -1,0 +1,141 @@
+"""The dials: how far a community is from the ideal one. Each is a function of (seed, name, round).
+
+A dial changes the data (volume, sizes, cars, panels, drift), who answers (participation,
+stragglers, dropouts), what malicious households send, or how updates travel (compression,
+privacy). A file of dials is YAML: a name, and the values that differ from the clean community:
+
+    ev-half: {ev_share: 0.5}
+    sign-flip: {attack: sign-flip, attackers: 0.2}
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from common.compression import parse_compression
+from common.config import Count, Fraction, NonNegative, Positive, Section
+from common.errors import InputError
+from common.rng import generator
+
+Attack = Literal["none", "sign-flip", "noise", "label-poison", "nan", "collude"]
+
+
+class Dial(Section):
+    """One setting of all dials; the default is the clean community."""
+
+    volume_skew: NonNegative = Field(
+        0.0, description="households keep exp(-skew |z|) of their training days, z normal"
+    )
+    size_spread: NonNegative = Field(
+        0.0, description="standard deviation of the logarithm of a factor on each home's load"
+    )
+    ev_share: Fraction = Field(0.0, description="share of homes that get a 7 kW charger")
+    pv_share: Fraction = Field(
+        0.0, description="share of homes whose meter sits behind panels: load less their output"
+    )
+    drift_share: Fraction = Field(0.0, description="homes whose day moves by drift_hours")
+    drift_hours: Annotated[int, Field(ge=0, le=23)] = 6
+    drift_round: Count = Field(4, description="first round after the move")
+    participation: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of homes asked in each round"
+    )
+    stragglers: Fraction = Field(0.0, description="share that finishes only part of its steps")
+    straggler_work: Fraction = Field(0.25, description="that part")
+    dropouts: Fraction = Field(0.0, description="share of the asked that do not answer")
+    attack: Attack = "none"
+    attackers: Fraction = 0.0
+    attack_scale: Positive = Field(
+        5.0, description="length of a malicious update, in lengths of an honest one"
+    )
+    compression: str = "none"
+    compression_down: str = "none"
+    privacy_clip: Positive | None = None
+    privacy_noise: NonNegative = 1.0
+    local_steps: Count | None = Field(None, description="steps a round, in place of the run's")
+    rounds: Count | None = Field(None, description="rounds, in place of the run's")
+
+    def data_only(self) -> "Dial":
+        """The part that changes the homes' readings, which is all a reference depends on."""
+        return Dial(**{name: getattr(self, name) for name in _DATA})
+
+    def kept_share(self, seed: int, name: str) -> float:
+        """Share of the training span that a household has."""
+        z = abs(float(generator(seed, name, 0, "volume").standard_normal()))
+        return float(2.718281828459045 ** (-self.volume_skew * z))
+
+    def size_factor(self, seed: int, name: str) -> float:
+        """Factor on the household's load."""
+        z = float(generator(seed, name, 0, "size").standard_normal())
+        return float(2.718281828459045 ** (self.size_spread * z))
+
+    def chosen(self, share: float, seed: int, names: Sequence[str], purpose: str) -> set[str]:
+        """A share of the households, rounded to a whole number, drawn once."""
+        count = round(share * len(names))
+        drawn = generator(seed, "", 0, purpose).choice(len(names), count, replace=False)
+        return {names[i] for i in drawn}
+
+    def malicious(self, seed: int, names: Sequence[str]) -> set[str]:
+        """Who attacks; nobody without an attack."""
+        share = 0.0 if self.attack == "none" else self.attackers
+        return self.chosen(share, seed, names, "malicious")
+
+    def drifted(self, seed: int, names: Sequence[str]) -> set[str]:
+        """Whose day moves in round ``drift_round``."""
+        return self.chosen(self.drift_share, seed, names, "drift")
+
+    def drops(self, seed: int, name: str, round_: int) -> bool:
+        """Whether the household does not answer in this round."""
+        return float(generator(seed, name, round_, "dropout of answer").random()) < self.dropouts
+
+    def straggles(self, seed: int, name: str, round_: int) -> bool:
+        """Whether it finishes only part of its steps."""
+        return float(generator(seed, name, round_, "straggler").random()) < self.stragglers
+
+
+_DATA = (
+    "volume_skew",
+    "size_spread",
+    "ev_share",
+    "pv_share",
+    "drift_share",
+    "drift_hours",
+    "drift_round",
+    "rounds",
+    "local_steps",
+)
+CLEAN = "clean"
+
+
+def read_dials(source: Path | Mapping[str, object], where: str = "dials") -> dict[str, Dial]:
+    """Dials by name from a YAML file, or from what it holds. Raises InputError naming the key."""
+    if isinstance(source, Path):
+        where = str(source)
+        try:
+            loaded = yaml.safe_load(source.read_text())
+        except OSError as error:
+            raise InputError(f"dials file {where}: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"dials file {where}: not YAML: {' '.join(str(error).split())}"
+            ) from None
+    else:
+        loaded = dict(source)
+    if not isinstance(loaded, dict) or not loaded:
+        raise InputError(f"{where}: expected names of dials with their values")
+    dials = {}
+    for name, values in loaded.items():
+        if not str(name).replace("-", "").replace(".", "").replace("_", "").isalnum():
+            raise InputError(f"{where}: {name!r}: use letters, digits, '-', '_' and '.'")
+        try:
+            dial = Dial.model_validate(values or {})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "values"
+            raise InputError(f"{where}: {name}: {key}: {first['msg']}") from None
+        parse_compression(dial.compression)
+        parse_compression(dial.compression_down)
+        dials[str(name)] = dial
+    return dials

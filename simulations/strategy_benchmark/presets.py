@@ -1,0 +1,69 @@
+"""The grids that ship: what ``--quick`` and the full benchmark compare when nothing is named."""
+
+from collections.abc import Mapping
+
+# The table's strategies, as ``--strategies`` takes them.
+STRATEGIES = (
+    "fedavg,fedavgm,fedadam,fedyogi,fedadagrad,fedprox,fednova,scaffold,qfedavg,"
+    "fedmedian,fedtrimmedavg,krum,multikrum,bulyan,"
+    "fedper,fedrep,ditto,clustered,fine-tuned"
+)
+QUICK_STRATEGIES = "fedavg,fedprox,scaffold,fedadam,fedper,multikrum"
+DEFENCES = "fedavg,fedmedian,fedtrimmedavg,krum,multikrum,bulyan"
+
+Values = Mapping[str, object]
+
+CLEAN: dict[str, Values] = {"clean": {}}
+QUICK_DIALS: dict[str, Values] = {
+    "clean": {},
+    "int8": {"compression": "int8"},
+    "collude-20": {"attack": "collude", "attackers": 0.2},
+}
+DIALS: dict[str, Values] = {
+    "clean": {},
+    "volume-skew": {"volume_skew": 1.5},
+    "mix": {"size_spread": 0.7, "ev_share": 0.4, "pv_share": 0.4},
+    "drift": {"drift_share": 0.5},
+    "part-30": {"participation": 0.3},
+    "stragglers": {"stragglers": 0.5},
+    "dropouts": {"dropouts": 0.3},
+}
+ATTACKS: dict[str, Values] = {
+    "clean": {},
+    **{
+        f"{kind}-20": {"attack": kind, "attackers": 0.2}
+        for kind in ("sign-flip", "collude", "noise", "label-poison", "nan")
+    },
+}
+COMPRESSIONS: dict[str, Values] = {
+    "clean": {},
+    "bfloat16": {"compression": "bfloat16"},
+    "int8": {"compression": "int8"},
+    "top-k-10": {"compression": "top-k:0.1"},
+    "top-k-5-int8": {"compression": "top-k:0.05+int8"},
+    "int8-both-ways": {"compression": "int8", "compression_down": "int8"},
+    "top-k-10-int8-both-ways": {
+        "compression": "top-k:0.1+int8",
+        "compression_down": "top-k:0.1+int8",
+    },
+    "top-k-5-int8-both-ways": {
+        "compression": "top-k:0.05+int8",
+        "compression_down": "top-k:0.05+int8",
+    },
+}
+PRIVACIES: dict[str, Values] = {
+    "clean": {},
+    **{
+        f"dp-noise-{noise:g}": {"privacy_clip": 0.3, "privacy_noise": noise}
+        for noise in (0.0, 0.3, 1.0, 3.0)
+    },
+}
+
+PARTS: dict[str, tuple[str, dict[str, Values]]] = {
+    "table": (STRATEGIES, CLEAN),
+    "dials": ("fedavg,fedprox,fednova,scaffold,fedmedian,fedper,clustered", DIALS),
+    "attacks": (DEFENCES, ATTACKS),
+    "compression": ("fedavg,scaffold", COMPRESSIONS),
+    "privacy": ("fedavg", PRIVACIES),
+}
+"""Part -> its strategies and dials; together they are the full benchmark."""
