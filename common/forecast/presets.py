@@ -37,6 +37,7 @@ PRESETS = {
         Preset("full", "window", 512, 6, 8, 2048, 1024, 48, 1e-4, 1, True),
         Preset("edge", "window", 64, 2, 4, 256, 128, 48, 1e-4, 8, False),
         Preset("slot", "slot", 64, 2, 4, 256, 32, 28 * 48, 1e-3, 8, False),
+        Preset("slot-small", "slot", 32, 1, 2, 64, 16, 28 * 48, 3e-3, 8, False),
     )
 }
 
