@@ -140,20 +140,30 @@ class SlotTransformer(nn.Module):
         price_level = price.abs().mean((1, 2)).clamp_min(_FLOOR)[:, None]
         loads = _summarise(load / level[..., None])
         prices = _summarise(price / price_level[..., None])
+        ahead = {name: inputs[f"{name}_ahead"] for name in horizons}
+        steps = {name: self._steps(inputs, name, past.device) for name in horizons}
         streams = {}
-        for name in horizons:
-            ahead = inputs[f"{name}_ahead"]
-            steps = inputs.get(f"{name}_steps")
-            if steps is None:
-                steps = torch.arange(HORIZONS[name], device=past.device)
-            if name == "day":
-                day, quantiles = self._day(loads, _by_days_ago(past[..., 2]), ahead)
-                streams["consumption_day"] = day * level
-                streams[QUANTILES] = quantiles * level[..., None]
-            else:
-                streams[f"consumption_{name}"] = self.long(loads, ahead, steps) * level
-            streams[f"price_{name}"] = self.price(prices, ahead, steps) * price_level
+        if "day" in horizons:
+            day, quantiles = self._day(loads, _by_days_ago(past[..., 2]), ahead["day"])
+            streams["consumption_day"] = day * level
+            streams[QUANTILES] = quantiles * level[..., None]
+        for kind, head, made, unit, names in (
+            ("consumption", self.long, loads, level, [n for n in horizons if n != "day"]),
+            ("price", self.price, prices, price_level, list(horizons)),
+        ):
+            if not names:
+                continue
+            # All horizons in one pass: each step is on its own.
+            at = torch.cat([steps[name] for name in names])
+            every = head(made, torch.cat([ahead[name] for name in names], 1), at) * unit
+            parts = every.split([len(steps[name]) for name in names], 1)
+            streams |= {f"{kind}_{name}": part for name, part in zip(names, parts, strict=True)}
         return streams
+
+    @staticmethod
+    def _steps(inputs: Mapping[str, Tensor], name: str, device: torch.device) -> Tensor:
+        given = inputs.get(f"{name}_steps")
+        return torch.arange(HORIZONS[name], device=device) if given is None else given
 
     def _day(self, past: Past, temperature: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
         """Past load in levels -> mean (B, 48) and quantiles (B, Q, 48) in levels."""
