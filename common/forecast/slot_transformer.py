@@ -24,6 +24,7 @@ from common.forecast.streams import HORIZONS, QUANTILE_LEVELS, QUANTILES, SLOTS
 DAYS = 28
 _PATCH = 2  # slots in a token
 _FLOOR = 0.05  # of the household's scale: an empty home has no level of its own
+_SEASON_UNIT = 1 / 3  # of the season's inputs: one step of Adam then has a season's effect
 _CLIP = 8.0  # levels: a spike tells that there was one, not how large a correction to make
 
 
@@ -98,7 +99,7 @@ class StepHead(nn.Module):
         )
         out = self.out(self.net(tokens))  # (B, n, 14)
         mean = (torch.softmax(out[..., :-1], -1) * candidates).sum(-1)
-        season = self.season(ahead[..., 4:])[..., 0] * mean28[..., 0]
+        season = self.season(ahead[..., 4:] / _SEASON_UNIT)[..., 0] * mean28[..., 0]
         forecast: Tensor = mean + out[..., -1] + season
         return forecast
 
@@ -191,7 +192,7 @@ class SlotTransformer(nn.Module):
         week = daily[:, :7].mean(1)
         warmer = torch.stack([daily[:, 0] - week, week - daily.mean(1)], 1)
         change = torch.cat([ahead[..., 4:], warmer[:, None].expand(-1, SLOTS, -1)], -1)
-        season = self.season(change)[..., 0] * past.mean28  # (B, 48)
+        season = self.season(change / _SEASON_UNIT)[..., 0] * past.mean28  # (B, 48)
         # Quantiles start from those of the slot's last 28 days.
         levels = torch.tensor(QUANTILE_LEVELS, device=load.device) * (DAYS - 1)
         low = levels.long()

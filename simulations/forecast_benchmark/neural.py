@@ -59,6 +59,7 @@ class Trained:
 
     models: tuple[Weights, ...]
     seconds: float
+    cpu_seconds: float
     steps: int
     bytes_sent: int
     notes: dict[str, Any] = field(default_factory=dict)
@@ -66,6 +67,16 @@ class Trained:
     def of(self, home: int) -> Weights:
         """The model that home number ``home`` forecasts with."""
         return self.models[home if len(self.models) > 1 else 0]
+
+
+class _Clock:
+    """Wall and processor seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = (time.perf_counter(), time.process_time())
+
+    def read(self) -> tuple[float, float]:
+        return (time.perf_counter() - self._started[0], time.process_time() - self._started[1])
 
 
 def cosine(rate: float, done: float) -> float:
@@ -113,7 +124,7 @@ class Homes:
 
 def local_only(homes: Homes) -> Trained:
     """Each home trains by itself on its own windows."""
-    started, plan = time.perf_counter(), homes.plan
+    clock, plan = _Clock(), homes.plan
     models = []
     for name, windows in zip(homes.names, homes.windows, strict=True):
         model = homes.fresh()
@@ -121,17 +132,17 @@ def local_only(homes: Homes) -> Trained:
             homes.update(model, windows, round_, name, steps)
         models.append(weights_of(model))
     total = sum(_shares(plan, len(models), 1)) * len(models)
-    return Trained(tuple(models), time.perf_counter() - started, total, 0)
+    return Trained(tuple(models), *clock.read(), total, 0)
 
 
 def centralised(homes: Homes) -> Trained:
     """One model on everybody's windows, which all had to be collected for it."""
-    started, plan = time.perf_counter(), homes.plan
+    clock, plan = _Clock(), homes.plan
     pooled, model = pool(homes.windows), homes.fresh()
     shares = _shares(plan, len(homes.names), len(homes.names))
     for round_, steps in enumerate(shares):
         homes.update(model, pooled, round_, "", steps)
-    return Trained((weights_of(model),), time.perf_counter() - started, sum(shares), 0)
+    return Trained((weights_of(model),), *clock.read(), sum(shares), 0)
 
 
 def _shares(plan: Plan, homes: int, among: int) -> list[int]:
@@ -146,7 +157,7 @@ def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
 
     With ``personal_layers`` the last layers stay with the homes and only the rest is averaged.
     """
-    started, plan = time.perf_counter(), homes.plan
+    clock, plan = _Clock(), homes.plan
     preset, model = find_preset(plan.preset), homes.fresh()
     shared = weights_of(model)
     own = [shared] * len(homes.names)
@@ -169,7 +180,7 @@ def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
         tuple(with_personal(preset, shared, mine) for mine in own) if personal_layers else (shared,)
     )
     steps = plan.steps(len(homes.names))
-    return Trained(models, time.perf_counter() - started, steps, sent)
+    return Trained(models, *clock.read(), steps, sent)
 
 
 def _sample(plan: Plan, seed: int, round_: int, homes: int) -> list[int]:
@@ -179,7 +190,7 @@ def _sample(plan: Plan, seed: int, round_: int, homes: int) -> list[int]:
 
 def fine_tuned(homes: Homes, shared: Trained) -> Trained:
     """Every home tunes the shared model on its own windows, and keeps what helps it."""
-    started, plan = time.perf_counter(), homes.plan
+    clock, plan = _Clock(), homes.plan
     models, kept = [], 0
     for i, (name, windows) in enumerate(zip(homes.names, homes.windows, strict=True)):
         model = homes.fresh()
@@ -198,7 +209,8 @@ def fine_tuned(homes: Homes, shared: Trained) -> Trained:
     extra = (plan.tune_head_steps + plan.tune_all_steps) * len(models)
     return Trained(
         tuple(models),
-        shared.seconds + time.perf_counter() - started,
+        shared.seconds + clock.read()[0],
+        shared.cpu_seconds + clock.read()[1],
         shared.steps + extra,
         shared.bytes_sent,
         {"homes_that_kept_it": kept},

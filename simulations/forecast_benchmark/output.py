@@ -89,7 +89,7 @@ def comparisons(results: Sequence[Scored], stream: str = "consumption_day") -> d
 def table(made: dict[str, Any], stream: str) -> list[str]:
     """Return one stream's rows as lines of text."""
     head = f"{'':28}{'nRMSE':>8}{'±':>7}{'MASE':>8}{'bias':>8}{'commun.':>9}{'p90':>7}"
-    lines = [stream, head + f"{'pinball':>9}{'cov80':>7}{'s':>7}{'MB':>8}"]
+    lines = [stream, head + f"{'pinball':>9}{'cov80':>7}{'CPU s':>7}{'MB':>8}"]
     for row, entry in made["rows"].items():
         scores = entry["streams"].get(stream)
         if scores is None:
@@ -104,7 +104,8 @@ def table(made: dict[str, Any], stream: str) -> list[str]:
             f"{TITLES[row]:28}{show('nrmse', 8, 4)}{show('nrmse', 7, 4, 'spread')}"
             f"{show('mase', 8, 4)}{show('bias', 8)}{show('community', 9, 4)}"
             f"{show('nrmse_p90', 7)}{show('pinball', 9, 4)}{show('coverage_80', 7, 2)}"
-            f"{cost.get('seconds', 0.0):7.0f}{cost.get('bytes_sent', 0.0) / 1e6:8.1f}"
+            f"{cost.get('cpu_seconds', cost.get('seconds', 0.0)):7.0f}"
+            f"{cost.get('bytes_sent', 0.0) / 1e6:8.1f}"
         )
     return lines
 

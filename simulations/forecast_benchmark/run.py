@@ -120,6 +120,7 @@ def _score(
             )
     scored.cost = {
         "seconds": trained.seconds,
+        "cpu_seconds": trained.cpu_seconds,
         "steps": trained.steps,
         "bytes_sent": trained.bytes_sent,
         **trained.notes,
