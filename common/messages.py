@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 JOIN = "join"
 INTERVAL = "interval"
+FILLS = "fills"
 CONFIG = "config"
 ARRAYS = "arrays"
 METRICS = "metrics"
@@ -115,12 +116,16 @@ class Join:
 
 @dataclass(frozen=True)
 class Joined:
-    """A household's answer: its name, and what it will settle with."""
+    """A household's answer: its name, and what it will settle with.
+
+    ``newest``: the last interval of this run that it has decided, -1 before the first.
+    """
 
     name: str
     filled_values: int
     real: bool
     source: str
+    newest: int = -1
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
@@ -132,6 +137,7 @@ class Joined:
                         "filled_values": self.filled_values,
                         "real": self.real,
                         "source": self.source,
+                        "newest": self.newest,
                     }
                 )
             }
@@ -146,6 +152,7 @@ class Joined:
             filled_values=_get(config, "filled_values", int),
             real=_get(config, "real", bool),
             source=_get(config, "source", str),
+            newest=_get(config, "newest", int),
         )
 
 
@@ -158,7 +165,8 @@ class IntervalRequest:
     ``signals_from`` .. ``signals_from`` + M - 1, nan where nothing was offered. ``fills`` (K, 5)
     are rows (interval, bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]), one
     for every interval whose reading the coordinator still waits for, traded or not. ``closing``
-    asks for the last settlement and no orders.
+    asks for the last settlement and no orders. ``past_retail`` (M,) are the prices of the same
+    intervals as ``signals``: a household that was away settles them by itself.
     """
 
     run: str
@@ -170,6 +178,7 @@ class IntervalRequest:
     signals: Float
     refused: tuple[str, ...] = ()
     closing: bool = False
+    past_retail: Float = field(default_factory=lambda: np.zeros(0))
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
@@ -186,6 +195,7 @@ class IntervalRequest:
                         "signals": _pack(self.signals, "<f8"),
                         "refused": list(self.refused),
                         "closing": self.closing,
+                        "past_retail": _pack(self.past_retail, "<f8"),
                     }
                 )
             }
@@ -205,7 +215,47 @@ class IntervalRequest:
             signals=_floats(config.get("signals"), "signals").reshape(-1, 2),
             refused=tuple(str(reason) for reason in _get(config, "refused", list)),
             closing=_get(config, "closing", bool),
+            past_retail=_floats(config.get("past_retail"), "past_retail"),
         )
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a household has traded for interval t, told as soon as the market has cleared.
+
+    ``fill``: bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]. Firm: the
+    request of t + 1 carries the same figures again.
+    """
+
+    run: str
+    t: int
+    fill: tuple[int, int, int, int]
+
+    def encode(self) -> RecordDict:
+        """Return the Flower record."""
+        fill = _pack(np.array(self.fill, dtype=np.int64), "<i8")
+        return RecordDict({CONFIG: ConfigRecord({"run": self.run, "t": self.t, "fill": fill})})
+
+    @classmethod
+    def decode(cls, content: RecordDict) -> "Announcement":
+        """Read the record; raises MessageError."""
+        config = _config(content)
+        rows = _ints(config.get("fill"), 4, "fill")
+        if len(rows) != 1:
+            raise MessageError(f"fill: expected one row, got {len(rows)}")
+        bought, sold, paid, received = rows[0].tolist()
+        fill = (bought, sold, paid, received)
+        return cls(_get(config, "run", str), _get(config, "t", int), fill)
+
+
+def content_bytes(content: RecordDict) -> int:
+    """Size of a message's content [bytes], without what the transport adds."""
+    size = 0
+    for config in content.config_records.values():
+        size += sum(len(v) if isinstance(v, bytes | str) else 8 for v in config.values())
+    for arrays in content.array_records.values():
+        size += sum(len(array.data) for array in arrays.values())
+    return size
 
 
 def no_orders() -> Int:

@@ -27,6 +27,14 @@ accounts = sa.Table(
     sa.UniqueConstraint("run", "kind", "name"),
 )
 
+# What a live coordinator must know to go on, written with the postings it belongs to.
+states = sa.Table(
+    "ledger_states",
+    metadata,
+    sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+)
+
 postings = sa.Table(
     "ledger_postings",
     metadata,

@@ -1,9 +1,18 @@
 """The household's ClientApp: decode, call, encode. Nothing else happens here."""
 
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from common.messages import INTERVAL, JOIN, IntervalRequest, Join, encode_metrics
+from common.messages import (
+    CONFIG,
+    FILLS,
+    INTERVAL,
+    JOIN,
+    Announcement,
+    IntervalRequest,
+    Join,
+    encode_metrics,
+)
 from fl_client import session
 
 app = ClientApp()
@@ -22,6 +31,13 @@ def interval(message: Message, context: Context) -> Message:
     request = IntervalRequest.decode(message.content)
     [reply] = session.open_session([context]).group.advance([request])
     return Message(reply.encode(), reply_to=message)
+
+
+@app.query(FILLS)
+def fills(message: Message, context: Context) -> Message:
+    """Learn at once what was traded for the interval that has begun."""
+    kept = session.announce(Announcement.decode(message.content), context)
+    return Message(RecordDict({CONFIG: ConfigRecord({"kept": kept})}), reply_to=message)
 
 
 @app.train()

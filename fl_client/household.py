@@ -43,6 +43,7 @@ class Member:
 
     data: Household
     directory: Path
+    durable: bool = False  # whether its state must survive a power cut
 
 
 class DayAhead(NamedTuple):
@@ -123,7 +124,8 @@ class Group:
         self.decided = join.first - 1
         self._written = self.settled
         self._replies: list[IntervalReply] = []
-        self.states = [State(member.directory, durable=False) for member in members]
+        self._durable = members[0].durable
+        self.states = [State(member.directory, durable=self._durable) for member in members]
         self._restore()
 
     # ---- set-up -------------------------------------------------------------------------------
@@ -211,8 +213,8 @@ class Group:
         if any(r.t != t or r.run != self.join.run for r in requests):
             raise MessageError("requests of different intervals or another run")
         closing = requests[0].closing
-        if t == self.decided and self._replies and not closing:
-            return self._replies
+        if t == self.decided and not closing:
+            return self._again(requests)
         if t <= self.decided and not (closing and t == self.decided + 1):
             raise MessageError(f"interval {t} is over: {self.decided} has been decided")
         if t > self.intervals or (t == self.intervals) != closing:
@@ -235,6 +237,19 @@ class Group:
             self.flush()
         return self._replies
 
+    def _again(self, requests: Sequence[IntervalRequest]) -> list[IntervalReply]:
+        """The orders once given, and the readings asked for, which are facts."""
+        kept = [reply.orders for reply in self._replies]
+        if not kept:
+            stored = [state.orders(self.decided) for state in self.states]
+            kept = [orders for orders in stored if orders is not None]
+        if len(kept) != len(self.states):
+            raise MessageError(f"the orders of interval {self.decided} are not kept")
+        return [
+            IntervalReply(request.t, self._readings(h, request.fills[:, 0]), orders)
+            for h, (request, orders) in enumerate(zip(requests, kept, strict=True))
+        ]
+
     def _learn_prices(self, request: IntervalRequest) -> None:
         self._retail[request.t : request.t + len(request.retail)] = request.retail[
             : len(self._retail) - request.t
@@ -243,6 +258,8 @@ class Group:
         if request.signals_from < end:
             count = end - request.signals_from
             self.signals[request.signals_from : end] = request.signals[:count]
+            past = request.past_retail[:count]
+            self._retail[request.signals_from : request.signals_from + len(past)] = past
 
     def _settle_until(self, last: int, requests: Sequence[IntervalRequest]) -> None:
         for s in range(self.settled + 1, last + 1):
@@ -254,6 +271,9 @@ class Group:
                 found = request.fills[request.fills[:, 0] == s]
                 if len(found):
                     fills[h] = found[0, 1:]
+                told = self.states[h].announced(s) if self._durable else None
+                if told is not None and told != tuple(fills[h].tolist()):
+                    raise MessageError(f"fills of interval {s} are not those announced")
             self._settle(s, fills)
 
     def _settle(self, t: int, fills: Ints) -> None:
@@ -446,7 +466,8 @@ class Group:
                 for stream, ahead in zip(("consumption_day", "price_day"), pair, strict=True)
             ]
             plan = (self.decided, self._plan[h], self._shadow_plan[h])
-            state.put(rows, forecasts, plan, keep)
+            orders = self._replies[h].orders if self._replies else None
+            state.put(rows, forecasts, plan, keep, orders)
         self._written = self.settled
 
     def refresh(self) -> bool:

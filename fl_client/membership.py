@@ -1,34 +1,48 @@
 """Which household this process speaks for, and where it keeps its things.
 
 A virtual client of a simulation is the household with its partition's number in the data source.
-A household on its own host is told its name and folders by its SuperNode (node config).
+A household on its own host is told its name and folders by its own SuperNode (node config, set by
+``fedwatt client start``), its data's URL by the environment where that holds a password, and may
+overrule the run's settings where they speak of its own battery, connection or trader.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import yaml
 from flwr.app import Context
 
-from common.config import Settings, from_run_config, run_directory
+from common.config import Settings, from_run_config, parse, run_directory
 from common.data.frame import Household
 from common.data.source import Source, source_of
 from common.errors import InputError
 
+DATA_VARIABLE = "FEDWATT_DATA"
+"""Environment variable with the household's data source, where a file should not name it."""
+
+OWN_SECTIONS = frozenset({"battery", "connection", "trader", "training", "run"})
+_OWN_RUN_KEYS = frozenset({"metrics", "shadow"})
+
 
 @dataclass(frozen=True)
 class Membership:
-    """One household's place in a run."""
+    """One household's place in a run. ``durable``: a deployment, not a simulation."""
 
     name: str
     settings: Settings
     directory: Path
     models: Path
+    durable: bool = False
 
     def load(self) -> Household:
         """Read the household's own data. Raises InputError."""
-        return _source(self.settings).load(self.name)
+        source = _source(self.settings)
+        if self.durable and self.name not in source.names():
+            raise InputError(f"household {self.name}: not in its data source")
+        return source.load(self.name)
 
 
 def _source(settings: Settings) -> Source:
@@ -51,9 +65,40 @@ def _partition(node_config: Mapping[str, object]) -> int:
 def membership(context: Context) -> Membership:
     """Return the household of this client. Raises InputError for a partition without one."""
     settings = from_run_config(context.run_config)
+    if "household" in context.node_config:
+        return _own_host(context.node_config, settings)
     partition = _partition(context.node_config)
     names = _source(settings).names()
     if partition >= len(names):
         raise InputError(f"partition {partition}: the run has {len(names)} households")
     home = run_directory(context.run_config, context.run_id) / "households"
     return Membership(names[partition], settings, home / names[partition], home / ".models")
+
+
+def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membership:
+    name, home = str(node_config["household"]), Path(str(node_config["state"]))
+    values = settings.model_dump(mode="json")
+    for section, own in own_settings(home.parent / "settings.yaml").items():
+        values[section] = values[section] | own
+    spec = os.environ.get(DATA_VARIABLE) or str(node_config["data"])
+    values["data"]["source"] = spec
+    if spec not in ("citylearn", "synthetic"):
+        # Its own folder, file or view of a database holds this household and nobody else.
+        values["run"]["households"] = 1
+    return Membership(name, parse(values), home, home / "models", durable=True)
+
+
+def own_settings(path: Path) -> dict[str, dict[str, object]]:
+    """Sections that a household sets for itself. Raises InputError for others."""
+    if not path.exists():
+        return {}
+    loaded = yaml.safe_load(path.read_text()) or {}
+    if not isinstance(loaded, dict) or not all(isinstance(own, dict) for own in loaded.values()):
+        raise InputError(f"{path}: expected sections with keys")
+    for section, own in loaded.items():
+        if section not in OWN_SECTIONS:
+            raise InputError(f"{path}: a household does not set {section!r} by itself")
+        unknown = set(own) - _OWN_RUN_KEYS if section == "run" else set()
+        if unknown:
+            raise InputError(f"{path}: a household does not set run.{min(unknown)} by itself")
+    return loaded

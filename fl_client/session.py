@@ -7,12 +7,13 @@ reads the household's own files. So messages may go to any process of the househ
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flwr.app import Context
 
-from common.messages import Join, Joined
+from common.messages import Announcement, Join, Joined
 from fl_client.household import DayAhead, Group, Ints, Member
 from fl_client.membership import Membership, membership
 from fl_client.report import closing_report
@@ -32,9 +33,13 @@ class Session:
         self._members = members
         self._pinned = members[0].settings.run.engine != "flower"
         data = [member.load() for member in members]
-        places = [Member(one, member.directory) for one, member in zip(data, members, strict=True)]
+        places = [
+            Member(one, member.directory, member.durable)
+            for one, member in zip(data, members, strict=True)
+        ]
         self.group = Group(places, members[0].settings, join)
-        self.joined = [Joined(d.name, d.filled_values, d.real, d.source) for d in data]
+        newest = self.group.decided
+        self.joined = [Joined(d.name, d.filled_values, d.real, d.source, newest) for d in data]
         self.group.forecast = self._forecast
         if members[0].settings.run.metrics == "all":
             self.group.closing_report = self._report
@@ -74,8 +79,12 @@ def join_all(request: Join, contexts: Sequence[Context]) -> list[Joined]:
     """Begin, or resume, a run for households that will step together."""
     members = [membership(context) for context in contexts]
     for member in members:
-        state = State(member.directory, durable=False)
+        state = State(member.directory, durable=member.durable)
         state.set_join(json.dumps(vars(request)))
+        if member.durable:
+            # What a real household has done is done: it goes on from there, whoever asks.
+            same = state.about().get("run") == request.run
+            request = replace(request, first=state.newest() + 1 if same else 0)
         state.close()
     session = Session(members, request)
     _keep(_key(members), session)
@@ -88,7 +97,7 @@ def open_session(contexts: Sequence[Context]) -> Session:
     key = _key(members)
     session = _sessions.get(key)
     if session is None:
-        state = State(members[0].directory, durable=False)
+        state = State(members[0].directory, durable=members[0].durable)
         stored, newest = state.join(), state.newest()
         state.close()
         if stored is None:
@@ -99,6 +108,21 @@ def open_session(contexts: Sequence[Context]) -> Session:
     else:
         session.catch_up()
     return session
+
+
+def announce(told: Announcement, context: Context) -> bool:
+    """Keep what this household has traded; False where it was told otherwise before.
+
+    Raises KeyError where it is not in that run.
+    """
+    member = membership(context)
+    state = State(member.directory, durable=member.durable)
+    try:
+        if state.about().get("run") != told.run:
+            raise KeyError(f"household {member.name} has not joined run {told.run}")
+        return state.announce(told.t, told.fill)
+    finally:
+        state.close()
 
 
 def _keep(key: tuple[str, ...], session: Session) -> None:

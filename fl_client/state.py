@@ -50,16 +50,23 @@ CREATE TABLE IF NOT EXISTS plans (t INTEGER PRIMARY KEY, plan BLOB NOT NULL, sha
 CREATE TABLE IF NOT EXISTS models (
     round INTEGER PRIMARY KEY, t INTEGER NOT NULL, digest TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS orders (t INTEGER PRIMARY KEY, orders BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS announced (
+    t INTEGER PRIMARY KEY, bought INTEGER NOT NULL, sold INTEGER NOT NULL,
+    paid INTEGER NOT NULL, received INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
 );
 """
+_OF_A_RUN = ("about", "intervals", "plans", "models", "orders", "announced", "forecasts")
 _PUT = (
     f"INSERT OR REPLACE INTO intervals (t, time, settled, {', '.join(QUANTITIES)}) "
     f"VALUES ({', '.join('?' * (len(QUANTITIES) + 3))})"
 )
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 class State:
@@ -102,7 +109,7 @@ class State:
         """
         with self._transaction():
             if self.about() != dict(about):
-                for table in ("about", "intervals", "plans", "models", "forecasts"):
+                for table in _OF_A_RUN:
                     self._db.execute(f"DELETE FROM {table}")
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
             self._db.execute("DELETE FROM intervals WHERE t >= ?", (first,))
@@ -110,7 +117,8 @@ class State:
             self._db.execute("DELETE FROM models WHERE t >= ?", (first,))
             # The newest decision is settled again: its fills come with the next request.
             self._db.execute("UPDATE intervals SET settled = 0 WHERE t = ?", (first - 1,))
-            self._db.execute("DELETE FROM forecasts WHERE t >= ?", (first,))
+            for table in ("forecasts", "orders", "announced"):
+                self._db.execute(f"DELETE FROM {table} WHERE t >= ?", (first,))
 
     def put(
         self,
@@ -118,11 +126,13 @@ class State:
         forecasts: Iterable[tuple[int, str, Floats]] = (),
         plan: tuple[int, Floats, Floats] | None = None,
         keep_plans_from: int = 0,
+        orders: Ints | None = None,
     ) -> None:
         """Write, in one commit, interval rows (t, time, settled, *QUANTITIES) and what goes along.
 
         ``plan``: (t, the trader's plan, the shadow run's plan). A plan is needed until its
         interval is settled for good, so older ones than ``keep_plans_from`` are dropped.
+        ``orders`` (M, 3) are those of the plan's interval, to be told again when asked again.
         """
         with self._transaction():
             self._db.executemany(_PUT, rows)
@@ -137,6 +147,31 @@ class State:
                     "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)",
                     (t, own.astype("<f8").tobytes(), shadow.astype("<f8").tobytes()),
                 )
+                if orders is not None:
+                    self._db.execute("DELETE FROM orders WHERE t < ?", (t,))
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO orders VALUES (?, ?)",
+                        (t, orders.astype("<i8").tobytes()),
+                    )
+
+    def orders(self, t: int) -> Ints | None:
+        """Return the orders (M, 3) of interval ``t``, None where they are not kept."""
+        found = self._db.execute("SELECT orders FROM orders WHERE t = ?", (t,)).fetchone()
+        if found is None:
+            return None
+        return np.frombuffer(found[0], dtype="<i8").reshape(-1, 3).astype(np.int64)
+
+    def announce(self, t: int, fill: tuple[int, int, int, int]) -> bool:
+        """Keep what was traded for interval ``t``; False if it was told otherwise before."""
+        self._db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?, ?, ?, ?)", (t, *fill))
+        return self.announced(t) == fill
+
+    def announced(self, t: int) -> tuple[int, ...] | None:
+        """Return (bought, sold [mWh], paid, received [micro]) announced for ``t``."""
+        found = self._db.execute(
+            "SELECT bought, sold, paid, received FROM announced WHERE t = ?", (t,)
+        ).fetchone()
+        return None if found is None else tuple(found)
 
     def plan(self, t: int) -> tuple[Floats, Floats] | None:
         """Return the trader's plan and the shadow run's plan of interval ``t``."""

@@ -1,9 +1,14 @@
 """The coordinator's ServerApp: read the settings, gather the households, run."""
 
+import os
+from pathlib import Path
+
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import from_run_config, run_directory
+from fl_server.deployment import FOLDER_VARIABLE
+from fl_server.live import run_live
 from fl_server.start import run
 
 app = ServerApp()
@@ -12,6 +17,9 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run one community from its first interval, or its last checkpoint, to its end."""
+    if context.run_config.get("live"):
+        run_live(grid, Path(os.environ[FOLDER_VARIABLE]))
+        return
     run(
         grid, from_run_config(context.run_config), run_directory(context.run_config, context.run_id)
     )

@@ -49,6 +49,28 @@ class Checkpoint:
         for s in [s for s in self.fills if s <= t and s not in self.open]:
             del self.fills[s]
 
+    def to_json(self) -> str:
+        """This state as text."""
+        plain = vars(self) | {"open": {t: sorted(who) for t, who in self.open.items()}}
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Checkpoint":
+        """The state that ``to_json`` wrote."""
+        plain = json.loads(text)
+        return cls(
+            t=plain["t"],
+            heard=plain["heard"],
+            signals=[tuple(pair) for pair in plain["signals"]],
+            fills={
+                int(t): {int(h): tuple(fill) for h, fill in fills.items()}
+                for t, fills in plain["fills"].items()
+            },
+            open={int(t): set(who) for t, who in plain["open"].items()},
+            lines={int(t): line for t, line in plain["lines"].items()},
+            faults=[tuple(fault) for fault in plain["faults"]],
+        )
+
 
 class Checkpoints:
     """The checkpoint of a run, in ``RUN/model`` and ``RUN/checkpoint.json``.
@@ -69,8 +91,7 @@ class Checkpoints:
             part = self._models / f"strategy-{state.t}.part"
             part.write_bytes(pickle.dumps(rounds.memory()))
             part.replace(self._models / f"strategy-{state.t}.pickle")
-        plain = vars(state) | {"open": {t: sorted(who) for t, who in state.open.items()}}
-        write_whole(self._file, json.dumps(plain))
+        write_whole(self._file, state.to_json())
         for old in self._models.iterdir():
             if old.stem.startswith(("interval-", "strategy-")) and old.stem.split("-")[1] != str(
                 state.t
@@ -89,19 +110,7 @@ class Checkpoints:
         """Return the newest state, None before the first checkpoint."""
         if not self._file.exists():
             return None
-        plain = json.loads(self._file.read_text())
-        return Checkpoint(
-            t=plain["t"],
-            heard=plain["heard"],
-            signals=[tuple(pair) for pair in plain["signals"]],
-            fills={
-                int(t): {int(h): tuple(fill) for h, fill in fills.items()}
-                for t, fills in plain["fills"].items()
-            },
-            open={int(t): set(who) for t, who in plain["open"].items()},
-            lines={int(t): line for t, line in plain["lines"].items()},
-            faults=[tuple(fault) for fault in plain["faults"]],
-        )
+        return Checkpoint.from_json(self._file.read_text())
 
     def restore(self, state: Checkpoint, rounds: Rounds) -> None:
         """Give ``rounds`` the model and the strategy state of the checkpoint."""

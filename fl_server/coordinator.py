@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from flwr.app import ConfigRecord, Message, MessageType
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from numpy.typing import NDArray
 
 from common.config import Settings
@@ -55,7 +55,7 @@ class RunFiles:
 
 
 @dataclass
-class _Answers:
+class Answers:
     """What the households said in one round, by their index."""
 
     orders: dict[int, Ints]
@@ -112,16 +112,16 @@ class Coordinator:
 
     def _interval(self, t: int) -> None:
         begin = time.perf_counter()
-        answers = self._ask(t, closing=False)
+        self._conclude(t, self._ask(t, closing=False), begin)
+
+    def _conclude(self, t: int, answers: Answers, begin: float) -> None:
+        """Settle interval t - 1, clear interval t, and book both."""
         settled = self._settle(t - 1, answers.readings)
         clear_begin = time.perf_counter()
         clearing, refused = self._clear(t, answers.orders)
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
         fills = clearing.fills(len(self._roster.names))
-        self._ledger.record(t, fills, settled)
         self._remember(t, clearing, fills)
-        if settled is not None:
-            self._write_interval(t - 1, settled)
         self._state.lines[t] = {
             "interval": t,
             "time": (self._start + t * HALF_HOUR).isoformat(),
@@ -138,12 +138,32 @@ class Coordinator:
             "clear_ms": clear_ms,
             "interval_ms": (time.perf_counter() - begin) * 1e3,
         }
+        self._book(t, fills, settled)
 
-    def _requests(self, t: int, closing: bool) -> Iterable[Message]:
+    def _book(self, t: int, fills: Fills | None, settled: Settlement | None) -> None:
+        """Book the fills of interval t and the settlement of t - 1, and write the latter's line."""
+        self._ledger.record(t, fills, settled)
+        if settled is not None:
+            self._complete_line(t - 1, settled)
+            self._files.intervals.write(self._state.lines.pop(t - 1))
+
+    def _message(self, content: RecordDict, node: int, t: int) -> Message:
+        return Message(content, node, f"{MessageType.QUERY}.{INTERVAL}", group_id=str(t))
+
+    def _patience(self) -> float:
+        """Seconds to wait for the replies of a market round."""
+        return self._settings.run.reply_deadline_s
+
+    def _note(self, t: int, faults: Mapping[int, str]) -> None:
+        """Remember who gave no usable answer, and why."""
+        self._state.faults.extend((t, self._roster.names[h], why) for h, why in faults.items())
+
+    def _requests(self, t: int, closing: bool, who: Iterable[int]) -> Iterable[Message]:
         published = self._settings.tariff.published_intervals
         retail = self._prices.published(t, published)
         state = self._state
-        for h, node in enumerate(self._roster.node_ids):
+        for h in who:
+            node = self._roster.node_ids[h]
             since = state.heard[h] + 1
             fills = [(s, *state.fills[s].get(h, _NO_FILL)) for s in state.unread(h, t)]
             request = IntervalRequest(
@@ -156,17 +176,18 @@ class Coordinator:
                 signals=np.array(state.signals[since:t], dtype=np.float64).reshape(-1, 2),
                 refused=self._refused.get(h, ()),
                 closing=closing,
+                past_retail=self._prices.retail[since:t],
             )
-            yield Message(
-                request.encode(), node, f"{MessageType.QUERY}.{INTERVAL}", group_id=str(t)
-            )
+            yield self._message(request.encode(), node, t)
 
-    def _ask(self, t: int, closing: bool) -> _Answers:
-        answers = _Answers({}, {}, {}, dict.fromkeys(range(len(self._roster.names)), "no reply"))
-        deadline = self._settings.run.reply_deadline_s
-        for message in exchange(self._roster, self._requests(t, closing), deadline):
+    def _ask(self, t: int, closing: bool, only: Sequence[int] | None = None) -> Answers:
+        """Ask these households, or all of them, and collect what arrives in time."""
+        asked = range(len(self._roster.names)) if only is None else only
+        answers = Answers({}, {}, {}, dict.fromkeys(asked, "no reply"))
+        requests = list(self._requests(t, closing, asked))
+        for message in exchange(self._roster, requests, self._patience()):
             h = self._roster.index(message.metadata.src_node_id)
-            if h is None:
+            if h not in answers.faults:
                 continue
             try:
                 reply = self._read(message, h, t)
@@ -178,8 +199,7 @@ class Coordinator:
             answers.readings[h] = reply.readings
             answers.reports[h] = reply.report
             self._state.heard[h] = t - 1
-        for h, fault in answers.faults.items():
-            self._state.faults.append((t, self._roster.names[h], fault))
+        self._note(t, answers.faults)
         return answers
 
     def _read(self, message: Message, h: int, t: int) -> IntervalReply:
@@ -266,11 +286,10 @@ class Coordinator:
         traded = np.flatnonzero(table.any(axis=1))
         self._state.fills[t] = {int(h): tuple(table[h].tolist()) for h in traded}
 
-    def _write_interval(self, t: int, settled: Settlement) -> None:
-        line = self._state.lines.pop(t)
+    def _complete_line(self, t: int, settled: Settlement) -> None:
+        line = self._state.lines[t]
         line["grid_import_kwh"] = int(settled.grid_import.sum()) / MWH
         line["grid_export_kwh"] = int(settled.grid_export.sum()) / MWH
-        self._files.intervals.write(line)
 
     def _close(self) -> dict[str, Mapping[str, float]]:
         """Settle the last interval and collect the reports."""
@@ -278,8 +297,7 @@ class Coordinator:
         answers = self._ask(t, closing=True)
         settled = self._settle(t - 1, answers.readings)
         if settled is not None:
-            self._ledger.record(t, None, settled)
-            self._write_interval(t - 1, settled)
+            self._book(t, None, settled)
         return {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
 
     # ---- the model round ----------------------------------------------------------------------

@@ -16,7 +16,8 @@ def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iter
 
     Nothing is collected here, so the caller holds as many replies as it wants to.
     """
-    waiting = set(grid.push_messages(messages))
+    # A message that a grid could not take has no id, and gets no reply.
+    waiting = {message_id for message_id in grid.push_messages(messages) if message_id}
     end = time.monotonic() + deadline_s
     pause = _SHORTEST_POLL_S
     while waiting:

@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from common import database
 from common.errors import InputError
 from common.market_rules import Ints
-from common.schema_ledger import accounts, metadata, postings, runs
+from common.schema_ledger import accounts, metadata, postings, runs, states
 from fl_server.audit import Verdict, audit, entry_name, link
 from fl_server.market.book import Fills
 from fl_server.settlement import Settlement
@@ -131,13 +131,18 @@ class Ledger:
         return str(name)
 
     def record(
-        self, interval: int, fills: Fills | None, settlement: Settlement | None = None
+        self,
+        interval: int,
+        fills: Fills | None,
+        settlement: Settlement | None = None,
+        state: str | None = None,
     ) -> bool:
         """Book the settlement of ``interval - 1`` and the fills of ``interval`` in one go.
 
         One transaction. Either may be None: before the first interval and after the last.
-        Returns False, and changes nothing, if just these figures are booked already. Raises
-        LedgerError if others are.
+        ``state``, the coordinator's own account of where the run stands, goes with them. Returns
+        False, and changes nothing, if just these figures are booked already. Raises LedgerError
+        if others are.
         """
         blocks = list(self._late)
         if settlement is not None:
@@ -165,6 +170,9 @@ class Ledger:
                 ],
             )
             self._move_head(db, int(seq[-1]), chain[-1])
+            if state is not None:
+                db.execute(states.delete().where(states.c.run == self._run))
+                db.execute(states.insert().values(run=self._run, state=state))
         self._seq, self._hash = int(seq[-1]), chain[-1]
         self._late.clear()
         return True
@@ -176,6 +184,12 @@ class Ledger:
         transaction, as an entry of its own.
         """
         self._late.append(_settlement_rows(interval, settlement, LATE + household))
+
+    def state(self) -> str | None:
+        """The state last recorded, None where there is none."""
+        with self._engine.connect() as db:
+            found = db.scalar(sa.select(states.c.state).where(states.c.run == self._run))
+        return None if found is None else str(found)
 
     def _booked(self, db: sa.Connection, block: Ints) -> bool:
         interval, entry = (int(x) for x in block[0, :2])

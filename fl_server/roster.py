@@ -31,6 +31,11 @@ class Roster(Grid):
         """Return the household's name."""
         return self._name_of[node_id]
 
+    def online(self) -> set[int]:
+        """Positions in ``names`` of the households that are connected."""
+        there = set(self._grid.get_node_ids())
+        return {index for node, index in self._index_of.items() if node in there}
+
     def index(self, node_id: int) -> int | None:
         """Return the household's position in ``names``; None for a node that never joined."""
         return self._index_of.get(node_id)

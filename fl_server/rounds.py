@@ -1,5 +1,6 @@
 """One federated round: send the model out, aggregate what comes back, send the result out."""
 
+import math
 import pickle
 import random
 import time
@@ -21,6 +22,8 @@ from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
 from fl_server.strategy.fedavg import FedAvg
 from fl_server.strategy.screening import Screening, screen
+
+_TTL_MARGIN_S = 5.0
 
 
 @dataclass
@@ -79,6 +82,20 @@ class Rounds:
         self._seed = seed
         self._max_bytes = max_update_bytes
         self._deadline = deadline_s
+        self._until = math.inf
+
+    def limit(self, seconds: float) -> None:
+        """Let what follows take this long in all; a quarter is kept for sending the result out."""
+        self._until = time.monotonic() + seconds
+
+    def _exchange(self, messages: list[Message], share: float) -> Iterable[Message]:
+        left = (self._until - time.monotonic()) * share
+        deadline = max(min(self._deadline, left), 0.0)
+        if math.isfinite(self._until):
+            for message in messages:
+                # A node that comes back later must not find a model of the past.
+                message.metadata.ttl = deadline + _TTL_MARGIN_S
+        return exchange(self.roster, messages, deadline)
 
     def broadcast(self, round_: int, config: ConfigRecord) -> tuple[MetricRecord | None, int]:
         """Send the model to the strategy's evaluation sample; returns (metrics, bytes sent)."""
@@ -87,7 +104,7 @@ class Rounds:
         messages = list(self.strategy.configure_evaluate(round_, self.arrays, config, self.roster))
         if self.downlink is not None:
             messages = self.downlink.shorten(messages, self.arrays, self.roster, training=False)
-        replies = self.roster.sorted(exchange(self.roster, messages, self._deadline))
+        replies = self.roster.sorted(self._exchange(messages, 1.0))
         if self.downlink is not None:
             heard = [r.metadata.src_node_id for r in replies if not r.has_error()]
             self.downlink.received(self.roster.name(node) for node in heard)
@@ -118,7 +135,7 @@ class Rounds:
 
         counted: list[str] = []
         screened = screen(
-            exchange(self.roster, messages, self._deadline),
+            self._exchange(messages, 0.75),
             shapes,
             self._max_bytes,
             screening,

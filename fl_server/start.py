@@ -37,13 +37,13 @@ def run(grid: Grid, settings: Settings, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     source = source_of(settings)
     start = source.start()
-    prices = _prices(settings, source, start)
+    prices = published_prices(settings, source, start)
     checkpoints = Checkpoints(directory)
     state = checkpoints.load() or Checkpoint.fresh(settings.run.households)
     name = settings.digest()
-    join = _join(settings, name, start, prices, state.t)
+    join = join_message(settings, name, start, prices, state.t)
     roster = _gather(grid, settings, join)
-    rounds = _rounds(settings, roster, checkpoints, state)
+    rounds = open_rounds(settings, roster, checkpoints, state)
     write_whole(directory / "config.yaml", dump(settings))
     url = settings.ledger.url or f"sqlite:///{directory / 'ledger.sqlite'}"
     with Ledger(url, durable=settings.run.engine == "flower") as ledger:
@@ -77,7 +77,7 @@ def run(grid: Grid, settings: Settings, directory: Path) -> None:
     )
 
 
-def _prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
+def published_prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
     """The published tariff. A simulation takes it from the data's price column, which is public."""
     tariff, intervals = settings.tariff, settings.intervals
     count = intervals + tariff.published_intervals
@@ -94,15 +94,24 @@ def _prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
     return Prices(retail, tariff.feed_in)
 
 
-def _join(settings: Settings, name: str, start: pd.Timestamp, prices: Prices, first: int) -> Join:
+def join_message(
+    settings: Settings,
+    name: str,
+    start: pd.Timestamp,
+    prices: Prices,
+    first: int,
+    ends: bool = True,
+) -> Join:
+    """What households are told of the run; stored energy has a value at its end, if it ``ends``."""
     battery = BatterySpec(**settings.battery.model_dump())
-    end = end_value(battery, prices.retail[: settings.intervals], prices.feed_in)
+    known = prices.retail[: settings.intervals]
+    end = end_value(battery, known[~np.isnan(known)], prices.feed_in)
     return Join(
         run=name,
         start=start.isoformat(),
         intervals=settings.intervals,
         first=first,
-        ends=True,
+        ends=ends,
         shortfall_price=end.shortfall_price,
         surplus_price=end.surplus_price,
     )
@@ -138,9 +147,10 @@ class JoinedRoster(Roster):
         self.joined = {one.name: one for one in joined.values()}
 
 
-def _rounds(
+def open_rounds(
     settings: Settings, roster: Roster, checkpoints: Checkpoints, state: Checkpoint
 ) -> Rounds | None:
+    """The federated rounds of a run, as its checkpoint left them; None without learning."""
     fl, run_ = settings.fl, settings.run
     if not fl.enabled:
         return None

@@ -1,0 +1,63 @@
+"""A household on its own host: Flower's ClientApp process runs the fedwatt installed here.
+
+Flower hands every household the code of a run with its first message. Here that code is left
+unread: a coordinator may ask, but never bring a program along. Private: written for one release.
+"""
+
+import importlib
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import flwr
+
+from common.errors import InputError
+
+SUPPORTED = "1.39."
+# What Flower's task runner on this host may be asked to start besides a ClientApp.
+_REFUSED = ("flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "flwr-simulation")
+
+
+def write_commands(folder: Path, python: str = sys.executable) -> Path:
+    """Write the commands that Flower's task runner finds first; returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start = f"#!/bin/sh\nexec {shlex.quote(python)}"
+    _write(folder / "flwr-clientapp", f'{start} -m fl_client.host "$@"\n')
+    for name in _REFUSED:
+        _write(
+            folder / name, f'#!/bin/sh\necho "{name}: not run on a household\'s host" >&2\nexit 1\n'
+        )
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o700)
+
+
+def check_release() -> None:
+    """Raise InputError for a Flower that this module was not written for."""
+    if not flwr.__version__.startswith(SUPPORTED):
+        raise InputError(f"flwr {flwr.__version__}: a household's host needs {SUPPORTED}x")
+
+
+def clientapp() -> None:
+    """``flwr-clientapp``, with this host's own ClientApp whatever code came with the run."""
+    check_release()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    process = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    command = importlib.import_module("flwr.supernode.cli.flwr_clientapp")
+
+    def load(*_: object) -> object:
+        from fl_client.app import app
+
+        return app
+
+    vars(process)["install_from_fab"] = lambda *_, **__: None
+    vars(process)["get_load_client_app_fn"] = lambda **_: load
+    command.flwr_clientapp()
+
+
+if __name__ == "__main__":
+    clientapp()

@@ -1,0 +1,44 @@
+"""Who has been admitted: the household that each registered key, and so each node, speaks for."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from common.errors import InputError
+from fl_server.run_files import write_whole
+
+NAME_LENGTH = 64
+
+
+def check_name(name: str) -> str:
+    """Return a household's name. Raises InputError for one that is no file or account name."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    if not (name and len(name) <= NAME_LENGTH and plain.isalnum() and name[0].isalnum()):
+        raise InputError(f"name {name!r}: letters, digits, '-', '_', '.'; at most {NAME_LENGTH}")
+    return name
+
+
+def read_members(path: Path) -> dict[int, str]:
+    """Return household names by node id."""
+    if not path.exists():
+        return {}
+    return {int(m["node_id"]): name for name, m in json.loads(path.read_text()).items()}
+
+
+def admit(path: Path, name: str, node_id: int, public_key: str) -> None:
+    """Bind a name to the node that registration returned. Raises InputError for a name taken."""
+    members: dict[str, Mapping[str, object]] = json.loads(path.read_text()) if path.exists() else {}
+    if name in members:
+        raise InputError(f"household {name!r} is admitted already")
+    members[name] = {"node_id": str(node_id), "public_key": public_key}
+    write_whole(path, json.dumps(dict(sorted(members.items())), indent=2) + "\n")
+
+
+def expel(path: Path, name: str) -> int:
+    """Forget a household and return its node id. Raises InputError for one unknown."""
+    members = json.loads(path.read_text()) if path.exists() else {}
+    if name not in members:
+        raise InputError(f"household {name!r}: not admitted")
+    node_id = int(members.pop(name)["node_id"])
+    write_whole(path, json.dumps(members, indent=2) + "\n")
+    return node_id

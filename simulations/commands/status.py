@@ -1,0 +1,34 @@
+"""``fedwatt status DIR``: state of a server's or a household's folder."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import InputError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def status(
+    directory: Annotated[Path, typer.Argument(help="folder of a server or a household")],
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Say how a server or a household is doing; exit status 1 where it is not running."""
+    from simulations.deploy.status import client_status, server_status
+
+    if (directory / "server.yaml").is_file():
+        facts = server_status(directory.resolve())
+    elif (directory / "client.yaml").is_file():
+        facts = client_status(directory.resolve())
+    else:
+        raise InputError(f"{directory}: neither a server's nor a household's folder")
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        for key, value in facts.items():
+            typer.echo(f"{key:>22}  {value}")
+    if not facts["running"]:
+        raise typer.Exit(1)

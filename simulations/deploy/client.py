@@ -1,0 +1,168 @@
+"""A household's folder, and the daemon that keeps its SuperNode connected."""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import yaml
+
+import fl_client
+from common.errors import InputError
+from fl_client.host import check_release, write_commands
+from fl_client.membership import DATA_VARIABLE, own_settings
+from fl_server.deployment import check_secret, write_secret
+from fl_server.members import check_name
+from simulations.deploy.flower import environment, is_loopback
+from simulations.deploy.tls import make_node_key
+
+_FIRST_PAUSE_S = 2.0
+_LONGEST_PAUSE_S = 60.0
+_STEADY_S = 120.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class ClientFile:
+    """``client.yaml``: who this is, where its data is, whom it talks to."""
+
+    name: str
+    data: str
+    server: str
+    port: int
+    insecure: bool
+
+
+def init_client(
+    root: Path, name: str, data: str, server: str, ca: Path | None, port: int, insecure: bool
+) -> str:
+    """Make the folder; returns the public key's line. Raises InputError, leaving nothing."""
+    check_name(name)
+    if (root / "client.yaml").exists():
+        raise InputError(f"{root}: is a household's folder already")
+    _check_address(server, insecure)
+    if ca is None and not insecure:
+        raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
+    if ca is not None and not ca.is_file():
+        raise InputError(f"--ca {ca}: no such file")
+    secret = "://" in data and urlsplit(data).password is not None
+    if "://" not in data and data not in ("citylearn", "synthetic"):
+        if not Path(data).exists():
+            raise InputError(f"--data {data}: no such file or folder")
+        data = str(Path(data).resolve())
+    root.mkdir(parents=True, exist_ok=True)
+    root.chmod(0o700)
+    if ca is not None:
+        (root / "ca.crt").write_bytes(ca.read_bytes())
+    if secret:
+        write_secret(root / "secret.env", f"{DATA_VARIABLE}={data}\n".encode())
+    line = make_node_key(root, name)
+    file = ClientFile(name, "" if secret else data, server, port, insecure)
+    (root / "client.yaml").write_text(yaml.safe_dump(asdict(file), sort_keys=False))
+    return line
+
+
+def _check_address(server: str, insecure: bool) -> None:
+    host, colon, port = server.rpartition(":")
+    if not colon or not port.isdigit() or not host:
+        raise InputError(f"--server {server!r}: expected HOST:PORT")
+    if insecure and not is_loopback(host.strip("[]")):
+        raise InputError(f"insecure with server {server}: without TLS only loopback will do")
+
+
+def read_client(root: Path) -> ClientFile:
+    """Read ``client.yaml``. Raises InputError."""
+    file = root / "client.yaml"
+    if not file.is_file():
+        raise InputError(f"{root}: no household's folder (run fedwatt client init)")
+    try:
+        return ClientFile(**yaml.safe_load(file.read_text()))
+    except (TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: {' '.join(str(error).split())}") from None
+
+
+def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of the household's SuperNode. Raises InputError."""
+    check_release()
+    file = read_client(root)
+    _check_address(file.server, file.insecure)
+    own_settings(root / "settings.yaml")
+    command = ["flower-supernode", "--superlink", file.server, "--host", "127.0.0.1"]
+    command += ["--port", str(file.port)]
+    if file.insecure:
+        command.append("--insecure")
+    else:
+        for needed in ("ca.crt", "key"):
+            if not (root / needed).is_file():
+                raise InputError(f"{root / needed}: missing; without TLS there is no start")
+        check_secret(root / "key")
+        command += ["--root-certificates", str(root / "ca.crt")]
+        command += ["--auth-supernode-private-key", str(root / "key")]
+    node = {"household": file.name, "state": str(root / "state"), "data": file.data}
+    command += ["--node-config", " ".join(f"{k}={json.dumps(v)}" for k, v in node.items())]
+    own = _secrets(root / "secret.env")
+    if not os.access(Path(fl_client.__file__).parent, os.W_OK):
+        # Compiled code is kept beside the source where that may be written to.
+        own["NUMBA_CACHE_DIR"] = str(root / "cache")
+    env = environment(root / "flwr", own)
+    env["PATH"] = f"{write_commands(root / 'bin')}:{env['PATH']}"
+    return command, env
+
+
+def _secrets(path: Path) -> dict[str, str]:
+    """Variables of a secret file, lines of KEY=VALUE."""
+    if not path.exists():
+        return {}
+    check_secret(path)
+    pairs = [line.partition("=") for line in path.read_text().splitlines() if "=" in line]
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def keep_connected(root: Path) -> int:
+    """Run the SuperNode until told to stop; start it again whenever it ends.
+
+    A SuperNode that was killed is refused until its last heartbeat has lapsed, about a minute: it
+    is simply tried again, less and less often.
+    """
+    command, env = supernode(root)
+    node: subprocess.Popen[bytes] | None = None
+    stopped = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        if node is not None:
+            node.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    pause = _FIRST_PAUSE_S
+    while not stopped.is_set():
+        begin = time.monotonic()
+        tied = _die_with_parent if sys.platform == "linux" else None
+        node = subprocess.Popen(command, env=env, cwd=root, preexec_fn=tied)
+        status = node.wait()
+        if stopped.is_set():
+            break
+        if time.monotonic() - begin > _STEADY_S:
+            pause = _FIRST_PAUSE_S
+        print(
+            f"fedwatt: SuperNode ended with status {status}; again in {pause:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+        stopped.wait(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+    return 0
+
+
+def _die_with_parent() -> None:
+    """A daemon that is killed must not leave its SuperNode behind (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

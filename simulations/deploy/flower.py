@@ -1,0 +1,155 @@
+"""The Flower processes of a deployment and how they are called: SuperLink, SuperNode, ``flwr``."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.config import Settings
+from common.errors import InputError
+from fl_server.deployment import FOLDER_VARIABLE, Deployment, Folder, check_secret
+
+CONNECTION = "fedwatt"
+_BIN = Path(sys.executable).parent
+# What a Flower process, and the apps it starts, may have of this environment.
+_PASSED = ("HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "TMPDIR", "LD_LIBRARY_PATH")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a Flower process whose own files are under ``home``."""
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    return {
+        **passed,
+        "PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        **(more or {}),
+    }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and no other."""
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+def superlink(folder: Folder) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of the coordinator's SuperLink. Raises InputError."""
+    deployment = folder.deployment()
+    listen = deployment.listen
+    command = [
+        sys.executable, "-m", "fl_server.link",
+        "--database", str(folder.database),
+        "--disable-runtime-dependency-installation",
+        "--host", "127.0.0.1",
+        "--port", str(deployment.control_port),
+    ]  # fmt: skip
+    if deployment.insecure:
+        if not is_loopback(deployment.address):
+            raise InputError(
+                f"{folder.server_file}: insecure with address {deployment.address}: "
+                "without TLS only loopback will do"
+            )
+        listen = "127.0.0.1"
+        command.append("--insecure")
+    else:
+        tls = folder.tls
+        for file in ("ca.crt", "server.pem", "server.key"):
+            if not (tls / file).is_file():
+                raise InputError(f"{tls / file}: missing; without TLS there is no start")
+        check_secret(tls / "server.key")
+        check_secret(tls / "ca.key")
+        command += [
+            "--ssl-ca-certfile", str(tls / "ca.crt"),
+            "--ssl-certfile", str(tls / "server.pem"),
+            "--ssl-keyfile", str(tls / "server.key"),
+            "--enable-supernode-auth",
+        ]  # fmt: skip
+    command += ["--fleet-api-address", f"{listen}:{deployment.fleet_port}"]
+    limits = {
+        "FEDWATT_MESSAGE_MB": str(deployment.message_mb),
+        "FEDWATT_REQUESTS_PER_S": str(deployment.requests_per_s),
+        "FEDWATT_MB_PER_HOUR": str(deployment.megabytes_per_hour),
+    }
+    return command, environment(folder.flower, {FOLDER_VARIABLE: str(folder.root), **limits})
+
+
+def write_connection(folder: Folder, deployment: Deployment) -> None:
+    """Tell ``flwr`` where this coordinator's SuperLink is."""
+    folder.flower.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trust = (
+        "insecure = true\n"
+        if deployment.insecure
+        else f"root-certificates = {json.dumps(str(folder.tls / 'ca.crt'))}\n"
+    )
+    (folder.flower / "config.toml").write_text(
+        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
+        f'address = "127.0.0.1:{deployment.control_port}"\n{trust}'
+    )
+
+
+def write_app(folder: Folder, settings: Settings) -> None:
+    """Write the app description that Flower hands to the ServerApp and to every household.
+
+    It carries no code, no path and no password: each host runs the fedwatt it has installed.
+    """
+    plain = json.loads(settings.model_dump_json(exclude={"ledger", "data"}))
+    folder.app.mkdir(parents=True, exist_ok=True)
+    (folder.app / "pyproject.toml").write_text(
+        _PROJECT + f"settings = {json.dumps(json.dumps(plain))}\n"
+    )
+
+
+_PROJECT = """\
+[project]
+name = "fedwatt-live"
+version = "1.0.0"
+
+[tool.flwr.app]
+publisher = "fedwatt"
+
+[tool.flwr.app.components]
+serverapp = "fl_server.app:app"
+clientapp = "fl_client.app:app"
+
+[tool.flwr.app.config]
+live = true
+"""
+
+
+def flwr(folder: Folder, *arguments: str, timeout: float = 120.0) -> dict[str, object]:
+    """Call ``flwr ... --format json`` and return what it says. Raises ConnectionError."""
+    command = [str(_BIN / "flwr"), *arguments, "--format", "json"]
+    try:
+        done = subprocess.run(
+            command, env=environment(folder.flower), capture_output=True, text=True,
+            timeout=timeout, cwd=folder.root, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ConnectionError("flwr: no answer from the SuperLink") from None
+    answer = _json_of(done.stdout)
+    if done.returncode or not answer.get("success"):
+        said = str(answer.get("error-message") or done.stderr or done.stdout)
+        raise ConnectionError(f"flwr {arguments[0]}: {' '.join(said.split())[-300:]}")
+    return answer
+
+
+def _json_of(text: str) -> dict[str, object]:
+    begin = text.find("{")
+    try:
+        loaded = json.loads(text[begin:]) if begin >= 0 else {}
+    except json.JSONDecodeError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def exec_process(command: Sequence[str], env: Mapping[str, str]) -> None:
+    """Become this process: signals and exit status are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvpe(command[0], list(command), dict(env))
