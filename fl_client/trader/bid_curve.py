@@ -346,8 +346,6 @@ class BidCurve:
         """Orders: blocks of ``step_kwh`` at the marginal value of the block's middle."""
         count = situation.households
         retail, feed_in = float(situation.retail[0]), situation.feed_in
-        if situation.grid_share_kwh is not None:
-            retail = max(retail, situation.scarcity_price)
         imports, exports = float(limits[:, 0].max()), float(limits[:, 1].max())
         width = max(
             self.options.step_kwh * situation.hours / 0.5,
@@ -360,8 +358,21 @@ class BidCurve:
         worth = programme.marginal_curve(
             value, battery, limits, store, now, retail, feed_in, middle, width
         )
+        if situation.grid_share_kwh is not None:
+            # What is wanted from the grid anyway is worth up to the price of passing the allowance.
+            retail = max(retail, situation.scarcity_price)
+            dear = programme.marginal_curve(
+                value, battery, limits, store, now, retail, feed_in, middle, width
+            )
+            wanted = programme.expected_import(
+                value, battery, limits, store, now, float(situation.retail[0]), feed_in
+            )
+            first = (middle > 0) & (middle < wanted[:, None])
+            worth = np.where(first, np.maximum(worth, dear), worth)
         worth[~sound] = np.nan
-        side, quantity, price = programme.order_steps(worth, middle, width, retail, feed_in)
+        side, quantity, price = programme.order_steps(
+            worth, middle, width, float(situation.retail[0]), feed_in
+        )
         used = max(1, int((side != HOLD).sum(axis=1).max()))
         return side[:, :used], quantity[:, :used], price[:, :used]
 

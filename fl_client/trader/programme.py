@@ -394,3 +394,24 @@ def gains(
             rests = rest - (b * n if n > 0.0 else e * n)
             result[h] += (acts - rests) / scenarios
     return result
+
+
+@compiled
+def expected_import(
+    value: Floats,
+    battery: Floats,
+    limits: Floats,
+    store: Floats,
+    net: Floats,
+    buy: float,
+    sell: float,
+) -> Floats:
+    """Energy (H,) [kWh] the household expects to draw from the grid if it trades nothing."""
+    households, scenarios = net.shape
+    result = np.zeros(households)
+    for h in range(households):
+        for w in range(scenarios):
+            n = net[h, w]
+            a = best_action(value[h], battery[h], limits[h], store[h], n, buy, sell)
+            result[h] += max(n + a, 0.0) / scenarios
+    return result

@@ -249,7 +249,7 @@ def local_prices(
                     s = (1.0 - loss) * past_local[row, 1]
             b = min(trust * b + (1.0 - trust) * retail[j], max(retail[j], ceiling))
             b = max(b, feed_in + 1e-4)
-            s = max(trust_sell * s + (1.0 - trust_sell) * feed_in, feed_in)
+            s = max(trust_sell * min(s, retail[j]) + (1.0 - trust_sell) * feed_in, feed_in)
             buy[w, j] = b
             sell[w, j] = min(s, b - 1e-6)
     return buy, sell

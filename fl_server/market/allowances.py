@@ -35,7 +35,6 @@ def allot(
     """
     buys, sells = book.side > 0, book.side < 0
     ask = rules.grossed_ask(book.price)
-    sent = np.where(sells, book.quantity, 0)
     arriving = np.where(sells, delivered_of(book.quantity, rules.keep_ppm), 0)
 
     def wanted(price: int) -> int:
@@ -54,14 +53,19 @@ def allot(
             else:
                 high = middle
         price = int(prices[high])
-    chosen = np.where(buys & (book.price > price), book.quantity, 0)
-    chosen = chosen - np.where(sells & (ask <= price), sent, 0)
+    sold = np.where(sells & (ask <= price), book.quantity, 0)
+    room = cap_mwh - wanted(price)
     net = np.zeros(households, np.int64)
-    np.add.at(net, book.household, chosen)
-    total, positive = int(net.sum()), np.maximum(net, 0)
-    if total <= cap_mwh:
-        # Bids exactly at the price and what nobody wants: equal parts.
-        return Allowances(price, np.maximum(net + (cap_mwh - total) // households, 0))
-    # Sellers' energy makes room for others; the rest is cut in proportion.
-    room = max(cap_mwh - total + int(positive.sum()), 0)
-    return Allowances(price, positive * room // max(int(positive.sum()), 1))
+    np.add.at(net, book.household, np.where(buys & (book.price > price), book.quantity, 0) - sold)
+    positive = np.maximum(net, 0)
+    if room < 0:
+        total = int(positive.sum())
+        part = max(total + room, 0) / max(total, 1)
+        return Allowances(price, np.floor(positive * part).astype(np.int64))
+    # Bids exactly at the price come next, then everybody alike.
+    last = np.zeros(households, np.int64)
+    np.add.at(last, book.household, np.where(buys & (book.price == price), book.quantity, 0))
+    asked = int(last.sum())
+    given = last if asked <= room else np.floor(last * (room / asked)).astype(np.int64)
+    net = net + given + (room - int(given.sum())) // households
+    return Allowances(price, np.maximum(net, 0))
