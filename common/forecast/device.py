@@ -32,5 +32,6 @@ def native_bfloat16(device: torch.device) -> bool:
 def autocast(preset: Preset, device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 autocast for the presets that want it where it is native; else nothing."""
     if preset.bfloat16 and native_bfloat16(device):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+        # A forward pass uses each weight once: keeping its cast would only cost memory.
+        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
     return nullcontext()

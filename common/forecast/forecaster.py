@@ -48,6 +48,13 @@ class Forecast:
 def load_weights(model: torch.nn.Module, weights: Mapping[str, NDArray[np.floating]]) -> None:
     """Copy named arrays into a model. Raises InputError that names a wrong or missing array."""
     own = model.state_dict()
+    _check(own, weights)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(weights[name], np.float32)))
+
+
+def _check(own: Mapping[str, torch.Tensor], weights: Mapping[str, NDArray[np.floating]]) -> None:
     for name in sorted(set(own) | set(weights)):
         if name not in weights:
             raise InputError(f"model weights: {name!r} is missing")
@@ -58,9 +65,6 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, NDArray[np.floati
                 f"model weights: {name!r} has shape {tuple(weights[name].shape)}, "
                 f"expected {tuple(own[name].shape)}"
             )
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(weights[name], np.float32)))
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, Float]:
@@ -84,17 +88,22 @@ class Forecaster:
         self.preset = find_preset(preset)
         self._scalers = list(scalers)
         self._device = choose_device(device)
-        with torch.random.fork_rng(devices=[]):
-            self._model = build_model(preset)
-        load_weights(self._model, weights)
-        self._model.to(self._device).eval()
+        with torch.device("meta"):
+            self._model = build_model(preset).eval()
+        self.load(weights)
         units = [target_units(scaler, self.preset) for scaler in self._scalers]
         self._offset = np.array([offset for offset, _ in units]).reshape(-1, len(KINDS))
         self._unit = np.array([unit for _, unit in units]).reshape(-1, len(KINDS))
 
     def load(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
-        """Take over new weights."""
-        load_weights(self._model, weights)
+        """Take over new weights, without copying them: the caller must not change them after."""
+        _check(self._model.state_dict(), weights)
+        tensors = {}
+        for name, array in weights.items():
+            own = np.require(array, np.float32, ["C", "W"])  # copies what is read-only
+            tensors[name] = torch.from_numpy(own)
+        self._model.load_state_dict(tensors, assign=True)
+        self._model.to(self._device)
 
     def forecast(
         self,

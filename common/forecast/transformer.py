@@ -15,9 +15,10 @@ DROPOUT = 0.1
 
 def sinusoids(length: int, width: int) -> Tensor:
     """Return the (length, width) position code of Vaswani et al. 2017, section 3.5."""
-    position = torch.arange(length, dtype=torch.float32)[:, None]
-    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
-    code = torch.zeros(length, width)
+    # On the CPU even while the model is built without memory of its own.
+    position = torch.arange(length, dtype=torch.float32, device="cpu")[:, None]
+    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float32, device="cpu") / width)
+    code = torch.zeros(length, width, device="cpu")
     code[:, 0::2] = torch.sin(position * rate)
     code[:, 1::2] = torch.cos(position * rate)
     return code
