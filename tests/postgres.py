@@ -1,9 +1,23 @@
 """A throw-away PostgreSQL, started once for the tests that need one (see conftest.py)."""
 
 import subprocess
+import time
 import warnings
 
+import psycopg
 import pytest
+
+
+def _wait_for_rule(url: str) -> None:
+    """Return once the server asks a role, which must not exist yet, for its password."""
+    for _ in range(200):
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError as error:
+            if "does not exist" not in str(error):
+                return
+        time.sleep(0.05)
+    raise TimeoutError("PostgreSQL did not read its rules again")
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +51,7 @@ def postgres(tmp_path_factory):
             text = rules.read_text()
             rules.write_text(f"local {name} {hba}\n{text}")
             server.psql("select pg_reload_conf();")
+            _wait_for_rule(f"postgresql://{hba.split()[0]}@/{name}?host={folder}")
         return f"postgresql://postgres@/{name}?host={folder}"
 
     yield database

@@ -188,7 +188,7 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
     if ev:
         kw = 7.2 if home.phase > 0.3 else 3.6
         plug = np.full(days, 24.5) if home.night_timer else evening
-        need = np.clip(9.0 * np.exp(0.6 * z[:, 12]), 1.0, 40.0)
+        need = np.clip(7.5 * np.exp(0.6 * z[:, 12]), 1.0, 40.0)
         sessions = present & (u[:, 20] < np.where(day.workday, 0.5, 0.4))
         car = deposit(size, (midnight + 2 * plug)[sessions], need[sessions] / kw, kw)
 

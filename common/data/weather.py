@@ -40,8 +40,8 @@ class Site:
 
 
 # Normals 1991-2020: Met Office (Heathrow), AEMET (Sevilla), rounded.
-LONDON = Site("london", 51.5, -0.12, "Europe/London", 11.8, 6.6, 3.8, 2.8, -0.35)
-SEVILLE = Site("seville", 37.4, -5.98, "Europe/Madrid", 19.4, 8.6, 6.5, 2.2, 0.75)
+LONDON = Site("london", 51.5, -0.12, "Europe/London", 11.8, 6.6, 3.8, 2.8, 0.25)
+SEVILLE = Site("seville", 37.4, -5.98, "Europe/Madrid", 19.4, 8.6, 6.5, 2.2, 1.5)
 SITES = {site.name: site for site in (LONDON, SEVILLE)}
 
 

@@ -21,6 +21,8 @@ from common.data.weather import SITES
 from common.errors import InputError
 from simulations.progress import Counter, track
 
+_MOST_SHOWN = 50
+
 app = typer.Typer(no_args_is_help=True, help="generate, fetch, import, check household data")
 
 
@@ -134,7 +136,8 @@ def import_(
 
 
 def _show(report: Report, out: Path) -> None:
-    for name, account in report.accounts.items():
+    shown = list(report.accounts.items())[:_MOST_SHOWN]
+    for name, account in shown:
         first, last, minutes, filled = report.spans[name]
         energy = ", ".join(
             f"{channel} {kept:.3f} of {account.file_kwh[channel]:.3f} kWh"
@@ -150,6 +153,8 @@ def _show(report: Report, out: Path) -> None:
             notes.append(f"constant for want of data: {' '.join(account.absent)}")
         typer.echo(f"{name}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC; {energy}")
         typer.echo(f"  {'; '.join(notes)}")
+    if len(shown) < len(report.accounts):
+        typer.echo(f"... and {len(report.accounts) - len(shown)} more: see 'fedwatt data check'")
     for reason in report.refused.values():
         typer.echo(f"refused: {reason}", err=True)
     typer.echo(

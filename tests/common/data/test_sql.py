@@ -142,9 +142,11 @@ def test_a_database_that_is_down_is_one_line(tmp_path):
         Readings(f"sqlite:///{tmp_path}/none/x.sqlite")
 
 
-def test_passwords_come_from_the_environment_and_show_nowhere(postgres, monkeypatch, capfd):
+def test_passwords_come_from_the_environment_and_show_nowhere(
+    postgres, monkeypatch, capfd, tmp_path
+):
     """A URL with a password is refused without repeating it; a wrong one is one line; the right
-    one from PGPASSWORD works."""
+    one works, from PGPASSWORD and from a pgpass file."""
     url = postgres(hba="guarded scram-sha-256")
     admin = database.engine(url)
     with admin.begin() as connection:
@@ -161,6 +163,12 @@ def test_passwords_come_from_the_environment_and_show_nowhere(postgres, monkeypa
         Readings(guarded)
     assert "wrong-one" not in str(caught.value)
     monkeypatch.setenv("PGPASSWORD", "right-one")
+    assert database.version(database.engine(guarded)) is None
+    monkeypatch.delenv("PGPASSWORD")
+    passwords = tmp_path / "pgpass"
+    passwords.write_text("*:*:*:guarded:right-one\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
     assert database.version(database.engine(guarded)) is None
     assert "one" not in "".join(capfd.readouterr())
 
@@ -197,6 +205,9 @@ def project(postgres):
     database.migrate(owner)
     logins = {"B01": "home_b01", "B02": "home_b02", "coordinator": "street_coordinator"}
     with owner.begin() as connection:
+        # As Supabase does for its web interface.
+        connection.exec_driver_sql("create role anon login")
+        connection.exec_driver_sql("grant all on all tables in schema public to anon")
         for _ in range(2):  # the file may be run again
             connection.exec_driver_sql(POLICIES.read_text().replace("%", "%%"))
         for login in (*logins.values(), "outsider"):
@@ -206,7 +217,8 @@ def project(postgres):
             admit = f"select fedwatt_admit('{name}', '{logins[name]}', 'UTC', 'street')"
             connection.exec_driver_sql(admit)
     urls = {who: url.replace("postgres@", f"{login}@") for who, login in logins.items()}
-    urls["outsider"] = url.replace("postgres@", "outsider@")
+    for stranger in ("outsider", "anon"):
+        urls[stranger] = url.replace("postgres@", f"{stranger}@")
     for name, seed in (("B01", 1), ("B02", 2)):
         Readings(urls[name]).write(home(name, seed=seed))
     return {**urls, "owner": url}
@@ -294,7 +306,8 @@ def test_the_coordinator_sees_settlements_and_no_readings(project):
         denied(project[name], "insert into prices values ('street', '2031-01-01', 0.1)")
 
 
-def test_a_stranger_sees_nothing(project):
-    """A login that was never admitted reads no table at all."""
+@pytest.mark.parametrize("who", ["outsider", "anon"])
+def test_a_stranger_sees_nothing(project, who):
+    """A login that was never admitted reads no table at all, nor does Supabase's web role."""
     for table in (*schema.metadata.tables, *schema_ledger.metadata.tables):
-        denied(project["outsider"], f"select * from {table}")
+        denied(project[who], f"select * from {table}")
