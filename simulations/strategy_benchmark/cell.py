@@ -261,7 +261,8 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
 def _add_money(
     rows: list[Row], cell: Cell, setup: Setup, last: int, weights: dict[str, Weights] | None
 ) -> None:
-    if setup.money_days <= 0 or any(cell.dial.data_only().model_dump(exclude_defaults=True)):
+    changed = cell.dial.model_dump(exclude_defaults=True).keys()
+    if setup.money_days <= 0 or changed - {"privacy_clip", "privacy_noise"}:
         return
     share = share_of_optimum(setup, cell.seed, weights)
     for row in rows:

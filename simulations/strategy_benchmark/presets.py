@@ -61,9 +61,9 @@ PRIVACIES: dict[str, Values] = {
 
 PARTS: dict[str, tuple[str, dict[str, Values]]] = {
     "table": (STRATEGIES, CLEAN),
-    "dials": ("fedavg,fedprox,fednova,scaffold,fedmedian,fedper,clustered", DIALS),
+    "dials": ("fedavg,fedprox,fednova,scaffold,fedper", DIALS),
     "attacks": (DEFENCES, ATTACKS),
-    "compression": ("fedavg,scaffold", COMPRESSIONS),
+    "compression": ("fedavg", COMPRESSIONS),
     "privacy": ("fedavg", PRIVACIES),
 }
 """Part -> its strategies and dials; together they are the full benchmark."""
