@@ -1,0 +1,1 @@
+"""Market mechanisms compared: speed, welfare, fairness, and what a lie is worth."""
