@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 4 << 20
 MISSING = ("", "Null", "null", "NULL", "NaN", "nan", "?", "unavailable", "unknown")
 
 
