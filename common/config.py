@@ -68,6 +68,9 @@ class Run(Section):
     checkpoint_every: Count = Field(48, description="intervals between durable checkpoints")
     engine: Literal["flower", "batched", "loop"] = "flower"
     actors: Annotated[int, Field(ge=0)] = Field(0, description="Ray actors; 0: one per core")
+    ray_address: str | None = Field(
+        None, description="Ray cluster of the batched engine; null: this machine alone"
+    )
 
 
 class Data(Section):
@@ -227,8 +230,12 @@ class Settings(Section):
         return max(1, round(self.run.days * 48))
 
     def digest(self) -> str:
-        """Hash of every setting: two runs with one digest are the same experiment."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Hash of every setting that shapes a result: one digest, one experiment.
+
+        What only says who computes it is left out: every engine gives the same bytes.
+        """
+        shaping = self.model_dump_json(exclude={"run": {"engine", "actors", "ray_address"}})
+        return hashlib.sha256(shaping.encode()).hexdigest()[:16]
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from common.messages import (
     CONFIG,
     METRICS,
     MessageError,
-    decode_arrays,
     encode_arrays,
     view_arrays,
 )
@@ -50,7 +49,7 @@ Held = Callable[[int], Weights | None]
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A global model and what to do with it.
+    """A global model and what to do with it. Its arrays are read-only views of the message.
 
     ``local_steps``: None leaves the number of training steps to the household's settings.
     ``proximal_mu``: FedProx pulls training towards the model sent by mu/2 ||w - w_sent||^2.
@@ -102,7 +101,7 @@ class ModelRequest:
             ditto_lambda=_number(config, DITTO_LAMBDA, 0.0) or 0.0,
             ditto_steps=int(_number(config, DITTO_STEPS, 0) or 0),
             fine_tune_steps=int(_number(config, FINE_TUNE_STEPS, 0) or 0),
-            control=None if control is None else decode_arrays(control),
+            control=None if control is None else view_arrays(control),
             compression=parse_compression(str(config.get(COMPRESSION, "none"))),
             privacy_clip=_number(config, PRIVACY_CLIP, None),
             privacy_noise=_number(config, PRIVACY_NOISE, 0.0) or 0.0,
@@ -111,7 +110,7 @@ class ModelRequest:
 
 def _model(content: RecordDict, config: Mapping[str, object], held: Held) -> Weights:
     if ARRAYS in content.array_records:
-        return decode_arrays(content.array_records[ARRAYS])
+        return view_arrays(content.array_records[ARRAYS])
     round_ = config.get(HELD_ROUND)
     base = held(round_) if isinstance(round_, int) else None
     if base is None:

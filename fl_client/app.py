@@ -43,14 +43,14 @@ def fills(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the global model on this household's own past."""
-    learner = session.open_session([context]).learner
-    reply = learner.train(0, message.content)
+    found, h = session.place(context)
+    reply = found.learner.train(h, message.content)
     return Message(reply.encode(), reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Keep the new model, and say how well it does here."""
-    learner = session.open_session([context]).learner
-    metrics = learner.receive(0, message.content)
+    found, h = session.place(context)
+    [metrics] = found.learner.receive([h], message.content)
     return Message(encode_metrics(metrics), reply_to=message)

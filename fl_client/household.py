@@ -6,8 +6,7 @@ same to the last bit either way. Nothing measured at interval t or later is read
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.config import Settings
-from common.data.frame import COLUMNS, INTERVAL, Household
+from common.data.frame import COLUMNS, INTERVAL
 from common.energy.ageing import age
 from common.energy.battery import BatterySpec, step
 from common.energy.connection import ConnectionSpec, flows
@@ -25,6 +24,7 @@ from common.errors import InputError
 from common.forecast.history import History
 from common.market_rules import MarketRules
 from common.messages import MILLI, IntervalReply, IntervalRequest, Join, MessageError
+from fl_client.readings import Clock, Member, Readings
 from fl_client.state import QUANTITIES, State
 from fl_client.trader import make_trader
 from fl_client.trader.base import REASONS, Decision, Situation, TraderForecast
@@ -37,19 +37,11 @@ _log = logging.getLogger(__name__)
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
 
 
-@dataclass(frozen=True)
-class Member:
-    """One household: its readings, and the folder where it keeps its state."""
-
-    data: Household
-    directory: Path
-    durable: bool = False  # whether its state must survive a power cut
-
-
 class DayAhead(NamedTuple):
-    """Forecasts (H, 48) from one interval on: consumption [kWh], retail price; quantiles
-    (H, Q, 48) of consumption at ``levels``, or None."""
+    """Forecasts (H, 48) from one interval on for ``households``: consumption [kWh], retail price;
+    quantiles (H, Q, 48) of consumption at ``levels``, or None."""
 
+    households: Ints
     consumption: Floats
     price: Floats
     quantiles: Floats | None
@@ -57,7 +49,7 @@ class DayAhead(NamedTuple):
 
 
 # (households of the group, rows at the end of their histories that are not known yet, how many
-# intervals to skip) -> forecast, or None without a model
+# intervals to skip) -> forecast for those of them that have a model; None where nobody has
 Forecaster = Callable[[Ints, int, int], DayAhead | None]
 
 
@@ -66,26 +58,17 @@ def no_forecast(households: Ints, unknown: int, lag: int) -> DayAhead | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Cohort:
-    """Households of a group whose clock and meters tick alike: the same slot and lag at every t."""
-
-    index: Ints
-    slot: Ints
-    weekday: Ints
-    lag: Ints
-    sun: Floats | None  # clear-sky irradiance of the run's rows; None where nobody looks at it
-
-
 class Group:
     """H households of one run that step together.
 
-    ``forecast`` may be replaced at any time. Raises InputError where a household's readings do
+    ``forecast`` may be replaced at any time. The households' files are written every
+    ``flush_every`` intervals, and at the end. Raises InputError where a household's readings do
     not cover the run.
     """
 
-    def __init__(self, members: Sequence[Member], settings: Settings, join: Join) -> None:
-        self.names = [member.data.name for member in members]
+    def __init__(
+        self, members: Sequence[Member], settings: Settings, join: Join, *, flush_every: int = 1
+    ) -> None:
         self.join = join
         self.forecast: Forecaster = no_forecast
         # What household h tells of itself at the end; nothing, unless somebody sets it.
@@ -99,18 +82,18 @@ class Group:
         self.rules = MarketRules(market.loss, market.min_margin, market.max_steps)
         self.trader = make_trader(settings.trader.kind, settings.trader.options)
         self._shadowed = settings.run.shadow
-        # Flower's engine moves households between processes: their files must tell all, always.
-        self._flush_every = 1 if settings.run.engine == "flower" else settings.run.checkpoint_every
+        self._flush_every = flush_every
         self._keep_plans = 2 * settings.run.checkpoint_every
         start = pd.Timestamp(join.start)
         self._index = pd.date_range(
             start - self.origin * INTERVAL, periods=self.origin + intervals, freq=INTERVAL
         )
         self._times = [time.isoformat() for time in self._index[self.origin :]]
-        self.load = np.full((count, self.origin + intervals), np.nan)
-        self.pv = np.full_like(self.load, np.nan)
-        self.histories = [self._place(h, m.data) for h, m in enumerate(members)]
-        self._cohorts = self._divide([member.data for member in members])
+        self._readings = Readings(members, self._index, self.origin)
+        self.about = self._readings.about
+        self.names = [one.name for one in self.about]
+        self.load, self.pv = self._readings.load, self._readings.pv
+        self._sun = [self._clear_sky(clock) for clock in self._readings.clocks]
         self.log = {name: np.full((count, intervals), np.nan) for name in QUANTITIES}
         self.signals = np.full((intervals, 2), np.nan)
         self._plan = np.zeros((count, self.trader.plan_width))
@@ -123,6 +106,7 @@ class Group:
         self.settled = join.first - 2 if join.first > 0 else -1
         self.decided = join.first - 1
         self._written = self.settled
+        self._saved = self.decided
         self._replies: list[IntervalReply] = []
         self._durable = members[0].durable
         self.states = [State(member.directory, durable=self._durable) for member in members]
@@ -130,45 +114,20 @@ class Group:
 
     # ---- set-up -------------------------------------------------------------------------------
 
-    def _place(self, h: int, data: Household) -> History:
-        """Copy a household's readings to the rows of the run."""
-        first = data.row(self._index[0])
-        last = first + len(self._index)
-        if first + self.origin < 0 or last > len(data.frame):
-            raise InputError(
-                f"household {data.name} has readings from {data.frame.index[0]} to "
-                f"{data.frame.index[-1]}; the run needs {self._index[self.origin]} to "
-                f"{self._index[-1]}"
-            )
-        # Less history than asked for: the rows before the data begins do not exist.
-        begin = max(first, 0)
-        values = data.frame.to_numpy(np.float64)[begin:last].copy()
-        self.load[h, begin - first :] = data.consumption[begin:last]
-        self.pv[h, begin - first :] = data.frame["pv"].to_numpy(np.float64)[begin:last]
-        return History(values, self._index[begin - first :], data.timezone)
+    @property
+    def histories(self) -> list[History]:
+        """All columns of every household, with the battery's sensors up to the last settlement."""
+        made = self._readings.has_histories
+        histories = self._readings.histories
+        if not made:
+            for t in range(self.settled + 1):
+                self._sense(t)
+        return histories
 
-    def _divide(self, data: Sequence[Household]) -> list[_Cohort]:
-        kinds: dict[tuple[str, int, int], list[int]] = {}
-        for h, one in enumerate(data):
-            kind = (one.timezone, one.resolution_minutes, one.phase_minutes)
-            kinds.setdefault(kind, []).append(h)
-        cohorts = []
-        for (zone, _, _), members in kinds.items():
-            local = self._index[self.origin :].tz_convert(zone)
-            one = data[members[0]]
-            row = one.row(self._index[self.origin])
-            known = [one.known(row + t) - row for t in range(self.intervals)]
-            sunny = self.trader.uses_sun and bool((self.pv[members] > 0).any())
-            cohorts.append(
-                _Cohort(
-                    np.array(members),
-                    (local.hour * 2 + local.minute // 30).to_numpy(),
-                    local.day_of_week.to_numpy(),
-                    np.arange(self.intervals) - np.array(known),
-                    clear_sky(self._index, zone) if sunny else None,
-                )
-            )
-        return cohorts
+    def _clear_sky(self, clock: Clock) -> Floats | None:
+        """Clear-sky irradiance of the run's rows, where a trader looks at it."""
+        sunny = self.trader.uses_sun and bool((self.pv[clock.index] > 0).any())
+        return clear_sky(self._index, clock.timezone) if sunny else None
 
     def _restore(self) -> None:
         """Read back what the run had done before ``join.first``."""
@@ -221,7 +180,7 @@ class Group:
             raise MessageError(f"interval {t} is outside the run of {self.intervals}")
         self._learn_prices(requests[0])
         self._settle_until(t - 1, requests)
-        readings = [self._readings(h, r.fills[:, 0]) for h, r in enumerate(requests)]
+        readings = [self._metered(h, r.fills[:, 0]) for h, r in enumerate(requests)]
         if closing:
             self.flush()
             return [
@@ -246,7 +205,7 @@ class Group:
         if len(kept) != len(self.states):
             raise MessageError(f"the orders of interval {self.decided} are not kept")
         return [
-            IntervalReply(request.t, self._readings(h, request.fills[:, 0]), orders)
+            IntervalReply(request.t, self._metered(h, request.fills[:, 0]), orders)
             for h, (request, orders) in enumerate(zip(requests, kept, strict=True))
         ]
 
@@ -333,14 +292,16 @@ class Group:
 
     def _sense(self, t: int) -> None:
         """Write the battery's sensors of t into the histories that the model learns from."""
+        if not self._readings.has_histories:
+            return
         log = self.log
         charge = log["charge"][:, t] - log["discharge"][:, t]
         sensors = np.stack([log["soc"][:, t], log["soh"][:, t], charge, log["cycles"][:, t]], 1)
         back = len(self._index) - (self.origin + t)
-        for history, values in zip(self.histories, sensors, strict=True):
+        for history, values in zip(self._readings.histories, sensors, strict=True):
             history.values[len(history) - back, _SENSORS] = values
 
-    def _readings(self, h: int, intervals: Ints) -> Ints:
+    def _metered(self, h: int, intervals: Ints) -> Ints:
         """(K, 3) rows (interval, import, export) [mWh] of the meter at the connection."""
         log = {n: self.log[n][h] for n in ("grid_import", "grid_export", "bought", "sold")}
         known = intervals[(intervals >= 0) & (intervals <= self.settled)]
@@ -356,18 +317,30 @@ class Group:
     def _decide(self, t: int, market: bool = True) -> list[Ints]:
         """Decide interval t for every household; returns each one's orders (M, 3)."""
         orders: list[Ints] = [np.zeros((0, 3), dtype=np.int64)] * len(self.names)
-        for cohort in self._cohorts:
-            decision = self._consider(t, cohort, market)
-            for h, order in zip(cohort.index, _orders(decision), strict=True):
-                orders[h] = order
+        for clock, sun in zip(self._readings.clocks, self._sun, strict=True):
+            ahead = self._forecast(t, clock, int(clock.lag[t]))
+            informed = clock.index if ahead is None else ahead.households
+            others = np.setdiff1d(clock.index, informed)
+            # Those without a model, while others have one, decide as they would alone.
+            for which, known in ((informed, ahead), (others, None)):
+                if len(which):
+                    decision = self._consider(t, clock, which, sun, known, market)
+                    for h, order in zip(which, _orders(decision), strict=True):
+                        orders[h] = order
         self.decided = t
         return orders
 
-    def _consider(self, t: int, cohort: _Cohort, market: bool) -> Decision:
-        whole = len(cohort.index) == len(self.names)
-        pick = slice(None) if whole else cohort.index
-        lag = int(cohort.lag[t])
-        ahead = self._forecast(t, cohort, lag)
+    def _consider(
+        self,
+        t: int,
+        clock: Clock,
+        which: Ints,
+        sun: Floats | None,
+        ahead: DayAhead | None,
+        market: bool,
+    ) -> Decision:
+        pick = slice(None) if len(which) == len(self.names) else which
+        lag = int(clock.lag[t])
         newest = self.origin + t - lag
         oldest = max(0, newest - self.trader.history)
         ends, end = self.join.ends, None
@@ -381,8 +354,8 @@ class Group:
         before = self._before(t)
         situation = Situation(
             t=t,
-            slot=int(cohort.slot[t]),
-            weekday=int(cohort.weekday[t]),
+            slot=int(clock.slot[t]),
+            weekday=int(clock.weekday[t]),
             past_load=self.load[pick, oldest:newest],
             past_pv=self.pv[pick, oldest:newest],
             retail=published,
@@ -400,13 +373,13 @@ class Group:
             remaining=self.intervals - t if ends else None,
             end=end,
             health=before["soh"][pick],
-            past_clear_sky=None if cohort.sun is None else cohort.sun[oldest:newest],
-            clear_sky=None if cohort.sun is None else cohort.sun[self.origin + t :],
+            past_clear_sky=None if sun is None else sun[oldest:newest],
+            clear_sky=None if sun is None else sun[self.origin + t :],
         )
         decision = self.trader.decide(situation)
         self._plan[pick] = decision.plan
         log = self.log
-        self._tell(t, cohort.index, decision.reason)
+        self._tell(t, which, decision.reason)
         for name in ("score", "need", "action", "reason"):
             log[name][pick, t] = getattr(decision, name)
         log["retail"][pick, t] = published[0] if len(published) else np.nan
@@ -426,14 +399,14 @@ class Group:
             if reason:
                 _log.warning("%s: trader holds from %d on: %s", self.names[h], t, REASONS[reason])
 
-    def _forecast(self, t: int, cohort: _Cohort, lag: int) -> DayAhead | None:
-        midnight = cohort.slot[t] == 0
+    def _forecast(self, t: int, clock: Clock, lag: int) -> DayAhead | None:
+        midnight = clock.slot[t] == 0
         if not (midnight or self.trader.uses_forecast):
             return None
-        ahead = self.forecast(cohort.index, len(self._index) - (self.origin + t - lag), lag)
+        ahead = self.forecast(clock.index, len(self._index) - (self.origin + t - lag), lag)
         if ahead is not None and midnight:
             for h, consumption, price in zip(
-                cohort.index, ahead.consumption, ahead.price, strict=True
+                ahead.households, ahead.consumption, ahead.price, strict=True
             ):
                 self.midnight[h][t] = (consumption.copy(), price.copy())
         return ahead if self.trader.uses_forecast else None
@@ -441,9 +414,9 @@ class Group:
     def unknown(self, h: int) -> int:
         """Rows at the end of household ``h``'s history that the next decision may not read."""
         t = min(self.decided + 1, self.intervals - 1)
-        cohort = next(c for c in self._cohorts if h in c.index)
+        clock = next(c for c in self._readings.clocks if h in c.index)
         # What has not been settled is not known either, whatever the source says.
-        newest = min(t - int(cohort.lag[t]), self.settled + 1)
+        newest = min(t - int(clock.lag[t]), self.settled + 1)
         return self.intervals - newest
 
     # ---- keeping ------------------------------------------------------------------------------
@@ -468,7 +441,17 @@ class Group:
             plan = (self.decided, self._plan[h], self._shadow_plan[h])
             orders = self._replies[h].orders if self._replies else None
             state.put(rows, forecasts, plan, keep, orders)
-        self._written = self.settled
+        self._written, self._saved = self.settled, self.decided
+
+    @property
+    def saved(self) -> bool:
+        """Whether the files tell all that the households know."""
+        return self._saved == self.decided and self._written == self.settled
+
+    def close(self) -> None:
+        """Close the files."""
+        for state in self.states:
+            state.close()
 
     def refresh(self) -> bool:
         """Catch up with what another process has done for the same households, from their files.
@@ -492,7 +475,7 @@ class Group:
         for t in range(before + 1, self.settled + 1):
             self._sense(t)
             self.signals[t] = self.log["local_buy"][0, t], self.log["local_sell"][0, t]
-        self._written = self.settled
+        self._written, self._saved = self.settled, self.decided
         self._replies = []
         return True
 

@@ -4,7 +4,7 @@ The only client module besides training that needs torch; market messages of a h
 trader asks for no forecast never import it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,8 @@ from common.forecast.forecaster import Forecaster, load_weights
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, training_windows
-from common.messages import NUM_EXAMPLES
-from common.model_messages import ModelReply
+from common.messages import CONFIG, NUM_EXAMPLES
+from common.model_messages import HELD_ROUND, ModelReply, ModelRequest
 from fl_client.household import DayAhead, Group
 from fl_client.models import ModelStore, Weights
 from fl_client.participant import Participant
@@ -28,6 +28,7 @@ from fl_client.training import evaluate
 Ints = NDArray[np.int64]
 
 _DAY = 48
+_KEPT = 8
 
 
 class Learner:
@@ -37,7 +38,8 @@ class Learner:
         self._group = group
         self._settings = settings
         self._preset = settings.model.preset
-        self._store = ModelStore(models)
+        # A household that a round's sample leaves out goes on with the model it has.
+        self._store = ModelStore(models, None if settings.fl.fraction_evaluate < 1 else _KEPT)
         self._scalers: dict[int, Scaler] = {}
         self._digests = [state.model() for state in group.states]
         self._forecasters: dict[tuple[str, tuple[int, ...]], Forecaster] = {}
@@ -47,24 +49,44 @@ class Learner:
 
     # ---- forecasting --------------------------------------------------------------------------
 
-    def receive(self, h: int, content: RecordDict) -> dict[str, float | int]:
-        """Keep the model of an evaluate message for household ``h``, and measure it.
+    def receive(
+        self, households: Sequence[int], content: RecordDict
+    ) -> list[dict[str, float | int]]:
+        """Keep the model of an evaluate message for these households, and measure it.
 
         It is measured on the newest day, which no training window has touched yet. Under privacy
         nothing is told of it.
         """
-        participant = self._participant(h)
-        request = participant.read(content)
-        training, newest = self._spans(h)
-        weights = participant.forecasting_weights(request, training)
-        # The global model is kept once for all households here, a household's own at home.
-        shared = weights is request.weights
-        name = (self._store if shared else self._own_store(h)).save(weights)
-        self._digests[h] = name
-        self._group.states[h].put_model(request.round, self._group.decided, name)
-        if self._settings.fl.privacy.clip is not None:
-            return {NUM_EXAMPLES: 1}
-        return self._measure(weights, newest)
+        if not self._group.saved:
+            # A note of the model must not outrun the intervals before it in the files.
+            self._group.flush()
+        told = self._settings.fl.privacy.clip is None
+        request: ModelRequest | None = None
+        shared = ""
+        loaded: Weights | None = None
+        metrics: list[dict[str, float | int]] = []
+        for h in households:
+            participant = self._participant(h)
+            if request is None or request.keep or HELD_ROUND in content.config_records[CONFIG]:
+                # A message that builds on what is held may give each household another model.
+                request, shared = participant.read(content), ""
+            newest = self._newest(h)
+            # Only fine-tuning trains here.
+            windows = self._training(h) if request.fine_tune_steps else newest
+            weights = participant.forecasting_weights(request, windows)
+            # The global model is kept once for all households here, a household's own at home.
+            if weights is request.weights:
+                name = shared = shared or self._store.save(weights)
+            else:
+                name = self._own_store(h).save(weights)
+            self._digests[h] = name
+            self._group.states[h].put_model(request.round, self._group.decided, name)
+            if told and weights is not loaded:
+                load_weights(self._scratch(), weights)
+                # Fine-tuning the next household overwrites it.
+                loaded = weights if weights is request.weights else None
+            metrics.append(self._measure(newest) if told else {NUM_EXAMPLES: 1})
+        return metrics
 
     def refresh(self) -> None:
         """Look up which models the households hold: another process may have received one."""
@@ -73,18 +95,16 @@ class Learner:
     def day_ahead(self, households: Ints, unknown: int, lag: int) -> DayAhead | None:
         """Forecast the 48 intervals that begin ``lag`` intervals after the newest known one.
 
-        None while any of these households holds no model.
+        Households that hold no model are left out; None where that is everybody.
         """
         digests = {self._digests[h] for h in households}
-        if None in digests:
-            return None
         parts: dict[int, tuple[NDArray[np.float64], ...]] = {}
         levels: tuple[float, ...] = ()
         for name in sorted(d for d in digests if d is not None):
             members = [int(h) for h in households if self._digests[h] == name]
             forecaster = self._forecaster(name, members)
             if forecaster is None:
-                return None
+                continue
             histories = [self._group.histories[h] for h in members]
             # An hour that has not ended yet is skipped, and the day filled up from the week.
             horizons = ("day", "week") if lag else ("day",)
@@ -102,9 +122,13 @@ class Learner:
                     if quantiles is None
                     else np.pad(quantiles[:, lag:], ((0, 0), (0, lag)), mode="edge"),
                 )
-        ordered = [parts[int(h)] for h in households]
+        if not parts:
+            return None
+        able = np.array([h for h in households if int(h) in parts])
+        ordered = [parts[int(h)] for h in able]
         quantiles_of = [part[2] for part in ordered]
         return DayAhead(
+            able,
             np.stack([part[0] for part in ordered]),
             np.stack([part[1] for part in ordered]),
             np.stack(quantiles_of).astype(np.float64) if quantiles_of[0].size else None,
@@ -143,8 +167,7 @@ class Learner:
     def train(self, h: int, content: RecordDict) -> ModelReply:
         """One local update of household ``h``, as a train message asks for it."""
         participant = self._participant(h)
-        training, _ = self._spans(h)
-        return participant.train(participant.read(content), training)
+        return participant.train(participant.read(content), self._training(h))
 
     def _participant(self, h: int) -> Participant:
         fl, run = self._settings.fl, self._settings.run
@@ -166,27 +189,31 @@ class Learner:
     def _own_store(self, h: int) -> ModelStore:
         return ModelStore(self._home(h) / "models")
 
-    def _measure(self, weights: Weights, newest: Windows) -> dict[str, float | int]:
+    def _measure(self, newest: Windows) -> dict[str, float | int]:
         if not len(newest):
             return {NUM_EXAMPLES: 0}
-        model = self._scratch()
-        load_weights(model, weights)
-        measured = evaluate(model, newest)
+        measured = evaluate(self._scratch(), newest)
         metrics: dict[str, float | int] = {NUM_EXAMPLES: len(newest), "val_loss": measured["loss"]}
         for stream in ("consumption_day", "price_day"):
             if stream in measured:
                 metrics[f"val_{stream}"] = measured[stream]
         return metrics
 
-    def _spans(self, h: int) -> tuple[Windows, Windows]:
-        """(Windows to train on, windows of the newest day): no target is in both."""
-        history = self._group.histories[h]
-        known = len(history) - self._group.unknown(h)
-        cut = max(known - 2 * _DAY, 0)
-        scaler = self._scaler(h)
-        training = training_windows(history, scaler, self._preset, 0, cut)
-        newest = training_windows(history, scaler, self._preset, cut, known)
-        return training, newest.every(7)
+    def _training(self, h: int) -> Windows:
+        """Windows to train on: none of their targets is in the newest day."""
+        _, cut = self._known(h)
+        return training_windows(self._group.histories[h], self._scaler(h), self._preset, 0, cut)
+
+    def _newest(self, h: int) -> Windows:
+        """Windows whose targets end with the newest day."""
+        known, cut = self._known(h)
+        history, scaler = self._group.histories[h], self._scaler(h)
+        return training_windows(history, scaler, self._preset, cut, known).every(7)
+
+    def _known(self, h: int) -> tuple[int, int]:
+        """(Known rows of the history, where its two newest days begin)."""
+        known = len(self._group.histories[h]) - self._group.unknown(h)
+        return known, max(known - 2 * _DAY, 0)
 
     def _scratch(self) -> torch.nn.Module:
         if self._model is None:

@@ -29,13 +29,17 @@ _OWN_RUN_KEYS = frozenset({"metrics", "shadow"})
 
 @dataclass(frozen=True)
 class Membership:
-    """One household's place in a run. ``durable``: a deployment, not a simulation."""
+    """One household's place in a run.
+
+    ``durable``: a deployment, not a simulation. ``pinned``: this process alone answers for it.
+    """
 
     name: str
     settings: Settings
     directory: Path
     models: Path
     durable: bool = False
+    pinned: bool = False
 
     def load(self) -> Household:
         """Read the household's own data. Raises InputError."""
@@ -64,15 +68,26 @@ def _partition(node_config: Mapping[str, object]) -> int:
 
 def membership(context: Context) -> Membership:
     """Return the household of this client. Raises InputError for a partition without one."""
-    settings = from_run_config(context.run_config)
     if "household" in context.node_config:
-        return _own_host(context.node_config, settings)
-    partition = _partition(context.node_config)
+        return _own_host(context.node_config, from_run_config(context.run_config))
+    run = tuple(sorted(context.run_config.items()))
+    node = tuple(sorted(context.node_config.items()))
+    return _virtual(run, node, context.run_id)
+
+
+@lru_cache(maxsize=1 << 16)
+def _virtual(
+    run: tuple[tuple[str, object], ...], node: tuple[tuple[str, object], ...], run_id: int
+) -> Membership:
+    run_config, node_config = dict(run), dict(node)
+    settings = from_run_config(run_config)
+    partition = _partition(node_config)
     names = _source(settings).names()
     if partition >= len(names):
         raise InputError(f"partition {partition}: the run has {len(names)} households")
-    home = run_directory(context.run_config, context.run_id) / "households"
-    return Membership(names[partition], settings, home / names[partition], home / ".models")
+    name, home = names[partition], run_directory(run_config, run_id) / "households"
+    pinned = bool(node_config.get("pinned", False))
+    return Membership(name, settings, home / name, home / ".models", pinned=pinned)
 
 
 def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membership:

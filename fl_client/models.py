@@ -22,9 +22,12 @@ def digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
 
 
 class ModelStore:
-    """Weights by digest in a folder. Households of one simulation share the folder."""
+    """Weights by digest in a folder, the newest ``keep``, or all where it is None.
 
-    def __init__(self, directory: Path, keep: int = 4) -> None:
+    Households of one simulation share the folder.
+    """
+
+    def __init__(self, directory: Path, keep: int | None = 4) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._keep = keep
@@ -40,10 +43,14 @@ class ModelStore:
             part = path.with_suffix(".part")
             save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, part)
             part.replace(path)
+            self._prune()
+        return name
+
+    def _prune(self) -> None:
+        if self._keep is not None:
             files = sorted(self._directory.glob("*.safetensors"), key=lambda f: f.stat().st_mtime)
             for old in files[: -self._keep]:
                 old.unlink(missing_ok=True)
-        return name
 
     def load(self, name: str) -> Weights | None:
         """Return the weights, None where they are not kept any more."""

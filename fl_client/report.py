@@ -76,14 +76,14 @@ def _violations(log: Mapping[str, Floats], settings: Settings) -> int:
 
 def _forecast_errors(group: Group, h: int) -> dict[str, float]:
     """Errors of the day-ahead forecasts issued at midnight, beside those anyone could make."""
-    origin, row = group.origin, group.load[h]
-    price = np.concatenate([_past_price(group, h), group.log["retail"][h]])
-    known = ~np.isnan(row[:origin])
-    scale = weekly_naive_scale(row[:origin][known])
     days = [t for t in sorted(group.midnight[h]) if t + DAY <= group.intervals]
     report: dict[str, float] = {}
     if not days:
         return report
+    origin, row = group.origin, group.load[h]
+    price = np.concatenate([_past_price(group, h), group.log["retail"][h]])
+    known = ~np.isnan(row[:origin])
+    scale = weekly_naive_scale(row[:origin][known])
     for stream, series, made in (
         ("consumption_day", row, [group.midnight[h][t][0] for t in days]),
         ("price_day", price, [group.midnight[h][t][1] for t in days]),

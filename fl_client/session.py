@@ -1,7 +1,8 @@
 """Households in memory between messages, and caught up from their files when that is not enough.
 
 A process that has served a household keeps it; one that has not, or that another has overtaken,
-reads the household's own files. So messages may go to any process of the household's host.
+reads the household's own files. So messages may go to any process of the household's host, unless
+its engine pins it to one: such a process alone answers for it, and writes its files less often.
 """
 
 import json
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 from flwr.app import Context
 
 from common.messages import Announcement, Join, Joined
-from fl_client.household import DayAhead, Group, Ints, Member
+from fl_client.household import DayAhead, Group, Ints
 from fl_client.membership import Membership, membership
+from fl_client.readings import Member
 from fl_client.report import closing_report
 from fl_client.state import State
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _KEPT = 4096
 _sessions: OrderedDict[tuple[str, ...], "Session"] = OrderedDict()
+_places: dict[str, tuple[tuple[str, ...], int]] = {}
 
 
 class Session:
@@ -31,17 +34,18 @@ class Session:
 
     def __init__(self, members: Sequence[Membership], join: Join) -> None:
         self._members = members
-        self._pinned = members[0].settings.run.engine != "flower"
-        data = [member.load() for member in members]
-        places = [
-            Member(one, member.directory, member.durable)
-            for one, member in zip(data, members, strict=True)
-        ]
-        self.group = Group(places, members[0].settings, join)
+        self.pinned = members[0].pinned
+        settings = members[0].settings
+        places = [Member(one.load, one.directory, one.durable) for one in members]
+        # Files of households that move between processes must tell all, always.
+        every = settings.run.checkpoint_every if self.pinned else 1
+        self.group = Group(places, settings, join, flush_every=every)
         newest = self.group.decided
-        self.joined = [Joined(d.name, d.filled_values, d.real, d.source, newest) for d in data]
+        self.joined = [
+            Joined(a.name, a.filled_values, a.real, a.source, newest) for a in self.group.about
+        ]
         self.group.forecast = self._forecast
-        if members[0].settings.run.metrics == "all":
+        if settings.run.metrics == "all":
             self.group.closing_report = self._report
 
     @cached_property
@@ -53,7 +57,7 @@ class Session:
 
     def catch_up(self) -> None:
         """Take over what another process has done for these households."""
-        if self._pinned:
+        if self.pinned:
             return
         self.group.refresh()
         if "learner" in self.__dict__:
@@ -86,28 +90,56 @@ def join_all(request: Join, contexts: Sequence[Context]) -> list[Joined]:
             same = state.about().get("run") == request.run
             request = replace(request, first=state.newest() + 1 if same else 0)
         state.close()
+    for other in _company(_key(members)):
+        _part(other, written=False)
     session = Session(members, request)
     _keep(_key(members), session)
     return session.joined
 
 
 def open_session(contexts: Sequence[Context]) -> Session:
-    """Return these households as they are now. Raises KeyError where they never joined."""
+    """Return these households, together and as they are now.
+
+    Those that stepped in other company are parted from it: each group is written to its files
+    first, and its other members step alone from then on. Raises KeyError where they never joined.
+    """
     members = [membership(context) for context in contexts]
     key = _key(members)
     session = _sessions.get(key)
-    if session is None:
-        state = State(members[0].directory, durable=members[0].durable)
-        stored, newest = state.join(), state.newest()
+    if session is not None:
+        session.catch_up()
+        return session
+    for other in _company(key):
+        _part(other, written=True)
+    session = _from_files(members)
+    _keep(key, session)
+    return session
+
+
+def place(context: Context) -> tuple[Session, int]:
+    """Return the session that a household is in, whatever its company, and its position there."""
+    member = membership(context)
+    found = _places.get(str(member.directory))
+    if found is None:
+        return open_session([context]), 0
+    session = _sessions[found[0]]
+    session.catch_up()
+    return session, found[1]
+
+
+def _from_files(members: Sequence[Membership]) -> Session:
+    newest, request = [], ""
+    for member in members:
+        state = State(member.directory, durable=member.durable)
+        stored = state.join()
+        newest.append(state.newest())
         state.close()
         if stored is None:
-            raise KeyError(f"household {members[0].name} has not joined this run")
-        # What the files hold is the present: nothing is dropped.
-        session = Session(members, Join(**{**json.loads(stored), "first": newest + 1}))
-        _keep(key, session)
-    else:
-        session.catch_up()
-    return session
+            raise KeyError(f"household {member.name} has not joined this run")
+        request = stored
+    # What all files hold is the present. A process killed while it wrote them leaves some ahead
+    # of others; those repeat what the others have not kept.
+    return Session(members, Join(**{**json.loads(request), "first": min(newest) + 1}))
 
 
 def announce(told: Announcement, context: Context) -> bool:
@@ -128,5 +160,24 @@ def announce(told: Announcement, context: Context) -> bool:
 def _keep(key: tuple[str, ...], session: Session) -> None:
     _sessions[key] = session
     _sessions.move_to_end(key)
-    while len(_sessions) > _KEPT:
-        _sessions.popitem(last=False)
+    for h, one in enumerate(key):
+        _places[one] = key, h
+    # A pinned household is nowhere else up to date.
+    while len(_sessions) > _KEPT and not session.pinned:
+        _part(next(iter(_sessions)), written=True)
+
+
+def _company(key: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Sessions that hold any of these households."""
+    return {_places[one][0] for one in key if one in _places}
+
+
+def _part(key: tuple[str, ...], *, written: bool) -> None:
+    """Forget a session; what only it knows is ``written`` first, or given up."""
+    session = _sessions.pop(key)
+    if session.pinned and written:
+        session.group.flush()
+    session.group.close()
+    for one in key:
+        if _places.get(one, (None,))[0] == key:
+            del _places[one]

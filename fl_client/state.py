@@ -68,6 +68,10 @@ _PUT = (
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_MOST_OPEN = 200
+# The states whose file is open in this process, the longest open first.
+_opened: "dict[State, None]" = {}
+
 
 class State:
     """Opens, or creates, ``DIR/household.sqlite``.
@@ -79,15 +83,32 @@ class State:
     def __init__(self, directory: Path, *, durable: bool) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / "household.sqlite"
-        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        # Both modes survive a killed process; only FULL survives a power cut as well.
-        self._db.execute(f"PRAGMA journal_mode = {'WAL' if durable else 'TRUNCATE'}")
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        self._db.executescript(_TABLES)
+        self._durable = durable
+        self._open: sqlite3.Connection | None = None
+        # A file that exists was given its tables in one go.
+        if not self._db.execute("PRAGMA user_version").fetchone()[0]:
+            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = 1; COMMIT;")
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The file, opened when it is needed: a process may hold thousands of households."""
+        if self._open is None:
+            while len(_opened) >= _MOST_OPEN:
+                next(iter(_opened)).close()
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            # Both modes survive a killed process; only FULL survives a power cut as well.
+            db.execute(f"PRAGMA journal_mode = {'WAL' if self._durable else 'TRUNCATE'}")
+            db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+            _opened[self] = None
+            self._open = db
+        return self._open
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file; it opens again by itself."""
+        _opened.pop(self, None)
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
     def about(self) -> dict[str, str]:
         """What the file says of itself."""

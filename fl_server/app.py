@@ -21,5 +21,8 @@ def main(grid: Grid, context: Context) -> None:
         run_live(grid, Path(os.environ[FOLDER_VARIABLE]))
         return
     run(
-        grid, from_run_config(context.run_config), run_directory(context.run_config, context.run_id)
+        grid,
+        from_run_config(context.run_config),
+        run_directory(context.run_config, context.run_id),
+        durable=not context.run_config.get("simulation", False),
     )

@@ -28,9 +28,10 @@ from fl_server.strategy import check_privacy, make_strategy
 _NODE_POLL_S = 0.05
 
 
-def run(grid: Grid, settings: Settings, directory: Path) -> None:
+def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True) -> None:
     """Run a community on ``grid``; everything it leaves behind is in ``directory``.
 
+    ``durable``: what is booked survives a power cut; a simulation starts over instead.
     Resumes from the directory's checkpoint where it holds one. Raises InputError for settings or
     households that do not fit, RuntimeError where households stay away.
     """
@@ -46,7 +47,7 @@ def run(grid: Grid, settings: Settings, directory: Path) -> None:
     rounds = open_rounds(settings, roster, checkpoints, state)
     write_whole(directory / "config.yaml", dump(settings))
     url = settings.ledger.url or f"sqlite:///{directory / 'ledger.sqlite'}"
-    with Ledger(url, durable=settings.run.engine == "flower") as ledger:
+    with Ledger(url, durable=durable) as ledger:
         ledger.open_run(name, roster.names, start=start.isoformat())
         ledger.truncate_from(state.t)
         files = RunFiles(

@@ -3,11 +3,15 @@
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from common.config import Settings, dump, parse
 from common.errors import InputError
+
+if TYPE_CHECKING:
+    from simulations.engine.block import Block
 
 CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"
@@ -32,14 +36,18 @@ def stored_settings(directory: Path) -> Settings:
     return parse(yaml.safe_load(file.read_text()), where=str(file))
 
 
-def simulate(settings: Settings, directory: Path) -> None:
-    """Run both apps on the engine of the settings; raises what the ServerApp raises."""
+def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None" = None) -> None:
+    """Run both apps on the engine of the settings; raises what the ServerApp raises.
+
+    ``block``: what actors of the batched engine run, to measure it.
+    """
     (directory / CONFIG_FILE).write_text(dump(settings))
     run_config: dict[str, bool | float | int | str] = {
         "config": "",
         "set": "",
         "out": str(directory),
         "settings": json.dumps(json.loads(settings.model_dump_json())),
+        "simulation": True,
     }
     count = settings.run.households
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,7 +57,13 @@ def simulate(settings: Settings, directory: Path) -> None:
         from simulations.engine import loop
 
         loop.run(server_app, client_app, count, run_config, _RUN_ID)
-        return
-    from simulations.engine import flower
+    elif settings.run.engine == "batched":
+        from fl_server.app import app as server_app
+        from simulations.engine import batched
 
-    flower.run(count, run_config, _RUN_ID, settings.run.actors, directory)
+        actors, address = settings.run.actors, settings.run.ray_address
+        batched.run(server_app, count, run_config, _RUN_ID, actors, address, block or batched.Block)
+    else:
+        from simulations.engine import flower
+
+        flower.run(count, run_config, _RUN_ID, settings.run.actors, directory)

@@ -51,7 +51,10 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, NDArray[np.floati
     _check(own, weights)
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(weights[name], np.float32)))
+            if parameter.device.type == "cpu":  # weights may be read-only, which torch dislikes
+                np.copyto(parameter.numpy(), weights[name])
+            else:
+                parameter.copy_(torch.from_numpy(np.array(weights[name], np.float32)))
 
 
 def _check(own: Mapping[str, torch.Tensor], weights: Mapping[str, NDArray[np.floating]]) -> None:

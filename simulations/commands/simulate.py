@@ -30,6 +30,9 @@ def simulate(
     out: Annotated[Path | None, typer.Option(help="run directory; default runs/DATE-TIME")] = None,
     seed: Annotated[int | None, typer.Option(help="fixes every draw")] = None,
     engine: Annotated[str | None, typer.Option(help="flower, batched or loop")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster for --engine batched, as HOST:PORT or auto")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, any setting")
     ] = None,
@@ -51,6 +54,7 @@ def simulate(
             "start": None if start is None else start.date(),
             "seed": seed,
             "engine": engine,
+            "ray_address": ray_address,
         }
         settings = load(
             config,

@@ -16,15 +16,18 @@ from flwr.supercore.task_identity import TaskIdentity
 
 RunConfig = dict[str, bool | float | int | str]
 _SERVER_NODE = 1
-_FIRST_NODE = 1000
+FIRST_NODE = 1000
 
 
 def client_context(run_id: int, partition: int, partitions: int, run_config: RunConfig) -> Context:
-    """Return the context of one virtual client, as Flower's simulation engine fills it."""
+    """Return the context of one virtual client, as Flower's simulation engine fills it.
+
+    ``pinned`` tells the household that no other process will answer for it.
+    """
     return Context(
         run_id=run_id,
-        node_id=_FIRST_NODE + partition,
-        node_config={"partition-id": partition, "num-partitions": partitions},
+        node_id=FIRST_NODE + partition,
+        node_config={"partition-id": partition, "num-partitions": partitions, "pinned": True},
         state=RecordDict(),
         run_config=run_config,
     )
@@ -71,12 +74,9 @@ class LoopGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Take messages; they are answered when their replies are pulled."""
-        ids = []
-        for message in messages:
-            message.metadata.__dict__["_message_id"] = str(uuid4())
-            self._waiting[message.metadata.message_id] = message
-            ids.append(message.metadata.message_id)
-        return ids
+        pushed = {m.metadata.message_id: m for m in map(stamp, messages)}
+        self._waiting |= pushed
+        return list(pushed)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Answer these messages one by one, as the caller consumes the replies."""
@@ -100,8 +100,13 @@ def answer(app: ClientApp, message: Message, context: Context) -> Message:
         reply = Message(
             Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message
         )
-    reply.metadata.__dict__["_message_id"] = str(uuid4())
-    return reply
+    return stamp(reply)
+
+
+def stamp(message: Message) -> Message:
+    """Give a message its id, as a SuperLink does."""
+    message.metadata.__dict__["_message_id"] = str(uuid4())
+    return message
 
 
 def server_context(run_id: int, run_config: RunConfig) -> Context:

@@ -1,6 +1,7 @@
 """A household whose trader has to hold says why once, trades nothing, and keeps its limits."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from common.config import parse
 from common.data.source import open_source
 from common.messages import IntervalRequest, Join
-from fl_client.household import Group, Member
+from fl_client.household import Group
+from fl_client.readings import Member
 
 
 def test_a_missing_price_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -22,7 +24,7 @@ def test_a_missing_price_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureF
         }
     )
     source = open_source("synthetic", seed=1, households=2, start=None, days=1.0, history_days=3)
-    members = [Member(source.load(name), tmp_path / name) for name in source.names()]
+    members = [Member(partial(source.load, name), tmp_path / name) for name in source.names()]
     join = Join("run", source.start().isoformat(), 48, 0, True, 0.2, 0.04)
     group = Group(members, settings, join)
     orders = []

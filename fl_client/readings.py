@@ -1,0 +1,140 @@
+"""What households have measured, placed on the rows of a run; large blocks keep it out of memory.
+
+Row 0 is ``origin`` rows before interval 0. Nothing here says what may be read when.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.data.frame import COLUMNS, Household
+from common.errors import InputError
+from common.forecast.history import History
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# From this many households on, readings live in files that the kernel may drop from memory.
+MAPPED_FROM = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """One household: how to read its data, and the folder where it keeps its state."""
+
+    load: Callable[[], Household]
+    directory: Path
+    durable: bool = False  # whether its state must survive a power cut
+
+
+@dataclass(frozen=True)
+class About:
+    """What a household says of its data when it joins."""
+
+    name: str
+    filled_values: int
+    real: bool
+    source: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Households whose clock and meters tick alike: slot, weekday and lag of every interval.
+
+    ``index``: which households. ``lag``: how many of the newest intervals are not known yet.
+    """
+
+    index: Ints
+    timezone: str
+    slot: Ints
+    weekday: Ints
+    lag: Ints
+
+
+class Readings:
+    """Readings of H households on the R rows of ``index``: ``load``, ``pv`` (H, R) [kWh].
+
+    Rows from before a household's data begins are nan. Raises InputError where its data begin
+    after row ``origin`` or end before the last. ``histories`` hold all columns; the run writes
+    its battery's sensors there. They are made when first asked for.
+    """
+
+    def __init__(self, members: Iterable[Member], index: pd.DatetimeIndex, origin: int) -> None:
+        self._members = list(members)
+        self._index, self._origin = index, origin
+        shape = (len(self._members), len(index))
+        self.load, self.pv = self._allocate(shape), self._allocate(shape)
+        self.load[:], self.pv[:] = np.nan, np.nan
+        self.about: list[About] = []
+        self.clocks: list[Clock] = []
+        self._histories: list[History] | None = None
+        kinds: dict[tuple[str, int, int], list[int]] = {}
+        first_of: dict[tuple[str, int, int], Household] = {}
+        for h, member in enumerate(self._members):
+            data = member.load()
+            begin, rows = self._rows(data)
+            self.load[h, begin:] = data.consumption[rows]
+            self.pv[h, begin:] = data.frame["pv"].to_numpy(np.float64)[rows]
+            self.about.append(About(data.name, data.filled_values, data.real, data.source))
+            kind = (data.timezone, data.resolution_minutes, data.phase_minutes)
+            kinds.setdefault(kind, []).append(h)
+            first_of.setdefault(kind, data)
+        for kind, which in kinds.items():
+            self.clocks.append(self._clock(first_of[kind], np.array(which)))
+
+    @property
+    def histories(self) -> list[History]:
+        """One history a household, over the rows it has data for."""
+        if self._histories is None:
+            values = self._allocate((len(self._members), len(self._index), len(COLUMNS)))
+            self._histories = []
+            for h, member in enumerate(self._members):
+                data = member.load()
+                begin, rows = self._rows(data)
+                values[h, begin:] = data.frame.to_numpy(np.float64)[rows]
+                self._histories.append(
+                    History(values[h, begin:], self._index[begin:], data.timezone)
+                )
+        return self._histories
+
+    @property
+    def has_histories(self) -> bool:
+        """Whether anybody has asked for the histories yet."""
+        return self._histories is not None
+
+    def _allocate(self, shape: tuple[int, ...]) -> Floats:
+        if len(self._members) < MAPPED_FROM:
+            return np.empty(shape)
+        with tempfile.TemporaryFile(dir=self._members[0].directory.parent) as file:
+            return np.memmap(file, np.float64, "w+", shape=shape)
+
+    def _rows(self, data: Household) -> tuple[int, slice]:
+        """(First row of the run that the data has, the data's own rows from there on)."""
+        index, first = self._index, data.row(self._index[0])
+        last = first + len(index)
+        if first + self._origin < 0 or last > len(data.frame):
+            raise InputError(
+                f"household {data.name} has readings from {data.frame.index[0]} to "
+                f"{data.frame.index[-1]}; the run needs {index[self._origin]} to {index[-1]}"
+            )
+        # Less history than asked for: the rows before the data begins do not exist.
+        begin = max(first, 0)
+        return begin - first, slice(begin, last)
+
+    def _clock(self, one: Household, which: Ints) -> Clock:
+        run = self._index[self._origin :]
+        local = run.tz_convert(one.timezone)
+        row = one.row(run[0])
+        known = np.array([one.known(row + t) - row for t in range(len(run))])
+        return Clock(
+            which,
+            one.timezone,
+            (local.hour * 2 + local.minute // 30).to_numpy(),
+            local.day_of_week.to_numpy(),
+            np.arange(len(run)) - known,
+        )

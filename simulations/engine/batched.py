@@ -1,0 +1,249 @@
+"""``--engine batched``: a Flower Grid over Ray actors that each answer for a block of households.
+
+Households stay with their actor, whose caches stay warm. Market messages travel one parcel per
+actor and round. A message that brings a model back travels alone, and an actor is handed the
+next only when a reply has been taken: the server holds a few models however many households
+train. A model that goes out is put into Ray's object store once a round.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import ray
+from flwr.app import ArrayRecord, Error, Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.run import Run
+
+from common.errors import InputError
+from fl_server.exchange import exchange
+from simulations.engine.block import Block
+from simulations.engine.loop import FIRST_NODE, RunConfig, server_context, stamp
+from simulations.engine.parcel import Model, pack, unpack
+
+# Replies with models per actor: one that waits to be taken, one being made.
+_MODELS_IN_FLIGHT = 2
+_WAIT_S = 0.5
+_RETRIES = 3
+# What actors on other machines must know of this one.
+_PASSED_ON = ("FEDWATT_CACHE", "PYTHONPATH", "OMP_NUM_THREADS")
+
+
+@dataclass(eq=False)
+class _Actor:
+    """An actor, the size of its block, and what it has not been handed yet."""
+
+    handle: Any
+    size: int
+    queue: deque[Message] = field(default_factory=deque)
+    models_in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A parcel on its way: to whom, and what it asks."""
+
+    actor: _Actor
+    messages: Sequence[Message]
+    brings_model: bool
+
+
+class BatchedGrid(Grid):
+    """``clients`` households on ``actors`` Ray actors, in blocks of the order of partitions.
+
+    An actor that dies is restarted by Ray and asked again; its block goes on from the households'
+    own files. One that keeps dying answers with errors.
+    """
+
+    def __init__(
+        self,
+        clients: int,
+        actors: int,
+        run_config: RunConfig,
+        run_id: int,
+        block: type[Block] = Block,
+    ) -> None:
+        self._run = Run.create_empty(run_id)
+        actors = min(actors, clients)
+        bounds = [clients * i // actors for i in range(actors + 1)]
+        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(block)
+        remote = remote.options(scheduling_strategy="SPREAD")
+        self.actors = [
+            _Actor(remote.remote(run_id, run_config, first, last, clients), last - first)
+            for first, last in pairwise(bounds)
+        ]
+        self._actor_of = {
+            FIRST_NODE + partition: actor
+            for actor, first in zip(self.actors, bounds, strict=False)
+            for partition in range(first, first + actor.size)
+        }
+        self._calls: dict[Any, _Call] = {}
+        self._arrived: dict[str, tuple[Message, _Actor | None]] = {}
+        self._put: tuple[ArrayRecord, Any] | None = None
+        self._round: str | None = None
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """Run information."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Build a message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Node ids of all clients."""
+        return list(self._actor_of)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages; a block's parcel leaves as soon as its last message is there."""
+        ids: list[str] = []
+        parcels: dict[tuple[_Actor, str], list[Message]] = {}
+        for message in messages:
+            ids.append(stamp(message).metadata.message_id)
+            actor = self._actor_of[message.metadata.dst_node_id]
+            kind = message.metadata.message_type
+            if kind.startswith(MessageType.TRAIN):
+                self._enqueue(actor, message)
+                continue
+            parcel = parcels.setdefault((actor, kind), [])
+            parcel.append(message)
+            if len(parcel) == actor.size:
+                self._call(actor, parcels.pop((actor, kind)))
+        for (actor, _), parcel in parcels.items():
+            self._call(actor, parcel)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that have arrived, after waiting half a second for a first one."""
+        wanted = set(message_ids)
+        if self._calls and not any(i in wanted for i in self._arrived):
+            ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=_WAIT_S)
+            for reference in ready:
+                self._receive(reference)
+        for message_id in [i for i in self._arrived if i in wanted]:
+            message, actor = self._arrived.pop(message_id)
+            if actor is not None:
+                actor.models_in_flight -= 1
+                self._hand_out(actor)
+            yield message
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and wait for the replies."""
+        return list(exchange(self, messages, float("inf") if timeout is None else timeout))
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in self.actors:
+            ray.kill(actor.handle)
+
+    # ---- parcels ------------------------------------------------------------------------------
+
+    def _enqueue(self, actor: _Actor, message: Message) -> None:
+        if message.metadata.group_id != self._round:
+            # Nobody waits for an older round any more.
+            self._round = message.metadata.group_id
+            for other in self.actors:
+                other.queue.clear()
+            for message_id in [i for i, (_, a) in self._arrived.items() if a is not None]:
+                self._arrived.pop(message_id)[1].models_in_flight -= 1  # type: ignore[union-attr]
+        actor.queue.append(message)
+        self._hand_out(actor)
+
+    def _hand_out(self, actor: _Actor) -> None:
+        while actor.queue and actor.models_in_flight < _MODELS_IN_FLIGHT:
+            actor.models_in_flight += 1
+            self._call(actor, [actor.queue.popleft()], brings_model=True)
+
+    def _call(self, actor: _Actor, messages: Sequence[Message], brings_model: bool = False) -> None:
+        body, records = pack(messages)
+        reference = actor.handle.answer.remote(body, *map(self._reference, records))
+        self._calls[reference] = _Call(actor, messages, brings_model)
+
+    def _reference(self, record: ArrayRecord) -> Any:
+        """A model in Ray's object store; the newest is kept there, whoever asks for it."""
+        if self._put is None or self._put[0] is not record:
+            self._put = record, ray.put(Model.of(record))
+        return self._put[1]
+
+    def _receive(self, reference: Any) -> None:
+        call = self._calls.pop(reference)
+        try:
+            body, models = ray.get(reference)
+            replies = unpack(body, [model.record() for model in models])
+        except ray.exceptions.RayError as error:
+            reason = f"{type(error).__name__}: {error}"
+            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+            replies = [
+                stamp(Message(Error(code=code, reason=reason), reply_to=m)) for m in call.messages
+            ]
+        if call.brings_model and call.messages[0].metadata.group_id != self._round:
+            call.actor.models_in_flight -= 1
+            self._hand_out(call.actor)
+            return
+        for reply in replies:
+            holder = call.actor if call.brings_model else None
+            self._arrived[reply.metadata.reply_to_message_id] = reply, holder
+
+
+def run(
+    server_app: ServerApp,
+    clients: int,
+    run_config: RunConfig,
+    run_id: int,
+    actors: int = 0,
+    address: str | None = None,
+    block: type[Block] = Block,
+) -> None:
+    """Run both apps to the end; whatever the ServerApp raises is raised here.
+
+    ``actors``: how many, 0 for one per core. ``address``: a Ray cluster whose machines see the run
+    directory under the same path; None starts Ray on this machine, for this run.
+    Raises InputError where no cluster answers at ``address``.
+    """
+    context = server_context(run_id, run_config)
+    _start_ray(actors, address)
+    try:
+        cores: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        count = actors or max(1, int(cores["CPU"]))
+        grid = BatchedGrid(clients, count, run_config, run_id, block)
+        try:
+            server_app(grid, context)
+        finally:
+            grid.close()
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(actors: int, address: str | None) -> None:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        count = actors or os.cpu_count() or 1
+        ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+        return
+    known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    try:
+        ray.init(address=address, runtime_env={"env_vars": known}, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"--ray-address {address}: {' '.join(str(error).split())}") from None
+
+
+__all__ = ["BatchedGrid", "Block", "run"]

@@ -1,0 +1,1 @@
+"""How the time and memory of a simulation grow with its number of households."""

@@ -1,0 +1,99 @@
+"""CPU seconds by part: functions of interest are wrapped, and each counts only its own time."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+PARTS = (
+    "data",
+    "forecast",
+    "plan",
+    "settle",
+    "files",
+    "training",
+    "evaluation",
+    "clear",
+    "ledger",
+    "aggregation",
+    "checkpoint",
+)
+"""What is told apart; the rest of a process is start-up (until ``started``) and engine."""
+
+
+class Parts:
+    """CPU seconds of this thread by part. What a part calls of another counts for that one."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.start_up = 0.0
+        self._stack: list[str] = []
+        self._mark = time.thread_time()
+
+    def started(self) -> None:
+        """Everything up to now was start-up: imports, mostly."""
+        self.start_up = time.process_time()
+
+    def totals(self) -> dict[str, float]:
+        """Seconds by part, with ``start-up`` and ``engine``, which is all that is left."""
+        rest = time.process_time() - self.start_up - sum(self.seconds.values())
+        return {**self.seconds, "start-up": self.start_up, "engine": max(rest, 0.0)}
+
+    def _switch(self) -> None:
+        now = time.thread_time()
+        if self._stack:
+            self.seconds[self._stack[-1]] += now - self._mark
+        self._mark = now
+
+    def counted(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` with its time counted as ``part``."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **keywords: Any) -> Any:
+            self._switch()
+            self._stack.append(part)
+            try:
+                return function(*args, **keywords)
+            finally:
+                self._switch()
+                self._stack.pop()
+
+        return call
+
+
+def install() -> Parts:
+    """Wrap the parts of households and of the coordinator in this process."""
+    from fl_client import household, trader
+    from fl_client.household import Group
+    from fl_client.learner import Learner
+    from fl_client.readings import Readings
+    from fl_server.checkpoint import Checkpoints
+    from fl_server.coordinator import Coordinator
+    from fl_server.ledger import Ledger
+    from fl_server.strategy.fedavg import FedAvg
+
+    parts = Parts()
+    wrapped: list[tuple[type, str, str]] = [
+        (Readings, "__init__", "data"),
+        (Learner, "day_ahead", "forecast"),
+        (Learner, "train", "training"),
+        (Learner, "receive", "evaluation"),
+        (Group, "_settle", "settle"),
+        (Group, "flush", "files"),
+        (Coordinator, "_clear", "clear"),
+        (Ledger, "record", "ledger"),
+        (FedAvg, "aggregate_train", "aggregation"),
+        (Checkpoints, "save", "checkpoint"),
+    ]
+    for owner, name, part in wrapped:
+        setattr(owner, name, parts.counted(part, getattr(owner, name)))
+    make = trader.make_trader
+
+    def make_counted(*args: Any, **keywords: Any) -> Any:
+        made = make(*args, **keywords)
+        for name in ("decide", "dispatch"):
+            setattr(made, name, parts.counted("plan", getattr(made, name)))
+        return made
+
+    vars(household)["make_trader"] = make_counted  # the name that groups look up
+    return parts
