@@ -70,6 +70,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "bytes_up": sum(int(line["bytes_up"]) for line in rounds),  # type: ignore[call-overload]
             "bytes_down": sum(int(line["bytes_down"]) for line in rounds),  # type: ignore[call-overload]
             "dropped_updates": sum(int(line["dropped"]) for line in rounds),  # type: ignore[call-overload]
+            **({"privacy": rounds[-1]["privacy"]} if rounds and "privacy" in rounds[-1] else {}),
         },
         "timing": _timing(lines, rounds, wall_s),
         "checks": {

@@ -100,6 +100,15 @@ def _print(summary: dict[str, object]) -> None:
         typer.echo(f"{'share of the optimum':>22} {cost['share_of_optimum']:12.1%}")
     if cost.get("losers") is not None:
         typer.echo(f"{'losing households':>22} {cost['losers']:12d}")
+    fl = summary["fl"]
+    assert isinstance(fl, dict)
+    if "privacy" in fl:
+        # Beside the others' view, that of the server: it sees each update before the sum.
+        spent = fl["privacy"]
+        typer.echo(
+            f"{'privacy, epsilon':>22} {spent['epsilon']:12.2f} "
+            f"(server {spent['epsilon_server']:.2f}), delta {spent['delta']:g}"
+        )
 
 
 class _Progress:

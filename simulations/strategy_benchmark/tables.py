@@ -82,6 +82,9 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
             [
                 name + (" (reference)" if name in REFERENCES else ""),
                 str(against[name].own),
+                percent(stat.difference(rows, (name, CLEAN), ("mean-7-days", CLEAN)).change)
+                if name != "mean-7-days"
+                else text.MISSING,
                 text.MISSING if name == base else percent(against[name].change),
                 probability(corrected.get(name, float("nan"))),
                 f"{own['mae'].mean():.3f}",
@@ -99,7 +102,8 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
     return Table(
         "Strategies in the clean community",
         (
-            "strategy", "nRMSE", f"against {base}", "p (Holm)", "MAE [kWh]", "MASE", "bias",
+            "strategy", "nRMSE", "against mean of 7 days", f"against {base}", "p (Holm)",
+            "MAE [kWh]", "MASE", "bias",
             "rounds to target", "bytes to target", "bytes up", "bytes down", "messages", "CPU [s]",
             "wall [s]", "peak [MB]", "share of optimum",
         ),
