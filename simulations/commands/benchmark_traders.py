@@ -33,6 +33,10 @@ def traders(
     preset: Annotated[str, typer.Option(help="model preset of the federated rows")] = "slot",
     rounds: Annotated[int, typer.Option(min=1)] = 20,
     local_steps: Annotated[int, typer.Option(min=1)] = 8,
+    feed_in: Annotated[float, typer.Option(min=0.0, help="what the grid pays per kWh")] = 0.05,
+    panels: Annotated[
+        bool, typer.Option("--panels", help="generate PV for two thirds of the homes without")
+    ] = False,
     quarter_hours: Annotated[
         bool, typer.Option("--quarter-hours", help="split every interval in two")
     ] = False,
@@ -47,6 +51,7 @@ def traders(
     from simulations.progress import track
     from simulations.trader_benchmark import output, run
     from simulations.trader_benchmark.community import gather, halved
+    from simulations.trader_benchmark.panels import with_panels
 
     chosen = [name.strip() for name in rows.split(";") if name.strip()] or list(run.ROWS)
     for name in chosen:
@@ -60,7 +65,9 @@ def traders(
     for seed in range(seeds if data == "synthetic" or federated else 1):
         for day in spans:
             homes, start = _homes(data, households, skip, day, days, history_days, seed)
-            community = gather(homes, start, days, history_days)
+            if panels:
+                homes = [with_panels(home, i, seed) for i, home in enumerate(homes)]
+            community = gather(homes, start, days, history_days, feed_in=feed_in)
             if quarter_hours:
                 community = halved(community)
             references[f"{start.tz_convert(community.timezone).date()}, seed {seed}"] = (
@@ -74,8 +81,10 @@ def traders(
     facts = {
         "data": data,
         "households": [home.name for home in homes],
-        "real": all(home.real for home in homes),
+        "real": all(home.real for home in homes) and not panels,
         "days": days,
+        "feed_in": feed_in,
+        "generated_pv": panels,
         "hours_per_interval": community.hours,
         "preset": preset,
         "rounds": rounds,
