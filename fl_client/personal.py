@@ -28,15 +28,16 @@ _LAST_LAYERS = {
 
 @dataclass(frozen=True)
 class FineTuned:
-    """Loss on the held-out days of the shared and of the tuned model; ``kept`` is the better."""
+    """Loss on the held-out days of the shared and of the tuned model."""
 
     shared_loss: float
     tuned_loss: float
+    least_gain: float
 
     @property
     def kept(self) -> bool:
-        """Whether the household keeps the tuned model."""
-        return self.tuned_loss < self.shared_loss
+        """Whether the tuned model is better by the share ``least_gain``, and so is kept."""
+        return self.tuned_loss < (1.0 - self.least_gain) * self.shared_loss
 
 
 def is_personal(preset: Preset, name: str) -> bool:
@@ -62,17 +63,18 @@ def fine_tune(
     household: str = "",
     holdout: float = 0.2,
     check_windows: int = 128,
+    least_gain: float = 0.01,
 ) -> FineTuned:
     """Personalise ``model`` in place: last layers first, then all; undone unless it helps.
 
-    The last ``holdout`` share of the windows, in time, decides and is not trained on. The rate of
-    the second part is a tenth of the first's. A household without held-out windows keeps the
-    shared model.
+    The last ``holdout`` share of the windows, in time, decides and is not trained on: the loss on
+    them has to fall by ``least_gain``. The rate of the second part is a tenth of the first's. A
+    household without held-out windows keeps the shared model.
     """
     train, held = windows.split(holdout) if len(windows) else (windows, windows)
     shared = weights_of(model)
     if not len(train) or not len(held):
-        return FineTuned(float("nan"), float("nan"))
+        return FineTuned(float("nan"), float("nan"), least_gain)
     held = held.every(max(1, len(held) // check_windows))
     before = evaluate(model, held)["loss"]
     rate = training.learning_rate or windows.preset.learning_rate
@@ -86,7 +88,7 @@ def fine_tune(
             parameter.requires_grad_(True)
     own = training.model_copy(update={"learning_rate": rate / 10.0})
     local_update(model, train, own, steps=all_steps, seed=seed, household=household, round_=2)
-    result = FineTuned(before, evaluate(model, held)["loss"])
+    result = FineTuned(before, evaluate(model, held)["loss"], least_gain)
     if not result.kept:
         load_weights(model, shared)
     return result

@@ -28,6 +28,7 @@ from fl_server.strategy.fixed_point import WeightedSum
 from simulations.forecast_benchmark.panel import Panel, Rows, Span
 
 Weights = dict[str, Any]
+_TUNING_AT = 0.75  # fine-tuning takes the rate that training has after this share of its rounds
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Plan:
     learning_rate: float | None = None
     fraction: float = 1.0
     """Share of the homes that train in a round."""
-    tune_head_steps: int = 30
-    tune_all_steps: int = 60
+    tune_head_steps: int = 20
+    tune_all_steps: int = 20
 
     def sampled(self, homes: int) -> int:
         """Number of homes that train in a round."""
@@ -198,7 +199,7 @@ def fine_tuned(homes: Homes, shared: Trained) -> Trained:
         result = fine_tune(
             model,
             windows,
-            homes.training(0.5),
+            homes.training(_TUNING_AT),
             head_steps=plan.tune_head_steps,
             all_steps=plan.tune_all_steps,
             seed=homes.seed,

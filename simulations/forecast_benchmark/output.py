@@ -134,12 +134,13 @@ def _picture(made: dict[str, Any], results: Sequence[Scored], path: Path) -> Non
     from matplotlib.figure import Figure
 
     stream = "consumption_day"
-    rows = [row for row, entry in made["rows"].items() if stream in entry["streams"]]
+    # Unseen homes are a part of the homes: their mean has no place beside the others'.
+    rows = [r for r, entry in made["rows"].items() if stream in entry["streams"] and r != "unseen"]
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     bars, homes = figure.subplots(1, 2, width_ratios=(1.15, 1))
     values = [made["rows"][row]["streams"][stream]["nrmse"] for row in rows]
-    ours = {"federated", "fine_tuned", "personal_layers", "unseen"}
+    ours = {"federated", "fine_tuned", "personal_layers"}
     colours = ["#1f6f8b" if row in ours else "#b8c4cc" for row in rows]
     places = np.arange(len(rows))[::-1]
     means = [v["mean"] for v in values]
