@@ -1,19 +1,22 @@
-"""A strategy of one's own, as docs/strategies.md shows it."""
+"""FedAvg that shortens every update to the median length before it takes the mean."""
 
 from collections.abc import Iterable
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 
 from common.messages import decode_arrays, encode_arrays
 from fl_server.strategy.fedavg import FedAvg, mean_metrics, updates
 
 
 class NormBounded(FedAvg):
-    """FedAvg that scales every update down to the median length before it averages."""
+    """A long update counts no more than one of median length; all count the same."""
 
-    def configure_train(self, server_round, arrays, config, grid):  # type: ignore[no-untyped-def]
-        self._sent = decode_arrays(arrays)
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        self.sent = decode_arrays(arrays)
         return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
@@ -22,12 +25,12 @@ class NormBounded(FedAvg):
         found = sorted(updates(replies), key=lambda update: update.node)
         if not found:
             return None, None
-        moves = [{n: a - self._sent[n] for n, a in u.arrays.items()} for u in found]
-        lengths = [np.sqrt(sum(float((m**2).sum()) for m in move.values())) for move in moves]
+        moves = [{n: a - self.sent[n] for n, a in u.arrays.items()} for u in found]
+        lengths = [sum(float((m**2).sum()) for m in move.values()) ** 0.5 for move in moves]
         bound = float(np.median(lengths))
-        factors = [min(1.0, bound / max(length, 1e-12)) / len(found) for length in lengths]
+        shares = [np.float32(min(1.0, bound / max(x, 1e-12)) / len(found)) for x in lengths]
         new = {
-            n: sent + sum(np.float32(f) * move[n] for f, move in zip(factors, moves, strict=True))
-            for n, sent in self._sent.items()
+            name: sent + sum(share * move[name] for share, move in zip(shares, moves, strict=True))
+            for name, sent in self.sent.items()
         }
         return encode_arrays(new), mean_metrics([(u.weight, u.metrics) for u in found])

@@ -145,3 +145,10 @@ def test_options_are_read() -> None:
     assert [e.name for e in entries] == ["fedavg", "fedrep", "m:C"]
     assert dict(entries[1].options) == {"head_steps": 2, "personal": "mean."}
     assert entry_of("fedprox(proximal_mu=0.5)").options == (("proximal_mu", 0.5),)
+
+
+def test_the_documentation_shows_the_strategy_that_is_tested() -> None:
+    """The example in docs/strategies.md is mine.py, word for word."""
+    root = Path(__file__).resolve().parents[3]
+    example = Path(__file__).with_name("mine.py").read_text()
+    assert example.strip() in (root / "docs" / "strategies.md").read_text()
