@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -48,8 +48,9 @@ def traders(
         raise InputError(f"{out} already holds something; choose a new folder for --out")
     if skip >= households:
         raise InputError(f"--skip {skip}: nobody is left of {households} households")
+    from fl_client.trader import make_trader
     from simulations.progress import track
-    from simulations.trader_benchmark import output, run
+    from simulations.trader_benchmark import output, run, speed
     from simulations.trader_benchmark.community import gather, halved
     from simulations.trader_benchmark.panels import with_panels
 
@@ -78,7 +79,7 @@ def traders(
                 seed=seed, preset=preset, rounds=rounds, local_steps=local_steps,
             )  # fmt: skip
             scores += list(track(found, f"{day or 'default start'}, seed {seed}", len(chosen)))
-    facts = {
+    facts: dict[str, Any] = {
         "data": data,
         "households": [home.name for home in homes],
         "real": all(home.real for home in homes) and not panels,
@@ -90,8 +91,14 @@ def traders(
         "rounds": rounds,
         "local_steps": local_steps,
     }
+    facts["speed"] = speed.measure(community, make_trader("bid-curve", {}))
     output.write(out, scores, references, facts)
     output.show(scores)
+    took = facts["speed"]
+    typer.echo(
+        f"one decision {took['one_ms']:.2f} ms ({took['one_cpu_ms']:.2f} ms of processor), "
+        f"1,000 households at once {took['many_ms']:.0f} ms ({took['many_cpu_ms']:.0f})"
+    )
     typer.echo(f"written: {out / output.RESULTS}, {out / output.PICTURE}")
 
 
