@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.data.frame import DAY, Household
 from common.data.quality import Quality
+from common.errors import InputError
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -95,8 +96,7 @@ def draw_check(homes: Sequence[Household], figures: Sequence[Quality], path: Pat
         axes[2].set_title("correlation: day, week")
         if len(homes) > len(shown):
             figure.suptitle(f"first {len(shown)} of {len(homes)} households")
-        figure.savefig(path, dpi=110)
-        plt.close(figure)
+        _save(figure, path)
 
 
 def draw_comparison(
@@ -139,5 +139,14 @@ def draw_comparison(
             axis.plot(np.arange(len(week)) / DAY, week, color=colour, linewidth=0.7)
             axis.set_title(title)
             axis.set_ylim(0)
+        _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    try:
         figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"picture {path}: {reason[:160]}") from None
+    finally:
         plt.close(figure)

@@ -15,7 +15,7 @@ from common.data.formats.dataport import zone_of
 from common.data.frame import INTERVAL, Household, check_zone
 from common.data.readings import LEVELS, Options
 from common.data.spool import Spool
-from common.data.store import write_household
+from common.data.store import make_folder, write_household
 from common.errors import InputError
 
 Progress = Callable[[str, int, int], None]  # what, done, total (0: unknown)
@@ -69,7 +69,7 @@ def import_files(
     levels = None if context is None else read_context(context, options)
     report = Report(format=fmt.name)
     existed = out.is_dir()
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".import-") as scratch:
             spool = Spool(Path(scratch))

@@ -16,9 +16,17 @@ FORMAT_VERSION = 1
 _KEY = b"fedwatt"
 
 
+def make_folder(directory: Path) -> None:
+    """Make ``directory`` unless it is there. Raises InputError where that cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be made: {error.strerror}") from None
+
+
 def write_household(household: Household, directory: Path) -> Path:
     """Write ``directory/NAME.parquet`` atomically and return its path."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     path = directory / f"{household.name}.parquet"
     frame = household.frame
     arrays = {c: pa.array(frame[c].to_numpy(np.float64)) for c in COLUMNS}

@@ -108,6 +108,18 @@ def test_a_bad_file_is_named_with_its_row_and_nothing_is_written(case, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_truncated_parquet_table_is_named(tmp_path):
+    """The end of the file holds its index: without it nothing can be read."""
+    path = tmp_path / "wide.parquet"
+    pd.DataFrame({"timestamp_utc": pd.date_range("2024-01-01", periods=99), "A": 1.0}).to_parquet(
+        path
+    )
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"wide.parquet: not a readable Parquet file"):
+        import_files([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_reset_is_counted_on_from_zero_when_asked(tmp_path):
     """100.2, 100.4, 0.1, 0.3 holds 0.2 + 0.1 + 0.2 kWh."""
     path = tmp_path / "meter.csv"
@@ -153,6 +165,9 @@ def test_one_home_full_of_gaps_does_not_stop_the_others(tmp_path):
         (["import", "{dir}/file.csv", "--format", "tarot", "--out", "{dir}/out"], "tarot"),
         (["import", "{dir}/file.csv", "--timezone", "Mars/Base", "--out", "{dir}/o"], "Mars/Base"),
         (["import", "{dir}/file.csv", "--out", "{dir}/out"], "row 62: household MAC1"),
+        (["import", "{dir}/file.csv", "--out", "{dir}/file.csv"], "cannot be made"),
+        (["generate", "--out", "{dir}/file.csv/x"], "cannot be made"),
+        (["check", "{dir}/file.csv"], "not a readable Parquet file"),
         (["check", "{dir}/none"], "no such folder"),
         (["push", "{dir}", "--to", "postgresql://me:secret@h/db"], "PGPASSWORD"),
         (["migrate", "mysql://h/db"], "known: postgresql://, sqlite:///"),
