@@ -132,7 +132,9 @@ class FL(Section):
     fraction_train: Fraction = 1.0
     fraction_evaluate: Fraction = 1.0
     local_steps: Count = 8
-    min_replies: Count = 1
+    min_replies: Count = Field(
+        1, description="usable updates below which a round leaves the model as it was"
+    )
     max_update_mb: Positive = 512.0
     compression: str = Field(
         "none", description="of updates: bfloat16, int8, top-k:SHARE, or top-k:SHARE+int8"

@@ -56,7 +56,8 @@ class Rounds:
     order of household names, so that a seed fixes their result as well. ``compression`` and
     ``privacy`` go with any strategy: households compress, clip and noise what they send, and
     weights are back in place before the strategy sees them. ``compression_down`` sends changes of
-    the model down; a household that held another model is sent the whole one.
+    the model down; a household that held another model is sent the whole one. A round with fewer
+    usable updates than ``min_replies`` leaves the model as it was.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Rounds:
         compression: str = "none",
         privacy: Privacy | None = None,
         compression_down: str = "none",
+        min_replies: int = 1,
     ) -> None:
+        self._min_replies = min_replies
         parse_compression(compression)
         down = parse_compression(compression_down)
         self.downlink = Downlink(down) if down.active else None
@@ -146,7 +149,7 @@ class Rounds:
             replies = self.roster.sorted(replies)
         arrays, metrics = self.strategy.aggregate_train(round_, replies)
         screening.dropped["no reply"] += len(messages) - screening.received
-        if arrays is not None:
+        if arrays is not None and screening.accepted >= self._min_replies:
             self.arrays = _single(arrays)
         spent = None
         if self.privacy is not None:

@@ -182,6 +182,7 @@ def open_rounds(
         fl.compression,
         privacy,
         fl.compression_down,
+        fl.min_replies,
     )
     if state.t > 0:
         checkpoints.restore(state, rounds)

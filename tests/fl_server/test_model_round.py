@@ -164,3 +164,11 @@ def test_an_update_of_absurd_size_is_dropped() -> None:
     toy = Toy("fedavg", lambda k, w: w * (1e30 if k == 0 else 1.0))
     assert toy.round().screening.dropped["absurdly large weights"] == 1
     np.testing.assert_allclose(toy.model, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("needed", "moves"), [(2, True), (3, False)])
+def test_too_few_updates_leave_the_model(needed: int, moves: bool) -> None:
+    """One household of three counts no windows and is dropped: two are left."""
+    toy = Toy("fedavg", lambda k, w: w + 1.0, examples=(10, 0, 30), min_replies=needed)
+    toy.round()
+    np.testing.assert_allclose(toy.model, [2.0, 3.0] if moves else [1.0, 2.0])

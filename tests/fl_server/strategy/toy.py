@@ -40,6 +40,7 @@ class Toy:
         metrics: Sequence[dict[str, float | int]] | None = None,
         compression: str = "none",
         privacy: Privacy | None = None,
+        min_replies: int = 1,
     ) -> None:
         if isinstance(strategy, str):
             strategy = make_strategy(
@@ -63,6 +64,7 @@ class Toy:
             deadline_s=60.0,
             compression=compression,
             privacy=privacy,
+            min_replies=min_replies,
         )
 
     def round(self) -> RoundResult:
