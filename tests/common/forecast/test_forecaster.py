@@ -166,6 +166,23 @@ def test_wrong_weights_are_named() -> None:
         load_weights(model, good | {"embed.bias": np.zeros(3, np.float32)})
 
 
+def test_new_weights_replace_the_old_without_touching_them() -> None:
+    """Weights are taken without a copy: loading others must not write into the first ones."""
+    history = home(40)
+    first, second = _weights("edge", 1), _weights("edge", 2)
+    for array in second.values():
+        array.flags.writeable = False
+    kept = {name: array.copy() for name, array in first.items()}
+    scaler = fit_scaler(history, 0, 900)
+    forecaster = Forecaster("edge", first, [scaler])
+    forecaster.load(second)
+    fresh = Forecaster("edge", second, [scaler]).forecast([history], 900)
+    for name, values in forecaster.forecast([history], 900).streams.items():
+        np.testing.assert_array_equal(values, fresh.streams[name])
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, kept[name])
+
+
 def test_unknown_preset_and_short_history_are_refused() -> None:
     """One clear line each: the known presets; a day of history."""
     with pytest.raises(InputError, match="edge"):
