@@ -34,6 +34,9 @@ def traders(
     rounds: Annotated[int, typer.Option(min=1)] = 20,
     local_steps: Annotated[int, typer.Option(min=1)] = 8,
     feed_in: Annotated[float, typer.Option(min=0.0, help="what the grid pays per kWh")] = 0.05,
+    cap: Annotated[
+        float, typer.Option(min=0.1, help="of the no-battery peak, for the capped row")
+    ] = 0.7,
     panels: Annotated[
         bool, typer.Option("--panels", help="generate PV for two thirds of the homes without")
     ] = False,
@@ -72,11 +75,11 @@ def traders(
             if quarter_hours:
                 community = halved(community)
             references[f"{start.tz_convert(community.timezone).date()}, seed {seed}"] = (
-                run.references(community)
+                run.references(community, cap)
             )
             found = run.score_rows(
                 community, homes, chosen,
-                seed=seed, preset=preset, rounds=rounds, local_steps=local_steps,
+                seed=seed, preset=preset, rounds=rounds, local_steps=local_steps, cap=cap,
             )  # fmt: skip
             scores += list(track(found, f"{day or 'default start'}, seed {seed}", len(chosen)))
     facts: dict[str, Any] = {
@@ -85,6 +88,7 @@ def traders(
         "real": all(home.real for home in homes) and not panels,
         "days": days,
         "feed_in": feed_in,
+        "cap": cap,
         "generated_pv": panels,
         "hours_per_interval": community.hours,
         "preset": preset,

@@ -19,6 +19,7 @@ _TITLES = {
     "self_sufficiency": "self-sufficient %",
     "cycles": "cycles",
     "traded_kwh": "traded kWh",
+    "over_cap": "% above cap",
     "nrmse": "load nRMSE",
     "money_per_point": "money / point",
 }
@@ -56,7 +57,7 @@ def show(scores: Sequence[Score]) -> None:
         cells = [f"{100 * line[span]:.1f}" for span in (*spans, "share")]
         for name in _TITLES:
             value = line[name]
-            percent = 100 if name == "self_sufficiency" else 1
+            percent = 100 if name in ("self_sufficiency", "over_cap") else 1
             digits = 0 if name in ("losers", "traded_kwh") else 2 if name != "cycles" else 1
             cells.append("" if pd.isna(value) else f"{percent * value:.{digits}f}")
         printed.add_row(str(line["trader"]), *cells)

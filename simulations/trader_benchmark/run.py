@@ -8,15 +8,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.data.frame import Household
-from fl_client.trader import Trader, make_trader
+from fl_client.trader import make_trader
 from simulations.references import (
+    Case,
     community_optimum,
     greedy_battery,
     no_battery_no_trade,
     own_optimum,
 )
 from simulations.trader_benchmark import foresights
-from simulations.trader_benchmark.community import Community, Foresight, Life, live
+from simulations.trader_benchmark.community import Cap, Community, Foresight, Life, live
 
 Floats = NDArray[np.float64]
 
@@ -37,14 +38,22 @@ ROWS: dict[str, tuple[str, dict[str, str], str]] = {
     "bid-curve, 7-day mean": ("bid-curve", {"scenarios": "point"}, "7-day mean"),
     "bid-curve, own days": ("bid-curve", {"scenarios": "days"}, "none"),
     "bid-curve, own days + federated": ("bid-curve", {"scenarios": "model"}, "federated"),
+    "bid-curve, capped": ("bid-curve", {"scenarios": "days"}, "none"),
     "bid-curve, perfect": ("bid-curve", {"scenarios": "point"}, "perfect"),
 }
+
+
+CAPPED = "bid-curve, capped"
+# Imports beyond an allowance cost this much more than the dearest tariff.
+SCARCITY = 1.2
 
 
 @dataclass(frozen=True)
 class Score:
     """One row on one span of days. Energy in kWh, money in currency, shares as fractions.
 
+    over_cap: share of intervals in which the community drew more than ``cap`` of its no-battery
+    peak, over_kw: by how much on average then; None where no cap was set.
     calibration: mean earning against a resting battery [currency per interval and home] of the
     lowest to the highest quarter of the scores, or None where nothing is scored.
     """
@@ -63,6 +72,8 @@ class Score:
     traded_kwh: float
     unserved_kwh: float
     forecast_nrmse: float | None
+    over_cap: float | None
+    over_kw: float | None
     calibration: tuple[float, ...] | None
 
 
@@ -75,8 +86,12 @@ def score_rows(
     preset: str,
     rounds: int,
     local_steps: int,
+    cap: float = 0.7,
 ) -> Iterator[Score]:
-    """Live the community's days once per row, with and without a market, and score it."""
+    """Live the community's days once per row, with and without a market, and score it.
+
+    ``cap``: share of the no-battery peak that the capped row may draw.
+    """
     c = community
     case = c.case
     base, best = no_battery_no_trade(case), community_optimum(case)
@@ -97,22 +112,34 @@ def score_rows(
             assert ahead is not None
             errors[wanted] = foresights.error(c, ahead)
         trader = make_trader(kind, options)
-        life = live(c, trader, made[wanted])
+        limit = None
+        if row == CAPPED:
+            limit = Cap(cap * base.peak_kw(c.hours), SCARCITY * float(c.retail.max()))
+        life = live(c, trader, made[wanted], cap=limit)
         shadow = live(c, trader, made[wanted], market=False)
-        yield _score(c, row, seed, life, shadow, base.total, best.total, base.peak_kw(),
-                     errors[wanted], trader)  # fmt: skip
+        yield _score(c, row, seed, life, shadow, base.total, best.total, base.peak_kw(c.hours),
+                     errors[wanted], limit)  # fmt: skip
 
 
-def references(community: Community) -> dict[str, float]:
-    """Costs of the references on the same days."""
+def references(community: Community, cap: float = 0.7) -> dict[str, float]:
+    """Costs of the references on the same days, and the optimum under the cap."""
     case = community.case
+    peak = no_battery_no_trade(case).peak_kw(case.hours)
     return {
         "no_battery_no_trade": no_battery_no_trade(case).total,
         "greedy_battery": greedy_battery(case).total,
         "own_optimum": own_optimum(case).total,
         "community_optimum": community_optimum(case).total,
-        "no_battery_peak_kw": no_battery_no_trade(case).peak_kw(case.hours),
+        "capped_optimum": _capped(case, cap * peak),
+        "no_battery_peak_kw": peak,
     }
+
+
+def _capped(case: Case, cap_kw: float) -> float:
+    try:
+        return community_optimum(case, import_cap_kw=cap_kw).total
+    except ValueError:
+        return float("nan")  # no foresight holds this cap
 
 
 def _score(
@@ -125,9 +152,11 @@ def _score(
     best: float,
     base_peak: float,
     error: float | None,
-    trader: Trader,
+    limit: Cap | None,
 ) -> Score:
     worse = life.cost - shadow.cost
+    above = None if limit is None else life.grid_import.sum(axis=0) / c.hours - limit.kw
+    over = None if above is None else above > 1e-6
     scored = ROWS[row][0] not in ("hold", "greedy")
     return Score(
         row=row,
@@ -144,6 +173,10 @@ def _score(
         traded_kwh=float(life.bought.sum()),
         unserved_kwh=float(life.unserved.sum()),
         forecast_nrmse=error,
+        over_cap=None if over is None else float(over.mean()),
+        over_kw=None
+        if over is None or above is None or not over.any()
+        else float(above[over].mean()),
         calibration=calibration(c, shadow) if scored else None,
     )
 
@@ -188,6 +221,7 @@ def table(scores: Sequence[Score]) -> pd.DataFrame:
             "self_sufficiency": float(mine["self_sufficiency"].mean()),
             "cycles": float(mine["cycles"].mean()),
             "traded_kwh": float(mine["traded_kwh"].mean()),
+            "over_cap": float(mine["over_cap"].astype(float).mean()),
             "nrmse": float(mine["forecast_nrmse"].astype(float).mean()),
             "money_per_point": _money_per_point(frame, row),
         }
