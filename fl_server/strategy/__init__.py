@@ -28,6 +28,16 @@ OWN: dict[str, type[Strategy]] = {
 }
 """The project's own; where Flower has one of the same name, this is the one that is meant."""
 
+_DEFAULTS: dict[str, dict[str, float]] = {
+    "fedavgm": {"server_momentum": 0.5},
+    "fedadam": {"eta": 0.003, "tau": 0.001},
+    "fedyogi": {"eta": 0.003, "tau": 0.001},
+    "fedadagrad": {"eta": 0.003, "tau": 0.001},
+    "qfedavg": {"client_learning_rate": 1.0, "q": 0.2},
+}
+"""Where Flower's default does nothing (momentum 0), ruins these models (steps of 0.1 on weights of
+about 0.1), or is missing."""
+
 Option = float | int | str | bool
 
 
@@ -80,7 +90,7 @@ def make_strategy(
     if kind is None:
         raise InputError(f"fl.strategy = {name!r}: known are {', '.join(known_strategies())}")
     accepted = inspect.signature(kind).parameters
-    keywords: dict[str, object] = dict(options)
+    keywords: dict[str, object] = {**_DEFAULTS.get(name.lower(), {}), **options}
     # Flower waits for ever when fewer than its default of two nodes are connected.
     given = {
         "fraction_train": fraction_train,

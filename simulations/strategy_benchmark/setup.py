@@ -50,17 +50,6 @@ class Entry:
         return self.name in REFERENCES
 
 
-# What a strategy cannot do without, or does badly with at Flower's defaults. ``attackers`` is
-# what a defence is told to expect: a fifth of the households asked.
-_DEFAULTS: dict[str, dict[str, Option]] = {
-    "fedavgm": {"server_momentum": 0.5},
-    "fedadam": {"eta": 0.003, "tau": 0.001},
-    "fedyogi": {"eta": 0.003, "tau": 0.001},
-    "fedadagrad": {"eta": 0.003, "tau": 0.001},
-    "qfedavg": {"client_learning_rate": 1.0, "q": 0.2},
-}
-
-
 def entry_of(text: str) -> Entry:
     """Read ``name`` or ``name(option=value,...)``; ``module:Class`` names one of your own.
 
@@ -97,9 +86,9 @@ def split_entries(text: str) -> list[Entry]:
 
 
 def options_of(entry: Entry, asked: int) -> dict[str, Option]:
-    """An entry's options over the benchmark's defaults, when ``asked`` households are asked."""
+    """An entry's options; defences are told to expect a fifth of the ``asked`` households."""
     malicious = ceil(0.2 * asked - 1e-9)
-    defaults: dict[str, Option] = dict(_DEFAULTS.get(entry.name, {}))
+    defaults: dict[str, Option] = {}
     if entry.name in ("krum", "multikrum", "bulyan"):
         # Bulyan needs four times as many and three households, Krum twice and three.
         most = (asked - 3) // (4 if entry.name == "bulyan" else 2)
