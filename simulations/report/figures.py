@@ -117,11 +117,12 @@ def cost_bars(run: Run) -> Markup | str:
     layout = {
         "xaxis": {
             "title": {"text": "Cost of the run [currency]"},
-            "range": [low * 1.2, (high or 1.0) * 1.25],
+            "range": [low * 1.2, (high or 1.0) * 1.05],
             "fixedrange": True,
         },
         "yaxis": {"autorange": "reversed", "fixedrange": True, "ticklabelstandoff": 6},
         "bargap": 0.3,
+        "margin": {"r": 64},  # the figures beside the bars
         "showlegend": False,
         "hovermode": False,
     }
