@@ -35,6 +35,7 @@ test: lint
 
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fl_server/market --hypothesis-profile=nightly
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,8 +17,8 @@ CENT = 100
 
 
 def speed_table(speed: Speed) -> list[str]:
-    """Milliseconds by number of orders, and the fitted exponent."""
-    head = ["clearing [ms]", *(f"{n:,}" for n in speed.sizes), "exponent"]
+    """Milliseconds of processor time by number of orders, and the fitted exponent."""
+    head = ["clearing [ms of one core]", *(f"{n:,}" for n in speed.sizes), "exponent"]
     rows = []
     for name, times in speed.milliseconds.items():
         exponent = speed.exponent(name)
@@ -80,6 +80,7 @@ def write(
             "orders": list(speed.sizes),
             **speed.milliseconds,
         },
+        "elapsed_ms": speed.elapsed,
         "exponent": {name: speed.exponent(name) for name in speed.milliseconds},
         "mechanisms": {
             str(orders): {name: asdict(q) for name, q in table.items()}
@@ -135,7 +136,11 @@ def picture(
             label=name,
         )
     times.set(
-        xscale="log", yscale="log", xlabel="orders", ylabel="ms", title="Time of one clearing"
+        xscale="log",
+        yscale="log",
+        xlabel="orders",
+        ylabel="ms of one core",
+        title="Time of one clearing",
     )
     times.grid(alpha=0.3)
     times.legend(fontsize=8)

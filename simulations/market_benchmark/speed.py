@@ -24,10 +24,15 @@ _ENOUGH_S = 0.05
 
 @dataclass(frozen=True)
 class Speed:
-    """Milliseconds per clearing (None: not run), by name and number of orders."""
+    """Milliseconds per clearing (None: not run), by name and number of orders.
+
+    ``milliseconds`` is the processor time of the one thread that clears, which on an idle core is
+    the time that passes, and does not count the neighbours on a busy one; ``elapsed`` counts all.
+    """
 
     sizes: Sequence[int]
     milliseconds: dict[str, list[float | None]]
+    elapsed: dict[str, list[float | None]]
 
     def exponent(self, name: str) -> float | None:
         """p of ``time ~ orders ** p``, least squares in logarithms over 1,000 orders and more."""
@@ -43,17 +48,20 @@ class Speed:
 
 
 def measure(sizes: Sequence[int], runs: int, seed: int) -> Speed:
-    """Median wall time of ``runs`` clearings of the same book, after one that is not counted."""
+    """Median time of ``runs`` clearings of the same book, after one that is not counted."""
     rules = MarketRules()
     names = [*MECHANISMS, ACCOUNTS, LOOP, *([PYMARKET] if has_pymarket() else [])]
-    table: dict[str, list[float | None]] = {name: [] for name in names}
+    spent: dict[str, list[float | None]] = {name: [] for name in names}
+    passed: dict[str, list[float | None]] = {name: [] for name in names}
     for orders in track(sizes, "timing"):
         book = random_book(orders, seed)
         feeders = random_book(orders, seed, max(1, orders // ORDERS_PER_FEEDER))
         for name in names:
             task = _task(name, feeders if name == "hierarchical" else book, rules)
-            table[name].append(None if task is None else _median_ms(task, runs))
-    return Speed(tuple(sizes), table)
+            times = (None, None) if task is None else _median_ms(task, runs)
+            spent[name].append(times[0])
+            passed[name].append(times[1])
+    return Speed(tuple(sizes), spent, passed)
 
 
 def _task(name: str, book: OrderBook, rules: MarketRules) -> Callable[[], object] | None:
@@ -69,17 +77,17 @@ def _task(name: str, book: OrderBook, rules: MarketRules) -> Callable[[], object
     return lambda: clear(name, book, rules, GRID)
 
 
-def _median_ms(task: Callable[[], object], runs: int) -> float:
-    """Short tasks are repeated within a run, so that the clock's grain does not count."""
-    begin = time.perf_counter()
+def _median_ms(task: Callable[[], object], runs: int) -> tuple[float, float]:
+    """Processor and elapsed time. Short tasks repeat within a run, for the clocks' grain."""
+    begin = time.process_time()
     task()
-    once = time.perf_counter() - begin
+    once = time.process_time() - begin
     repeat = max(1, min(200, int(_ENOUGH_S / max(once, 1e-6))))
-    runs = min(runs, 3) if once > 1 else runs
-    times = []
-    for _ in range(runs):
-        begin = time.perf_counter()
+    spent, passed = [], []
+    for _ in range(min(runs, 3) if once > 1 else runs):
+        begin, started = time.process_time(), time.perf_counter()
         for _ in range(repeat):
             task()
-        times.append((time.perf_counter() - begin) / repeat)
-    return median(times) * 1e3
+        spent.append((time.process_time() - begin) / repeat)
+        passed.append((time.perf_counter() - started) / repeat)
+    return median(spent) * 1e3, median(passed) * 1e3

@@ -66,7 +66,7 @@ def test_lies_pay_under_pay_as_bid_and_not_under_mcafee() -> None:
 
 def test_exponent_of_a_known_law() -> None:
     """1 ms at 1,000 orders, 32 at 10,000: the exponent is log10(32). Small books do not count."""
-    speed = Speed((10, 1_000, 10_000), {"x": [9.0, 1.0, 32.0], "y": [1.0, 1.0, None]})
+    speed = Speed((10, 1_000, 10_000), {"x": [9.0, 1.0, 32.0], "y": [1.0, 1.0, None]}, {})
     assert speed.exponent("x") == pytest.approx(np.log10(32))
     assert speed.exponent("y") is None
 
