@@ -4,6 +4,7 @@ Flower hands every household the code of a run with its first message. Here that
 unread: a coordinator may ask, but never bring a program along. Private: written for one release.
 """
 
+import argparse
 import importlib
 import os
 import shlex
@@ -46,8 +47,9 @@ def clientapp() -> None:
     """``flwr-clientapp``, with this host's own ClientApp whatever code came with the run."""
     check_release()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    arguments = _arguments().parse_args()
+    # Not the command's own module: it loads the whole SuperNode, which doubles the start.
     process = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    command = importlib.import_module("flwr.supernode.cli.flwr_clientapp")
 
     def load(*_: object) -> object:
         from fl_client.app import app
@@ -56,7 +58,26 @@ def clientapp() -> None:
 
     vars(process)["install_from_fab"] = lambda *_, **__: None
     vars(process)["get_load_client_app_fn"] = lambda **_: load
-    command.flwr_clientapp()
+    trusted = arguments.root_certificates
+    process.run_clientapp(
+        runtime_api_address=arguments.runtime_api_address,
+        token=arguments.token,
+        insecure=arguments.insecure,
+        certificates=None if trusted is None else Path(trusted).read_bytes(),
+        parent_pid=arguments.parent_pid,
+        runtime_dependency_install=False,
+    )
+
+
+def _arguments() -> argparse.ArgumentParser:
+    """What Flower's task runner passes on."""
+    parser = argparse.ArgumentParser("flwr-clientapp")
+    parser.add_argument("--runtime-api-address", required=True)
+    parser.add_argument("--token", required=True)
+    parser.add_argument("--insecure", action="store_true")
+    parser.add_argument("--root-certificates")
+    parser.add_argument("--parent-pid", type=int)
+    return parser
 
 
 if __name__ == "__main__":

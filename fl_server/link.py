@@ -8,6 +8,7 @@ Flower's own interceptor has just told who is calling. Private: written for one 
 """
 
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -129,6 +130,8 @@ def main() -> None:
     limits = Limits.from_environment()
     install(Guard(limits), limits)
     sys.argv[0] = "flower-superlink"
+    # Every poll would be a line.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: False)
     flower_superlink()
 
 

@@ -192,7 +192,8 @@ class LiveCoordinator(Coordinator):
         if settled is not None:
             self._complete_line(t - 1, settled)
         del state.faults[:-_KEPT_FAULTS]
-        after = replace(state, t=t + 1 if fills is not None else t)
+        # The last settlement moves on as well: a run that is closed is not closed again.
+        after = replace(state, t=t + 1)
         self._ledger.record(t, fills, settled, after.to_json())
         state.t = after.t
         if settled is not None:
@@ -248,8 +249,20 @@ class LiveCoordinator(Coordinator):
                 time.sleep(min(_RETRY_S, max(end - time.monotonic(), 0.0)))
         settled = self._settle(t - 1, answers.readings)
         assert settled is not None
+        reports = {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
+        # Reports come once: they are on disk before the run is closed for good.
+        write_json(
+            self._folder.run / REPORTS,
+            {
+                "start": self._start.isoformat(),
+                "retail": self._prices.retail[: self._settings.intervals].tolist(),
+                "joined": {self._roster.names[h]: vars(j) for h, j in sorted(self._joined.items())},
+                "households": reports,
+                "faults": self._state.faults,
+            },
+        )
         self._book(t, None, settled)
-        return {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
+        return reports
 
     # ---- joining ------------------------------------------------------------------------------
 
@@ -284,10 +297,6 @@ class LiveCoordinator(Coordinator):
             # One that lost its disk must be told the past again.
             state.heard[h] = min(state.heard[h], max(joined.newest - 1, -1))
             journal("joined", household=name, newest=joined.newest)
-
-    def joined(self) -> dict[str, dict[str, object]]:
-        """What each household said when it joined, by name."""
-        return {self._roster.names[h]: vars(one) for h, one in sorted(self._joined.items())}
 
     # ---- the model round ----------------------------------------------------------------------
 
@@ -430,19 +439,10 @@ def _run(grid: Grid, folder: Folder) -> None:
             roster, settings, live.run, start, prices, ledger, rounds, files, state,
             clock, folder, deployment,
         )  # fmt: skip
-        reports = coordinator.run()
+        if state.t <= settings.intervals:
+            coordinator.run()
     if rounds is not None:
         checkpoints.save_model("final", rounds.arrays)
-    write_json(
-        folder.run / REPORTS,
-        {
-            "start": start.isoformat(),
-            "retail": prices.retail[: settings.intervals].tolist(),
-            "joined": coordinator.joined(),
-            "households": reports,
-            "faults": state.faults,
-        },
-    )
 
 
 def _prices(folder: Folder, settings: Settings, start: pd.Timestamp) -> Prices:

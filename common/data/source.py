@@ -13,9 +13,8 @@ from typing import Protocol
 import pandas as pd
 
 from common.config import Settings
-from common.data import citylearn, store, synthetic
+from common.data import store
 from common.data.frame import INTERVAL, Household, check_zone, local_midnight
-from common.data.weather import LONDON
 from common.errors import InputError
 
 
@@ -58,11 +57,16 @@ def open_source(
         check_zone(timezone)
     if households < 1:
         raise InputError(f"households = {households}: at least 1 is needed")
-    span = _Span(start, days, history_days, timezone)
-    if spec == "synthetic":
-        return _Synthetic(span, seed, households)
-    if spec == "citylearn":
-        return _CityLearn(span, households)
+    span = Span(start, days, history_days, timezone)
+    if spec in ("synthetic", "citylearn"):
+        # Loading pvlib takes longer than reading a household's file: only these two need it.
+        from common.data.built_in import CityLearn, Synthetic
+
+        return (
+            Synthetic(span, seed, households)
+            if spec == "synthetic"
+            else CityLearn(span, households)
+        )
     if "://" in spec:
         return _Database(span, spec, households)
     path = Path(spec)
@@ -94,7 +98,7 @@ def choose(names: Sequence[str], households: int, where: str) -> list[str]:
     return sorted(names)[:households]
 
 
-class _Span:
+class Span:
     """The part of the data a run needs."""
 
     def __init__(
@@ -126,58 +130,12 @@ class _Span:
         return begin
 
     def adjust(self, household: Household) -> Household:
+        """Return the household in the time zone asked for."""
         return household if self.timezone is None else replace(household, timezone=self.timezone)
 
 
-class _CityLearn:
-    label = citylearn.SOURCE
-    real = True
-
-    def __init__(self, span: _Span, households: int) -> None:
-        self._span = span
-        self._names = choose(citylearn.NAMES, households, "citylearn")
-        citylearn.fetch()
-
-    def names(self) -> list[str]:
-        return self._names
-
-    def load(self, name: str) -> Household:
-        return self._span.adjust(citylearn.load(name))
-
-    def start(self) -> pd.Timestamp:
-        zone = self._span.timezone or citylearn.TIMEZONE
-        first = local_midnight(citylearn.FIRST, citylearn.TIMEZONE)
-        return self._span.start([(n, zone, first, 2 * citylearn.HOURS) for n in self._names])
-
-
-class _Synthetic:
-    label = "synthetic"
-    real = False
-
-    def __init__(self, span: _Span, seed: int, households: int) -> None:
-        self._span = span
-        self._seed = seed
-        self._names = synthetic.names(households)
-        day = pd.Timestamp(span.day or synthetic.DEFAULT_DAY)
-        self._first = local_midnight(day - pd.Timedelta(days=span.history_days), LONDON.timezone)
-        self._begin = local_midnight(day, LONDON.timezone)
-        self._rows = int((self._begin - self._first) // INTERVAL) + span.intervals
-
-    def names(self) -> list[str]:
-        return self._names
-
-    def load(self, name: str) -> Household:
-        if name not in self._names:
-            raise InputError(f"synthetic source has no household {name!r}")
-        made = synthetic.generate(name, seed=self._seed, first=self._first, intervals=self._rows)
-        return self._span.adjust(made)
-
-    def start(self) -> pd.Timestamp:
-        return self._begin
-
-
 class _Folder:
-    def __init__(self, span: _Span, path: Path, households: int) -> None:
+    def __init__(self, span: Span, path: Path, households: int) -> None:
         self._span = span
         files = [path] if path.is_file() else store.household_files(path)
         spans = {s[0]: (s, f) for f in files for s in [store.read_span(f)]}
@@ -200,7 +158,7 @@ class _Folder:
 
 
 class _Database:
-    def __init__(self, span: _Span, url: str, households: int) -> None:
+    def __init__(self, span: Span, url: str, households: int) -> None:
         # Only who uses a database pays for loading the drivers.
         from common.data.sql import Readings
 

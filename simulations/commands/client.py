@@ -29,6 +29,6 @@ def init(
 @app.command()
 def start(directory: Directory) -> None:
     """Take part: connect, and connect again whatever happens. Does not return."""
-    from simulations.deploy.client import keep_connected
+    from simulations.deploy.client import start_client
 
-    raise typer.Exit(keep_connected(directory.resolve()))
+    start_client(directory.resolve())

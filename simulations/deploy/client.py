@@ -1,16 +1,10 @@
-"""A household's folder, and the daemon that keeps its SuperNode connected."""
+"""A household's folder, and the command of its SuperNode."""
 
-import ctypes
 import json
 import os
-import signal
-import subprocess
 import sys
-import threading
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,13 +15,8 @@ from fl_client.host import check_release, write_commands
 from fl_client.membership import DATA_VARIABLE, own_settings
 from fl_server.deployment import check_secret, write_secret
 from fl_server.members import check_name
-from simulations.deploy.flower import environment, is_loopback
+from simulations.deploy.flower import environment, exec_process, is_loopback
 from simulations.deploy.tls import make_node_key
-
-_FIRST_PAUSE_S = 2.0
-_LONGEST_PAUSE_S = 60.0
-_STEADY_S = 120.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -126,43 +115,7 @@ def _secrets(path: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def keep_connected(root: Path) -> int:
-    """Run the SuperNode until told to stop; start it again whenever it ends.
-
-    A SuperNode that was killed is refused until its last heartbeat has lapsed, about a minute: it
-    is simply tried again, less and less often.
-    """
+def start_client(root: Path) -> None:
+    """Become the daemon that keeps the household's SuperNode connected. Raises InputError."""
     command, env = supernode(root)
-    node: subprocess.Popen[bytes] | None = None
-    stopped = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopped.set()
-        if node is not None:
-            node.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    pause = _FIRST_PAUSE_S
-    while not stopped.is_set():
-        begin = time.monotonic()
-        tied = _die_with_parent if sys.platform == "linux" else None
-        node = subprocess.Popen(command, env=env, cwd=root, preexec_fn=tied)
-        status = node.wait()
-        if stopped.is_set():
-            break
-        if time.monotonic() - begin > _STEADY_S:
-            pause = _FIRST_PAUSE_S
-        print(
-            f"fedwatt: SuperNode ended with status {status}; again in {pause:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )
-        stopped.wait(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
-    return 0
-
-
-def _die_with_parent() -> None:
-    """A daemon that is killed must not leave its SuperNode behind (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    exec_process([sys.executable, "-m", "fl_client.keeper", *command], env)

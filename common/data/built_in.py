@@ -1,0 +1,66 @@
+"""Sources that need no file of the user's: ``citylearn`` and ``synthetic``."""
+
+import pandas as pd
+
+from common.data import citylearn, synthetic
+from common.data.frame import INTERVAL, Household, local_midnight
+from common.data.source import Span, choose
+from common.data.weather import LONDON
+from common.errors import InputError
+
+
+class CityLearn:
+    """The homes of the 2022 CityLearn challenge."""
+
+    label = citylearn.SOURCE
+    real = True
+
+    def __init__(self, span: Span, households: int) -> None:
+        self._span = span
+        self._names = choose(citylearn.NAMES, households, "citylearn")
+        citylearn.fetch()
+
+    def names(self) -> list[str]:
+        """Return the names of the households, sorted."""
+        return self._names
+
+    def load(self, name: str) -> Household:
+        """Return one household. Raises InputError."""
+        return self._span.adjust(citylearn.load(name))
+
+    def start(self) -> pd.Timestamp:
+        """Return the UTC time of interval 0. Raises InputError."""
+        zone = self._span.timezone or citylearn.TIMEZONE
+        first = local_midnight(citylearn.FIRST, citylearn.TIMEZONE)
+        return self._span.start([(n, zone, first, 2 * citylearn.HOURS) for n in self._names])
+
+
+class Synthetic:
+    """Generated homes, a pure function of the seed."""
+
+    label = "synthetic"
+    real = False
+
+    def __init__(self, span: Span, seed: int, households: int) -> None:
+        self._span = span
+        self._seed = seed
+        self._names = synthetic.names(households)
+        day = pd.Timestamp(span.day or synthetic.DEFAULT_DAY)
+        self._first = local_midnight(day - pd.Timedelta(days=span.history_days), LONDON.timezone)
+        self._begin = local_midnight(day, LONDON.timezone)
+        self._rows = int((self._begin - self._first) // INTERVAL) + span.intervals
+
+    def names(self) -> list[str]:
+        """Return the names of the households, sorted."""
+        return self._names
+
+    def load(self, name: str) -> Household:
+        """Return one household. Raises InputError."""
+        if name not in self._names:
+            raise InputError(f"synthetic source has no household {name!r}")
+        made = synthetic.generate(name, seed=self._seed, first=self._first, intervals=self._rows)
+        return self._span.adjust(made)
+
+    def start(self) -> pd.Timestamp:
+        """Return the UTC time of interval 0. Raises InputError."""
+        return self._begin
