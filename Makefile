@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test lint nightly clean
+.PHONY: setup demo test test-hosts lint nightly clean
 
 setup: $(INSTALLED)
 
@@ -32,6 +32,10 @@ lint: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Separate hosts in network namespaces, with every fault: needs root, takes about half an hour.
+test-hosts: $(INSTALLED)
+	FEDWATT_HOSTS=long $(BIN)/python -m pytest -s tests/hosts
 
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
