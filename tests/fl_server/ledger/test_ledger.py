@@ -1,7 +1,7 @@
 """The ledger: balances, idempotence, the chain, and the first row that is wrong."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +175,16 @@ def test_sqlite_is_durable_by_default(file: Path) -> None:
     with Ledger(f"sqlite:///{file}") as ledger, ledger._engine.connect() as db:
         assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_postgresql_holds_the_same_rows(ledger: Ledger, postgres: Callable[[], str]) -> None:
+    """The same run in PostgreSQL: row by row what SQLite holds; truncation and audit work there."""
+    with Ledger(postgres()) as there:
+        there.open_run("r", NAMES, start=START, timezone=ZONE)
+        _play(there)
+        there.truncate_from(5)
+        _play(there, 4)
+        there.record(INTERVALS, None, settlement_of(INTERVALS - 1))
+        assert _rows(there) == _rows(ledger)
+        assert there.verify().ok
+        assert there.balances() == ledger.balances()
