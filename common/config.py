@@ -66,7 +66,9 @@ class Run(Section):
         "auto", description="perfect-foresight optima; auto leaves out the largest runs"
     )
     checkpoint_every: Count = Field(48, description="intervals between durable checkpoints")
-    engine: Literal["flower", "batched", "loop"] = "flower"
+    engine: Literal["flower", "batched", "loop"] = Field(
+        "batched", description="batched Ray actors, Flower's own simulation engine, or one process"
+    )
     actors: Annotated[int, Field(ge=0)] = Field(0, description="Ray actors; 0: one per core")
     ray_address: str | None = Field(
         None, description="Ray cluster of the batched engine; null: this machine alone"

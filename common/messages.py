@@ -55,9 +55,10 @@ def _floats(data: object, key: str) -> Float:
 
 
 def _config(content: RecordDict) -> Mapping[str, object]:
-    if CONFIG not in content.config_records:
+    record = content.get(CONFIG)
+    if not isinstance(record, ConfigRecord):
         raise MessageError(f"no {CONFIG!r} record")
-    return content.config_records[CONFIG]
+    return record
 
 
 def _get(config: Mapping[str, object], key: str, kind: type[T]) -> T:
@@ -180,26 +181,27 @@ class IntervalRequest:
     closing: bool = False
     past_retail: Float = field(default_factory=lambda: np.zeros(0))
 
-    def encode(self) -> RecordDict:
-        """Return the Flower record."""
-        return RecordDict(
+    def public(self) -> ConfigRecord:
+        """Return what this request has in common with all of its interval."""
+        return ConfigRecord(
             {
-                CONFIG: ConfigRecord(
-                    {
-                        "run": self.run,
-                        "t": self.t,
-                        "retail": _pack(self.retail, "<f8"),
-                        "feed_in": self.feed_in,
-                        "fills": _pack(self.fills, "<i8"),
-                        "signals_from": self.signals_from,
-                        "signals": _pack(self.signals, "<f8"),
-                        "refused": list(self.refused),
-                        "closing": self.closing,
-                        "past_retail": _pack(self.past_retail, "<f8"),
-                    }
-                )
+                "run": self.run,
+                "t": self.t,
+                "retail": _pack(self.retail, "<f8"),
+                "feed_in": self.feed_in,
+                "closing": self.closing,
             }
         )
+
+    def encode(self, public: ConfigRecord | None = None) -> RecordDict:
+        """Return the Flower record; ``public`` saves packing the common part again."""
+        config = self.public() if public is None else public.copy()
+        config["fills"] = _pack(self.fills, "<i8")
+        config["signals_from"] = self.signals_from
+        config["signals"] = _pack(self.signals, "<f8")
+        config["refused"] = list(self.refused)
+        config["past_retail"] = _pack(self.past_retail, "<f8")
+        return RecordDict({CONFIG: config})
 
     @classmethod
     def decode(cls, content: RecordDict) -> "IntervalRequest":

@@ -162,6 +162,7 @@ class Coordinator:
         published = self._settings.tariff.published_intervals
         retail = self._prices.published(t, published)
         state = self._state
+        public: ConfigRecord | None = None
         for h in who:
             node = self._roster.node_ids[h]
             since = state.heard[h] + 1
@@ -178,13 +179,15 @@ class Coordinator:
                 closing=closing,
                 past_retail=self._prices.retail[since:t],
             )
-            yield self._message(request.encode(), node, t)
+            public = public or request.public()
+            yield self._message(request.encode(public), node, t)
 
     def _ask(self, t: int, closing: bool, only: Sequence[int] | None = None) -> Answers:
         """Ask these households, or all of them, and collect what arrives in time."""
         asked = range(len(self._roster.names)) if only is None else only
         answers = Answers({}, {}, {}, dict.fromkeys(asked, "no reply"))
-        requests = list(self._requests(t, closing, asked))
+        # A generator: an engine that sends the first of them early works while others are made.
+        requests = self._requests(t, closing, asked)
         for message in exchange(self._roster, requests, self._patience()):
             h = self._roster.index(message.metadata.src_node_id)
             if h not in answers.faults:

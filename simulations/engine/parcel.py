@@ -62,7 +62,12 @@ class _Unpacker(pickle.Unpickler):
 
 def carries_models(messages: Sequence[Message]) -> bool:
     """Whether any message holds arrays."""
-    return any(m.has_content() and m.content.array_records for m in messages)
+    return any(
+        isinstance(record, ArrayRecord)
+        for message in messages
+        if message.has_content()
+        for record in message.content.values()
+    )
 
 
 def pack(messages: Sequence[Message]) -> tuple[bytes, list[ArrayRecord]]:
