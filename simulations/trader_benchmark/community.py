@@ -119,7 +119,7 @@ def gather(
         one.frame["price"].to_numpy(np.float64)[rows],
         first - begin,
         (local.hour * 2 + local.minute // 30).to_numpy().astype(np.int64),
-        local.dayofweek.to_numpy().astype(np.int64),
+        local.day_of_week.to_numpy().astype(np.int64),
         lag.astype(np.int64),
         clear_sky=clear_sky(pd.DatetimeIndex(one.frame.index[rows]), one.timezone),
         **settings,  # type: ignore[arg-type]
