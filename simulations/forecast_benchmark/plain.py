@@ -38,8 +38,9 @@ def _design(panel: Panel, home: Rows, origins: Rows, level: Array) -> Array:
         panel.temperature[home[:, None], origins[:, None] - 1 - np.arange(SLOTS * days)].mean(1)
         for days in (1, 7, 28)
     ]
-    context = np.stack([*recent, *warm], -1)
-    context[:, :3] /= level[:, None]
+    # Changes, not levels: a tree that has seen no winter takes cold for the coldest it knows.
+    change = [warm[0] - warm[1], warm[1] - warm[2]]
+    context = np.stack([*(r / level for r in recent), *change], -1)
     return np.concatenate(
         [
             lags,
