@@ -26,17 +26,17 @@ _DAY = ["%Y-%m-%d"]
 
 def _open(where: str, name: str | None) -> tuple[Ledger, str]:
     """The ledger of a run folder, file or URL, and the run's name. Creates nothing."""
-    if "://" in where:
-        url = where
-    else:
-        path = Path(where)
-        url = _url_of(path) if path.is_dir() else f"sqlite:///{path}"
-        if path.is_dir() and (path / "config.yaml").is_file():
-            name = name or config.load(str(path / "config.yaml")).digest()
+    folder = Path(where) if "://" not in where and Path(where).is_dir() else None
+    url = where if "://" in where else f"sqlite:///{where}" if folder is None else _url_of(folder)
     file = url.removeprefix("sqlite:///")
     if file != url and not Path(file).is_file():
         raise InputError(f"{file}: no such file")
     ledger = Ledger(url, create=False)
+    runs = ledger.runs()
+    if name is None and len(runs) > 1 and folder is not None:
+        # A database of several runs: a folder's own is named by the digest of its settings.
+        digest = config.load(str(folder / "config.yaml")).digest()
+        name = next((run for run in runs if run.startswith(digest)), None)
     return ledger, ledger.attach(name)
 
 

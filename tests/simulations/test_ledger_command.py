@@ -92,3 +92,16 @@ def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=complaint):
             bill(**arguments)  # type: ignore[arg-type]
     assert not (run / "none").exists()
+
+
+def test_a_database_of_several_runs_asks_which(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With two runs in one file the name decides; without it the error lists them."""
+    with Ledger(f"sqlite:///{run / 'ledger.sqlite'}", durable=False) as ledger:
+        ledger.open_run("other", NAMES, start=START)
+    file = str(run / "ledger.sqlite")
+    with pytest.raises(InputError, match="expected one of r, other"):
+        verify(file)
+    verify(file, name="other")
+    assert capsys.readouterr().out == "ledger of run other: 0 rows in 0 entries: correct\n"
