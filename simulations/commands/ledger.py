@@ -1,5 +1,6 @@
 """``fedwatt ledger``: verify the books, print bills."""
 
+import json
 import os
 from datetime import date, datetime
 from pathlib import Path
@@ -40,6 +41,16 @@ def _open(where: str, name: str | None) -> tuple[Ledger, str]:
     return ledger, ledger.attach(name)
 
 
+def _zone_of(where: str) -> str | None:
+    """The households' time zone, where a finished run's folder tells it."""
+    try:
+        told = json.loads((Path(where) / "summary.json").read_text())
+    except (OSError, ValueError):
+        return None
+    zone = told.get("data", {}).get("timezone")
+    return None if zone is None else str(zone)
+
+
 def _url_of(folder: Path) -> str:
     own = f"sqlite:///{folder / _FILE}"
     settings = folder / "config.yaml"
@@ -73,7 +84,9 @@ def bill(
         Literal["table", "csv", "page"], typer.Option("--format", help="page: one HTML file")
     ] = "table",
     out: Annotated[Path | None, typer.Option(help="write to this file")] = None,
-    timezone: Annotated[str | None, typer.Option(help="calendar of the bill")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="calendar of the bill; default: the run's")
+    ] = None,
     name: Annotated[str | None, _NAME] = None,
 ) -> None:
     """What HOUSEHOLD traded and owes, per day, month or interval."""
@@ -86,7 +99,7 @@ def bill(
             first=_date(first),
             last=_date(last),
             by=by,
-            timezone=timezone,
+            timezone=timezone or _zone_of(run),
         )
     text = {"table": _table, "csv": _csv, "page": page}[form](made)
     if out is None:

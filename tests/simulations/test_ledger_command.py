@@ -68,6 +68,16 @@ def test_days_are_local(run: Path) -> None:
     assert round(pd.read_csv(out)["grid_import_kwh"].sum() * 1e6) == expected
 
 
+def test_a_run_folder_tells_the_calendar(run: Path) -> None:
+    """``summary.json`` names the zone of the homes: in Tokyo interval 0 is 16:00, and 16
+    intervals later the second day begins."""
+    (run / "summary.json").write_text('{"data": {"timezone": "Asia/Tokyo"}}')
+    bill(str(run), "H2", by="day", form="csv", out=run / "bill.csv")
+    day = pd.read_csv(run / "bill.csv").set_index("period")["grid_import_kwh"]
+    expected = sum(int(settlement_of(t).grid_import[2]) for t in range(16))
+    assert round(day["2016-10-01"] * 1e6) == expected
+
+
 def test_table_and_page_show_the_total(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All three forms tell the same sum."""
     bill(str(run), "H2", form="csv", out=run / "bill.csv")
