@@ -35,9 +35,9 @@ def run_server(root: Path, speed: float | None, start: datetime | None, page: bo
     journal_to(folder.log / "run.jsonl")
     deployment = folder.deployment()
     members = read_members(folder.members)
-    if not members:
+    if not (members or deployment.insecure):
         raise InputError(f"{root}: nobody is admitted (fedwatt server admit)")
-    settings = folder.settings(len(members))
+    settings = folder.settings(None if deployment.insecure else len(members))
     _begin(folder, settings.digest(), speed, start)
     write_app(folder, settings)
     if page:

@@ -97,7 +97,8 @@ def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:
 def admit_household(root: Path, public_key: str, name: str) -> int:
     """Register a public key and bind the name to its node; returns the node id."""
     folder = Folder(root)
-    folder.deployment()
+    if folder.deployment().insecure:
+        raise InputError(f"{root}: insecure: nobody is admitted, who connects takes part")
     check_name(name)
     if name in read_members(folder.members).values():
         raise InputError(f"household {name!r} is admitted already")

@@ -184,7 +184,7 @@ def test_reply_lost_after_the_household_decided(
 def test_household_that_lost_its_disk_joins_again(homes: Path, tmp_path: Path) -> None:
     """Its books are gone; it is told the past, joins and is settled for every interval once."""
     folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
-    wiped = []
+    wiped: list[int] = []
 
     def wipe(message: Message) -> bool:
         t = int(message.metadata.group_id.partition("-")[0])
