@@ -9,6 +9,7 @@ import yaml
 
 from common.config import Settings, dump, parse
 from common.errors import InputError
+from fl_server.run_files import write_whole
 
 if TYPE_CHECKING:
     from simulations.engine.block import Block
@@ -28,12 +29,17 @@ def new_directory(out: Path) -> Path:
     return out.resolve()
 
 
-def stored_settings(directory: Path) -> Settings:
-    """Settings of a run begun earlier. Raises InputError for a folder that holds none."""
+def stored_settings(directory: Path, **run: str | None) -> Settings:
+    """Settings of a run begun earlier, with these keys of ``run`` where they are not None.
+
+    Raises InputError for a folder that holds no run.
+    """
     file = directory / CONFIG_FILE
     if not file.is_file():
         raise InputError(f"--resume {directory}: holds no run (no {CONFIG_FILE})")
-    return parse(yaml.safe_load(file.read_text()), where=str(file))
+    values = yaml.safe_load(file.read_text())
+    values["run"] |= {key: value for key, value in run.items() if value is not None}
+    return parse(values, where=str(file))
 
 
 def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None" = None) -> None:
@@ -41,7 +47,7 @@ def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None"
 
     ``block``: what actors of the batched engine run, to measure it.
     """
-    (directory / CONFIG_FILE).write_text(dump(settings))
+    write_whole(directory / CONFIG_FILE, dump(settings))
     run_config: dict[str, bool | float | int | str] = {
         "config": "",
         "set": "",

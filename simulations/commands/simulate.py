@@ -46,7 +46,8 @@ def simulate(
         if any(v is not None for v in (config, households, days, start, data, out, seed, set_)):
             raise InputError("--resume continues a run as it was begun: give no other settings")
         directory = resume.resolve()
-        settings = stored_settings(directory)
+        # Who computes it may change: every engine gives the same bytes.
+        settings = stored_settings(directory, engine=engine, ray_address=ray_address)
     else:
         run = {
             "households": households,

@@ -1,9 +1,11 @@
 """A block of households that keeps account of its CPU time."""
 
+import importlib
 import json
 import os
 from pathlib import Path
 
+from common.config import from_run_config
 from simulations.engine.block import Block
 from simulations.engine.loop import RunConfig
 from simulations.engine.parcel import Model
@@ -20,6 +22,10 @@ class MeasuredBlock(Block):
     ) -> None:
         self._parts = install()
         super().__init__(run_id, run_config, first, last, count)
+        if from_run_config(run_config).fl.enabled:
+            # Imports that would otherwise count where they are first needed.
+            importlib.import_module("fl_client.learner")
+            importlib.import_module("sklearn.preprocessing")
         folder = Path(str(run_config["out"])) / FOLDER
         folder.mkdir(exist_ok=True)
         self._file = folder / f"{os.getpid()}.json"

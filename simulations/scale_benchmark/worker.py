@@ -3,6 +3,7 @@
 DIR/config.yaml holds the settings. What was measured goes to DIR/measured.json.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -25,6 +26,8 @@ def main(directory: Path) -> None:
     from simulations.simulate import simulate
     from simulations.summary import summarise
 
+    for name in ("ray", *(["fl_server.initial"] if settings.fl.enabled else [])):
+        importlib.import_module(name)
     parts.started()
     started = time.monotonic()
     simulate(settings, directory, block=MeasuredBlock)
