@@ -232,5 +232,6 @@ def _score(situation: Situation, soc: Floats, rises: Floats, wants: Codes) -> Fl
     else:
         cheap = np.clip((retail - last[0, 0]) / spread, 0.0, 1.0)
         dear = np.clip((last[0, 1] - situation.feed_in) / spread, 0.0, 1.0)
-        market = np.where(wants == BUY, cheap, dear)
+        # The grid's own price is neutral: where nobody trades there is no reason not to act.
+        market = 0.5 + 0.5 * np.where(wants == BUY, cheap, dear)
     return np.asarray(np.nan_to_num(MOVE * move + ROOM * space + MARKET * market))
