@@ -24,6 +24,12 @@ def _gain(trades: Clearing, household: int, true_price: np.ndarray) -> int:
     return sum(value.tolist()) + sum((earned - cost).tolist())
 
 
+def _trades(trades: Clearing, household: int) -> int:
+    """How many trades a household has."""
+    who = trades.book.household
+    return int(((who[trades.buy_order] == household) | (who[trades.sell_order] == household)).sum())
+
+
 def _candidates(book: OrderBook, true_price: int) -> np.ndarray:
     """Every price at which the outcome can change, seen from both sides, and the extremes."""
     highest = [MarketRules().highest_ask(price) for price in book.price.tolist()]
@@ -46,9 +52,14 @@ def _best_misreport(mechanism: str, book: OrderBook, who: int, seed: int, most: 
         price = book.price.copy()
         price[mine] = np.clip(price[mine] + stated - price[mine[0]], 0, MAX_PRICE_MICRO)
         lie = clear(mechanism, replace(book, price=price), rules, seed=seed)
-        # Energy is whole mWh: a piece may be one mWh off what its price is paid for.
-        rounding = sum(int(c.sell_price.max(initial=0)) * len(c) for c in (honest, lie))
-        best = max(best, _gain(lie, who, book.price) - truth - rounding)
+        # Energy is whole mWh: each of its trades, or the lack of one, may be a mWh off what its
+        # quantity and its share come to, and a mWh is worth its own price or the market's.
+        trades = 1 + sum(_trades(c, who) for c in (honest, lie))
+        dearest = max(int(c.buy_price.max(initial=0)) for c in (honest, lie))
+        grain = trades * max(dearest, int(book.price[mine].max()))
+        # Prices are whole micro per kWh: earnings round up to the next.
+        grain += int(book.quantity[mine].sum())
+        best = max(best, _gain(lie, who, book.price) - truth - grain)
     return best
 
 
@@ -59,7 +70,7 @@ def test_truth_is_the_best_report(
     mechanism: str, book: OrderBook, seed: int, data: st.DataObject
 ) -> None:
     """One order per household: searching all prices where anything can change (a sample of 40 in
-    larger books) finds none that pays, to one mWh per trade."""
+    larger books) finds none that pays, to the grain of whole mWh and whole micro per kWh."""
     if not len(book):
         return
     who = data.draw(st.integers(0, len(book) - 1))
