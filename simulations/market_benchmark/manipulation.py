@@ -29,8 +29,8 @@ def search(sizes: list[int], books: int, seed: int) -> dict[str, list[Lies]]:
     """For every mechanism and number of orders N: ``books`` books, six households each.
 
     A household tries 24 prices between 0 and 1.2 x retail, and those just above and below every
-    price that the market shows when it tells the truth. What counts as gain is more than one mWh
-    per trade is worth, since energy is whole mWh.
+    price that the market shows when it tells the truth. What counts as gain is more than the
+    grain of whole mWh and whole micro per kWh.
     """
     rules = MarketRules()
     found: dict[str, list[Lies]] = {name: [] for name in MECHANISMS}
@@ -56,7 +56,9 @@ def _best_lie(name: str, book: OrderBook, rules: MarketRules, liar: int, seed: i
         price = book.price.copy()
         price[liar] = stated
         lie = clear(name, replace(book, price=price), rules, GRID, seed)
-        grain = (_rows(honest, liar) + _rows(lie, liar)) * GRID.retail / MICRO / MWH
+        # Shares are whole mWh, earnings per kWh whole micro.
+        trades = 1 + _rows(honest, liar) + _rows(lie, liar)
+        grain = (trades * GRID.retail + int(book.quantity[liar])) / MICRO / MWH
         best = max(best, float(gains_of(lie, true_price)[liar]) - truth - grain)
     return best / (int(book.quantity[liar]) / MWH)
 
