@@ -30,6 +30,7 @@ from simulations.engine.parcel import Model, pack, unpack
 _MODELS_IN_FLIGHT = 2
 _WAIT_S = 0.5
 _RETRIES = 3
+_STARTS = 3
 # What actors on other machines must know of this one.
 _PASSED_ON = ("FEDWATT_CACHE", "PYTHONPATH", "OMP_NUM_THREADS")
 
@@ -236,14 +237,25 @@ def run(
 def _start_ray(actors: int, address: str | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        count = actors or os.cpu_count() or 1
-        ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+        _start_here(actors or os.cpu_count() or 1, quiet)
         return
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         ray.init(address=address, runtime_env={"env_vars": known}, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"--ray-address {address}: {' '.join(str(error).split())}") from None
+
+
+def _start_here(cores: int, quiet: dict[str, Any]) -> None:
+    for attempt in range(_STARTS):
+        try:
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+            return
+        except Exception as error:  # Ray raises nothing narrower
+            ray.shutdown()
+            # Ray gives its own processes 30 s to start; a busy machine may need more.
+            if attempt == _STARTS - 1 or "timed out during startup" not in str(error):
+                raise
 
 
 __all__ = ["BatchedGrid", "Block", "run"]
