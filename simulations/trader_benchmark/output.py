@@ -84,7 +84,7 @@ def _picture(lines: pd.DataFrame, path: Path) -> None:
         )  # fmt: skip
     axes.set_yticks(list(places), list(shown["trader"]), fontsize=8)
     axes.axvline(100, color="#888888", linewidth=0.8)
-    axes.set_xlim(0, 108)
+    axes.set_xlim(min(0.0, 100 * float(shown[[*spans, "share"]].to_numpy().min())), 108)
     axes.set_xlabel("share of the perfect-foresight community optimum, % (dots: each span of days)")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
