@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -16,8 +17,13 @@ def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iter
 
     Nothing is collected here, so the caller holds as many replies as it wants to.
     """
+    rest = iter(messages)
+    first = next(rest, None)
+    if first is None:
+        return  # nobody is there to be asked; Flower's own grid fails on an empty list
     # A message that a grid could not take has no id, and gets no reply.
-    waiting = {message_id for message_id in grid.push_messages(messages) if message_id}
+    pushed = grid.push_messages(chain((first,), rest))
+    waiting = {message_id for message_id in pushed if message_id}
     end = time.monotonic() + deadline_s
     pause = _SHORTEST_POLL_S
     while waiting:
