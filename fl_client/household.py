@@ -140,19 +140,7 @@ class Group:
                     f"household {self.names[h]} has {len(rows)} intervals of the run, "
                     f"cannot resume at interval {self.join.first}"
                 )
-            for row in rows:
-                self._unpack(h, row)
-            streams = {(t, stream): values for t, stream, values in state.forecasts()}
-            for (t, stream), values in streams.items():
-                if stream == "consumption_day":
-                    self.midnight[h][t] = (values, streams[t, "price_day"])
-            if rows:
-                plan = state.plan(self.join.first - 1)
-                if plan is None:
-                    raise InputError(
-                        f"household {self.names[h]}: plan of the last interval is lost"
-                    )
-                self._plan[h], self._shadow_plan[h] = plan
+            self._read_back(h, rows)
         for t in range(self.settled + 1):
             self._sense(t)
         if self.join.first > 0:
@@ -463,12 +451,7 @@ class Group:
             return False
         before = self.settled
         for h, state in enumerate(self.states):
-            for row in state.rows(before + 1):
-                self._unpack(h, row)
-            plan = state.plan(newest)
-            if plan is None:
-                raise InputError(f"household {self.names[h]}: plan of interval {newest} is lost")
-            self._plan[h], self._shadow_plan[h] = plan
+            self._read_back(h, state.rows(before + 1))
         self.decided, self.settled = newest, newest - 1
         span = slice(before + 1, newest + 1)
         self._retail[span] = self.log["retail"][0, span]
@@ -478,6 +461,22 @@ class Group:
         self._written, self._saved = self.settled, self.decided
         self._replies = []
         return True
+
+    def _read_back(self, h: int, rows: Sequence[Sequence[object]]) -> None:
+        """Take over these interval rows, the midnight forecasts and the newest plan."""
+        for row in rows:
+            self._unpack(h, row)
+        streams = {(t, stream): values for t, stream, values in self.states[h].forecasts()}
+        for (t, stream), values in streams.items():
+            if stream == "consumption_day":
+                self.midnight[h][t] = (values, streams[t, "price_day"])
+        if rows:
+            newest = rows[-1][0]
+            assert isinstance(newest, int)
+            plan = self.states[h].plan(newest)
+            if plan is None:
+                raise InputError(f"household {self.names[h]}: plan of interval {newest} is lost")
+            self._plan[h], self._shadow_plan[h] = plan
 
     def _unpack(self, h: int, row: Sequence[object]) -> None:
         t = row[0]

@@ -10,7 +10,7 @@ import pytest
 
 def _wait_for_rule(url: str) -> None:
     """Return once the server asks a role, which must not exist yet, for its password."""
-    for _ in range(200):
+    for _ in range(1200):
         try:
             psycopg.connect(url).close()
         except psycopg.OperationalError as error:
