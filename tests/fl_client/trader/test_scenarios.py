@@ -98,6 +98,8 @@ def test_local_prices_are_mixed_with_the_grid() -> None:
     0.5 x 0.095 + 0.5 x 0.05; where no price was seen the grid's own stand."""
     local = np.full((DAY, 2), 0.1)
     local[1] = np.nan
-    buy, sell = scenarios.local_prices(local, 0, DAY, np.array([0.3, 0.3]), 0.05, 0.05, 0.5, 0.5, 1)
+    buy, sell = scenarios.local_prices(
+        local, 0, DAY, np.array([0.3, 0.3]), 0.05, 0.05, 0.5, 0.5, 1, 0.0
+    )
     assert buy[0] == pytest.approx([0.2, 0.3])
     assert sell[0] == pytest.approx([0.0725, 0.05])
