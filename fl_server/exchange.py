@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -17,12 +16,9 @@ def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iter
 
     Nothing is collected here, so the caller holds as many replies as it wants to.
     """
-    rest = iter(messages)
-    first = next(rest, None)
-    if first is None:
-        return  # nobody is there to be asked; Flower's own grid fails on an empty list
+    # Flower's HTTP grid reads the messages twice: an iterator would be empty the second time.
+    pushed = grid.push_messages(list(messages))
     # A message that a grid could not take has no id, and gets no reply.
-    pushed = grid.push_messages(chain((first,), rest))
     waiting = {message_id for message_id in pushed if message_id}
     end = time.monotonic() + deadline_s
     pause = _SHORTEST_POLL_S
