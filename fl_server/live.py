@@ -341,7 +341,7 @@ class LiveCoordinator(Coordinator):
                 "phase": phase,
                 "time": time.time(),
                 "pid": os.getpid(),
-                "interval": state.t,
+                "interval": min(state.t, self._settings.intervals),
                 "intervals": self._settings.intervals,
                 "speed": self._clock.speed,
                 "lag_s": None if math.isinf(lag) else max(time.time() - lag, 0.0),
