@@ -1,5 +1,9 @@
 """Hypothesis profiles: ``--hypothesis-profile=nightly`` tries 10,000 examples per property."""
 
+import sys
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.postgres"]
@@ -14,3 +18,11 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("everyday")
+
+
+@pytest.fixture(autouse=True)
+def _plain_floats() -> Iterator[None]:
+    """Undo what a benchmark sets for its whole process: tiny floats flushed to zero."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
