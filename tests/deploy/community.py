@@ -5,8 +5,10 @@ the coordinator may die at any of its commits.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 
+import yaml
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
@@ -20,6 +22,12 @@ from simulations.deploy.server import init_server
 from simulations.engine.loop import LoopGrid, answer, server_context
 
 NODE = 5000
+
+
+def forget() -> None:
+    """Make the next message find a fresh process, as in a deployment."""
+    session._sessions.clear()
+    session._places.clear()
 
 
 class Killed(BaseException):
@@ -54,23 +62,28 @@ class Homes(LoopGrid):
                 reply.metadata.__dict__["_src_node_id"] = node
                 yield reply
                 continue
-            session._sessions.clear()  # a fresh process per message, as in a deployment
+            forget()
             yield answer(self._app, message, self._contexts[node])
 
 
-def community(root: Path, homes: Path, names: list[str], *override: str) -> Folder:
-    """Make a server folder for these homes, with everybody admitted and the run begun."""
+def community(root: Path, homes: Path, names: list[str], *override: str, hour: int = 10) -> Folder:
+    """Make a server folder for these homes, with everybody admitted and the run begun.
+
+    The run begins at ``hour`` of the first day: at night nobody has anything to sell.
+    """
     settings = [f"run.households={len(names)}", "run.seed=5", *override]
     init_server(
         root, ["127.0.0.1"], None, settings, str(homes), len(names),
         {"fleet_port": 9092, "control_port": 8000, "page_port": 9100, "insecure": False},
     )  # fmt: skip
     folder = Folder(root)
+    deployment = yaml.safe_load(folder.server_file.read_text())
+    folder.server_file.write_text(yaml.safe_dump(deployment | {"closing_deadline_s": 5.0}))
     for number, name in enumerate(names):
         admit(folder.members, name, NODE + number, f"key {name}")
     start = folder.deployment().start
     assert start is not None
-    Live("run-1", start.isoformat(), 0.0, None).write(folder.live)
+    Live("run-1", (start + timedelta(hours=hour)).isoformat(), 0.0, None).write(folder.live)
     return folder
 
 

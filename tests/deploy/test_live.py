@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 from flwr.app import Message
 
-from fl_client import session
 from fl_server.deployment import Folder
 from fl_server.ledger import COMMUNITY, LATE, SETTLEMENT, Ledger
 from fl_server.live import LiveCoordinator
-from tests.deploy.community import NODE, Homes, Killed, community, contexts, run, simulated
+from tests.deploy.community import (
+    NODE,
+    Homes,
+    Killed,
+    community,
+    contexts,
+    forget,
+    run,
+    simulated,
+)
 from tests.simulations.conftest import HISTORY_DAYS
 
 NAMES = ["H0001", "H0002", "H0003"]
@@ -63,6 +71,12 @@ def settled(directory: Path, households: int) -> Counter[tuple[int, int]]:
     return times
 
 
+def traded(directory: Path) -> set[int]:
+    """Intervals in which households traded with each other."""
+    with opened(directory) as ledger:
+        return {r.interval for r in ledger.rows() if r.entry == 1 and r.account >= len(COMMUNITY)}
+
+
 def exactly_once(directory: Path, households: int = len(NAMES)) -> None:
     assert settled(directory, households) == {
         (t, h): 1 for t in range(INTERVALS) for h in range(households)
@@ -90,10 +104,12 @@ def agree(root: Path, folder: Folder) -> None:
 
 def test_parity_with_a_simulation(homes: Path, tmp_path: Path) -> None:
     """The same households, data, seed and days give the same ledger and model, row by row."""
-    folder = community(tmp_path / "server", homes, NAMES, *SHORT)
+    day = (*SHORT, "run.days=0.75", "fl.every_intervals=12")
+    folder = community(tmp_path / "server", homes, NAMES, *day, hour=0)
     run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
     directory = simulated(homes, tmp_path / "simulated", folder, len(NAMES))
     assert rows(folder.run) == rows(directory)
+    assert traded(folder.run)
     final = "model/final.safetensors"
     assert (folder.run / final).read_bytes() == (directory / final).read_bytes()
 
@@ -125,6 +141,7 @@ def test_coordinator_killed_at_every_settlement(
             run(folder, grid)
     run(folder, grid)
     assert len(deaths) == INTERVALS + 1
+    assert traded(folder.run)
     assert rows(folder.run) == rows(whole.run)
     assert json.loads(folder.outcome.read_text()) == {"state": "finished"}
     lines = [json.loads(x) for x in (folder.run / "intervals.jsonl").read_text().splitlines()]
@@ -146,6 +163,7 @@ def test_household_that_is_away_is_settled_later(homes: Path, tmp_path: Path) ->
     with opened(folder.run) as ledger:
         late = sorted({r.interval for r in ledger.rows() if r.entry == LATE + 1})
     assert late == [2, 3, 4, 5, 6]  # at t it reports t - 1
+    assert traded(folder.run)
     missing = [
         json.loads(line)["missing"]
         for line in (folder.run / "intervals.jsonl").read_text().splitlines()
@@ -212,9 +230,9 @@ def test_repeated_request_gets_the_stored_reply(homes: Path, tmp_path: Path) -> 
     def again(message: Message) -> bool:
         from simulations.engine.loop import answer
 
-        session._sessions.clear()
+        forget()
         first = answer(grid._app, message, homes_of[message.metadata.dst_node_id])
-        session._sessions.clear()
+        forget()
         second = answer(grid._app, message, homes_of[message.metadata.dst_node_id])
         if "interval" in message.metadata.message_type:
             pair = [dict(m.content.config_records["config"]) for m in (first, second)]
@@ -244,9 +262,8 @@ def test_coordinator_skips_intervals_it_slept_through(
     run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
     exactly_once(folder.run)
     agree(tmp_path, folder)
-    with opened(folder.run) as ledger:
-        fills = {r.interval for r in ledger.rows() if r.entry == 1 and r.account >= len(COMMUNITY)}
-    assert not fills & {5, 6, 7}
+    assert traded(folder.run)
+    assert not traded(folder.run) & {5, 6, 7}
 
 
 def test_fills_that_differ_from_those_announced_are_refused(homes: Path, tmp_path: Path) -> None:
@@ -260,10 +277,6 @@ def test_fills_that_differ_from_those_announced_are_refused(homes: Path, tmp_pat
         return False
 
     grid = Homes(contexts(tmp_path, homes, NAMES, folder), tamper)
-    deployment = folder.server_file.read_text()
-    folder.server_file.write_text(
-        deployment.replace("closing_deadline_s: 1800.0", "closing_deadline_s: 1.0")
-    )
     run(folder, grid)
     log = (folder.log / "coordinator.jsonl").read_text()
     assert "are not those announced" in log
