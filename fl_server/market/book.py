@@ -204,7 +204,7 @@ class Clearing:
         are rounded *cumulatively* along the households, on both sides alike, so the totals match
         to the micro without drift. Then no household pays more than its bids come to and none
         gets less than its asks: a payment above is cut, an earning below is raised, and the
-        micro it takes comes one by one from sellers who still get more than they asked. Only in
+        micro it takes comes one by one, in turn, from sellers who still get more than they asked. Only in
         a book of dust (trades worth less than a micro) does the market account bear it, at most
         one micro per household.
         """
@@ -235,8 +235,11 @@ class Clearing:
         asked = whole - (-rest // MWH)
         least = np.maximum(received, asked)
         short = int((paid - most).sum() + (least - received).sum())
-        spare = least > asked
-        received = least - (spare & (np.cumsum(spare) <= short))
+        while short and (spare := least > asked).any():
+            gives = spare & (np.cumsum(spare) <= short)
+            least = least - gives
+            short -= int(gives.sum())
+        received = least
 
         from_grid, to_grid = ~sold_by, ~bought_by
         return Fills(
