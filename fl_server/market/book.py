@@ -204,9 +204,9 @@ class Clearing:
         are rounded *cumulatively* along the households, on both sides alike, so the totals match
         to the micro without drift. Then no household pays more than its bids come to and none
         gets less than its asks: a payment above is cut, an earning below is raised, and the
-        micro it takes comes one by one, in turn, from sellers who still get more than they asked. Only in
-        a book of dust (trades worth less than a micro) does the market account bear it, at most
-        one micro per household.
+        micro it takes comes one by one, in turn, from sellers who still get more than they
+        asked. Only in a book of dust (trades worth less than a micro) does the market account
+        bear it, at most one micro per household.
         """
         book = self.book
         bought_by, sold_by = self.buy_order != GRID, self.sell_order != GRID
