@@ -203,6 +203,18 @@ class Market(Section):
     loss: Annotated[float, Field(ge=0, lt=1)] = 0.05
     min_margin: NonNegative = 0.05
     max_steps: Count = 200
+    k: Fraction = Field(
+        0.5, description="where a price lies between the ask (0) and the bid (1) that leave it room"
+    )
+    feeder_size: Count | None = Field(
+        None, description="households per feeder, in order of name; null: one feeder for all"
+    )
+    feeder_loss: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.02, description="further share lost between feeders; only hierarchical looks at feeders"
+    )
+    feeder_fee: NonNegative = Field(
+        0.01, description="currency per delivered kWh that crosses feeders"
+    )
     import_cap_kw: Positive | None = None
     export_cap_kw: Positive | None = None
 

@@ -86,7 +86,16 @@ class Coordinator:
         self._start, self._prices = start, prices
         self._ledger, self._rounds, self._files, self._state = ledger, rounds, files, state
         market = settings.market
-        self._rules = MarketRules(market.loss, market.min_margin, market.max_steps)
+        self._rules = MarketRules(
+            market.loss,
+            market.min_margin,
+            market.max_steps,
+            market.k,
+            market.feeder_loss,
+            market.feeder_fee,
+        )
+        # Feeders are numbered along the households' names.
+        self._feeder = np.arange(len(roster.names)) // (market.feeder_size or len(roster.names))
         # kWh in half an hour from a limit in kW.
         caps = [
             None if kw is None else round(kw * MWH / 2)
@@ -260,7 +269,7 @@ class Coordinator:
         return to_micro(float(self._prices.retail[t])), to_micro(self._prices.feed_in)
 
     def _clear(self, t: int, replies: Mapping[int, Ints]) -> tuple[Clearing, int]:
-        orders = _orders(t, replies)
+        orders = _orders(t, replies, self._feeder)
         connection = self._settings.connection
         admitted = admit(
             orders,
@@ -337,8 +346,8 @@ class Coordinator:
         )
 
 
-def _orders(t: int, replies: Mapping[int, Ints]) -> Orders:
-    """Orders of all households, numbered as each sent them."""
+def _orders(t: int, replies: Mapping[int, Ints], feeder: Ints) -> Orders:
+    """Orders of all households, numbered as each sent them; ``feeder`` (H,) of each household."""
     rows = [(h, orders) for h, orders in sorted(replies.items()) if len(orders)]
     table = np.concatenate([orders for _, orders in rows]) if rows else np.zeros((0, 3), np.int64)
     counts = [len(orders) for _, orders in rows]
@@ -351,6 +360,6 @@ def _orders(t: int, replies: Mapping[int, Ints]) -> Orders:
         price=table[:, 2] / MICRO,
         number=np.concatenate(numbers) if counts else np.zeros(0, np.int64),
         interval=np.full(len(table), t, dtype=np.int64),
-        feeder=np.zeros(len(table), dtype=np.int64),
+        feeder=feeder[household],
         min_kwh=np.zeros(len(table)),
     )

@@ -5,6 +5,7 @@ from common.data.citylearn import IndexUnreachableError
 from common.data.source import source_of
 from common.errors import InputError
 from common.forecast.presets import find_preset
+from common.market_rules import MAX_FEEDER
 from fl_client.trader import make_trader
 from fl_server.market import MECHANISMS
 from fl_server.strategy import make_strategy
@@ -34,6 +35,12 @@ def _check_names(settings: Settings) -> None:
     if mechanism not in MECHANISMS:
         raise InputError(
             f"market.mechanism = {mechanism!r}: expected one of {', '.join(MECHANISMS)}"
+        )
+    size, most = settings.market.feeder_size, MAX_FEEDER + 1
+    if size is not None and settings.run.households > size * most:
+        raise InputError(
+            f"market.feeder_size = {size}: {settings.run.households} households would need more "
+            f"than {most} feeders"
         )
     find_preset(settings.model.preset)
     fl = settings.fl

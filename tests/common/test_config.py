@@ -25,6 +25,9 @@ from common.errors import InputError
         ("loss=1", "loss=1"),
         ("market.loss", "market.loss"),
         ("market.loss=[", "market.loss"),
+        ("market.k=1.5", "market.k"),
+        ("market.feeder_size=0", "market.feeder_size"),
+        ("market.feeder_loss=1", "market.feeder_loss"),
         ("run.seed.x=1", "seed"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.app import Error, Message
@@ -158,3 +159,51 @@ def test_fewer_nodes_than_expected_is_an_error(quick: Settings, tmp_path: Path) 
     server_context(RUN_ID, config)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="1 of 3"):
         run_server(Short(client_app, 3, config, RUN_ID), settings, tmp_path)  # type: ignore[arg-type]
+
+
+def well(grid: LoopGrid, message: Message) -> Iterable[Message]:
+    """Let everything through."""
+    assert isinstance(grid, FaultyGrid)
+    yield grid.answered(message)
+
+
+def lines(directory: Path) -> list[dict[str, Any]]:
+    """The run's log of intervals."""
+    return [json.loads(line) for line in (directory / "intervals.jsonl").read_text().splitlines()]
+
+
+def test_feeders_are_runs_of_names_and_crossing_them_costs_a_fee(
+    homes: Path, tmp_path: Path
+) -> None:
+    """A feeder that holds everyone is none; with one household each, all trade pays the fee."""
+    ways, fees = {}, {}
+    for size in ("null", "3", "1"):
+        chosen = small(
+            homes, "fl.enabled=false", "run.shadow=false", "market.mechanism=hierarchical",
+            f"market.feeder_size={size}", "market.feeder_fee=0.005",
+        )  # fmt: skip
+        directory = tmp_path / size
+        run_server(FaultyGrid(chosen, directory, well), chosen, directory)
+        ways[size] = [line["delivered_kwh"] for line in lines(directory)]
+        with Ledger(f"sqlite:///{directory / 'ledger.sqlite'}") as ledger:
+            ledger.attach()
+            fees[size] = ledger.balances()["fees"][1] / 1e6
+    assert ways["null"] == ways["3"]
+    assert fees["null"] == fees["3"] == 0
+    assert sum(ways["1"]) > 0
+    assert fees["1"] == pytest.approx(0.005 * sum(ways["1"]), abs=48 * 1e-6)
+
+
+def test_k_decides_who_gets_the_room_between_bid_and_ask(homes: Path, tmp_path: Path) -> None:
+    """Where the price first differs, k = 0 gave the lower one: all orders were alike until then."""
+    prices = {}
+    for k in (0, 1):
+        chosen = small(
+            homes, "fl.enabled=false", "run.shadow=false", "market.mechanism=k-double",
+            f"market.k={k}",
+        )  # fmt: skip
+        directory = tmp_path / str(k)
+        run_server(FaultyGrid(chosen, directory, well), chosen, directory)
+        prices[k] = [line["local_price"] for line in lines(directory)]
+    low, high = next(pair for pair in zip(prices[0], prices[1], strict=True) if len({*pair}) > 1)
+    assert low < high
