@@ -195,7 +195,6 @@ class Coordinator:
         """Ask these households, or all of them, and collect what arrives in time."""
         asked = range(len(self._roster.names)) if only is None else only
         answers = Answers({}, {}, {}, dict.fromkeys(asked, "no reply"))
-        # A generator: an engine that sends the first of them early works while others are made.
         requests = self._requests(t, closing, asked)
         for message in exchange(self._roster, requests, self._patience()):
             h = self._roster.index(message.metadata.src_node_id)

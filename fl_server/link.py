@@ -2,9 +2,8 @@
 
     python -m fl_server.link ARGUMENTS OF flower-superlink
 
-Flower authenticates every call and checks the caller's node id, but takes the sender named inside
-a pushed reply as it stands, and bounds neither size nor rate. This adds what is missing where
-Flower's own interceptor has just told who is calling. Private: written for one release.
+Puts the guard behind Flower's node authentication and tells of every refused call, without keys or
+contents. Private: written for one release.
 """
 
 import importlib
@@ -13,112 +12,130 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flwr
 import grpc  # type: ignore[import-untyped]
+from flwr.common.constant import PUBLIC_KEY_HEADER, TIMESTAMP_HEADER
+from flwr.supercore.error import FlowerError
 
-from fl_server.journal import journal
+from fl_server.deployment import FOLDER_VARIABLE, Folder
+from fl_server.guard import Guard, Limits
+from fl_server.journal import journal, journal_to
 
 SUPPORTED = "1.39."
-_MANY_KEYS = 10_000
-_WINDOW_S = 60.0
+_FLEET = "/flwr.proto.Fleet/"
+_LINES_PER_MINUTE = 60
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Bounds for one caller: bytes a message, calls a second (over a minute), bytes an hour."""
+class Refusals:
+    """Writes a line for each refused call, though no more than so many a minute."""
 
-    message_bytes: int
-    calls_per_s: float
-    bytes_per_hour: float
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._minute, self._lines, self._left_out = -1.0, 0, 0
 
-    @classmethod
-    def from_environment(cls) -> "Limits":
-        """Read the limits that ``fedwatt server start`` sets."""
-        return cls(
-            int(float(os.environ.get("FEDWATT_MESSAGE_MB", "64")) * 1e6),
-            float(os.environ.get("FEDWATT_REQUESTS_PER_S", "20")),
-            float(os.environ.get("FEDWATT_MB_PER_HOUR", "1000")) * 1e6,
-        )
-
-
-@dataclass
-class _Bucket:
-    """What a caller may still do; it fills again with time."""
-
-    calls: float
-    size: float
-    seen: float
-
-
-class Guard:
-    """Keeps account of callers by public key. ``clock`` gives seconds."""
-
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._clock = limits, clock
-        self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def refuse(self, key: bytes, request: Any) -> str | None:
-        """Why this call must not pass; None if it may."""
-        if hasattr(request, "messages_list"):
-            for message in request.messages_list:
-                if message.metadata.src_node_id != request.node.node_id:
-                    return "a message in another's name"
-        return self._spend(key, request.ByteSize())
-
-    def _spend(self, key: bytes, size: int) -> str | None:
-        limits, now = self._limits, self._clock()
-        most = limits.calls_per_s * _WINDOW_S
+    def tell(self, call: str, why: str, peer: str) -> None:
+        """Note one. Whoever floods the port must not fill the disk as well."""
         with self._lock:
-            bucket = self._buckets.setdefault(key, _Bucket(most, limits.bytes_per_hour, now))
-            self._buckets.move_to_end(key)
-            if len(self._buckets) > _MANY_KEYS:
-                self._buckets.popitem(last=False)
-            gone = now - bucket.seen
-            bucket.seen = now
-            bucket.calls = min(bucket.calls + gone * limits.calls_per_s, most)
-            hour = limits.bytes_per_hour
-            bucket.size = min(bucket.size + gone * hour / 3600, hour)
-            if bucket.calls < 1:
-                return "too many calls"
-            if bucket.size < size:
-                return "too many bytes"
-            bucket.calls -= 1
-            bucket.size -= size
-        return None
+            minute = self._clock() // 60
+            if minute != self._minute:
+                self._minute, self._lines = minute, 0
+            if self._lines >= _LINES_PER_MINUTE:
+                self._left_out += 1
+                return
+            self._lines += 1
+            left_out, self._left_out = self._left_out, 0
+            journal("call refused", call=call, why=why[:200], peer=peer, left_out=left_out)
 
 
-def install(guard: Guard, limits: Limits) -> None:
-    """Put the guard behind Flower's node authentication, and bound a message's size."""
+class _Told:
+    """A call's context that tells of its refusal."""
+
+    def __init__(self, context: Any, call: str, refusals: Refusals) -> None:
+        self._context, self._call, self._refusals = context, call, refusals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def abort(self, code: grpc.StatusCode, why: str) -> None:
+        self._refusals.tell(self._call, why, self._context.peer())
+        self._context.abort(code, why)
+
+
+def install(guard: Guard, limits: Limits, refusals: Refusals, *, closed: bool) -> None:
+    """Put the guard behind Flower's node authentication, and bound a message's size.
+
+    ``closed``: only keys that were admitted connect.
+    """
     # By name: the package gives a function of the same name instead of the module.
     link = importlib.import_module("flwr.superlink.cli.flower_superlink")
     vars(link)["GRPC_MAX_MESSAGE_LENGTH"] = limits.message_bytes
     interceptor = link.NodeAuthServerInterceptor
-    authenticated = interceptor._wrap_method_handler
+    authenticate = interceptor.intercept_service
 
-    def wrap(self: Any, handler: Any, key: bytes) -> Any:
-        inner = authenticated(self, handler, key)
+    def intercept(self: Any, continuation: Callable[[Any], Any], details: Any) -> Any:
+        if not details.method.startswith(_FLEET):
+            return authenticate(self, continuation, details)
+        call = details.method.removeprefix(_FLEET)
+        headers = dict(details.invocation_metadata)
+        key, stamp = headers.get(PUBLIC_KEY_HEADER, b""), headers.get(TIMESTAMP_HEADER, "")
 
-        def guarded(request: Any, context: Any) -> Any:
-            why = guard.refuse(key, request)
-            if why is not None:
-                node = str(getattr(getattr(request, "node", None), "node_id", ""))
-                journal("call refused", why=why, node=node, call=type(request).__name__)
-                context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
-            return inner.unary_unary(request, context)
+        def admitted() -> bool:
+            return self.state_factory.state().get_node_id_by_public_key(key) is not None
 
-        return grpc.unary_unary_rpc_method_handler(
-            guarded,
-            request_deserializer=inner.request_deserializer,
-            response_serializer=inner.response_serializer,
-        )
+        def guarded(handler: Any) -> Any:
+            def answer(request: Any, context: Any) -> Any:
+                if call == "RegisterNode" and not closed:
+                    return handler.unary_unary(request, context)
+                if call == "RegisterNode" or not admitted():
+                    context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this key is not admitted")
+                why = guard.refuse(key, stamp, request)
+                if why is not None:
+                    context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+                try:
+                    response = handler.unary_unary(request, context)
+                except FlowerError:
+                    if call != "ActivateNode":
+                        raise
+                    # Flower would write the key to its log.
+                    why = "this household's last connection has not lapsed yet"
+                    context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+                guard.hand_out(key, response)
+                return response
 
-    interceptor._wrap_method_handler = wrap
+            return _with(handler, answer)
+
+        def told(handler: Any) -> Any:
+            return _with(
+                handler,
+                lambda request, context: handler.unary_unary(
+                    request, _Told(context, call, refusals)
+                ),
+            )
+
+        return told(authenticate(self, lambda d: guarded(continuation(d)), details))
+
+    interceptor.intercept_service = intercept
+
+
+def _with(handler: Any, function: Callable[[Any, Any], Any]) -> Any:
+    return grpc.unary_unary_rpc_method_handler(
+        function,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def limits_from_environment() -> Limits:
+    """Read the limits that ``fedwatt server start`` sets."""
+    return Limits(
+        int(float(os.environ.get("FEDWATT_MESSAGE_MB", "64")) * 1e6),
+        float(os.environ.get("FEDWATT_REQUESTS_PER_S", "20")),
+        float(os.environ.get("FEDWATT_MB_PER_HOUR", "1000")) * 1e6,
+    )
 
 
 def main() -> None:
@@ -127,8 +144,10 @@ def main() -> None:
         sys.exit(f"flwr {flwr.__version__}: the bounds of the SuperLink need {SUPPORTED}x")
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
-    limits = Limits.from_environment()
-    install(Guard(limits), limits)
+    if FOLDER_VARIABLE in os.environ:
+        journal_to(Folder(Path(os.environ[FOLDER_VARIABLE])).log / "link.jsonl")
+    limits = limits_from_environment()
+    install(Guard(limits), limits, Refusals(), closed="--enable-supernode-auth" in sys.argv)
     sys.argv[0] = "flower-superlink"
     # Every poll would be a line.
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)

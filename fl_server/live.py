@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -167,10 +167,6 @@ class LiveCoordinator(Coordinator):
             left = self._clock.left(t + 1)
         length = self._clock.begins(1) - self._clock.begins(0)
         return max(left - _RESERVE * length, 0.0)
-
-    def _requests(self, t: int, closing: bool, who: Iterable[int]) -> Iterable[Message]:
-        # Flower's HTTP grid goes through the messages twice.
-        return list(super()._requests(t, closing, who))
 
     def _message(self, content: RecordDict, node: int, t: int, action: str = INTERVAL) -> Message:
         self._bytes[0] += content_bytes(content)
