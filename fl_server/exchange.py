@@ -17,16 +17,26 @@ def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iter
     Nothing is collected here, so the caller holds as many replies as it wants to.
     """
     # Flower's HTTP grid reads the messages twice: an iterator would be empty the second time.
-    pushed = grid.push_messages(list(messages))
+    messages = list(messages)
+    pushed = grid.push_messages(messages)
     # A message that a grid could not take has no id, and gets no reply.
-    waiting = {message_id for message_id in pushed if message_id}
+    asked = {
+        message_id: message.metadata.dst_node_id
+        for message_id, message in zip(pushed, messages, strict=False)
+        if message_id
+    }
+    waiting = set(asked)
+    del messages
     end = time.monotonic() + deadline_s
     pause = _SHORTEST_POLL_S
     while waiting:
         arrived = list(grid.pull_messages(waiting))
         for reply in arrived:
-            waiting.discard(reply.metadata.reply_to_message_id)
-            yield reply
+            to = reply.metadata.reply_to_message_id
+            waiting.discard(to)
+            # Whoever was asked answers, and nobody for another.
+            if reply.has_error() or asked.get(to) == reply.metadata.src_node_id:
+                yield reply
         if arrived:
             pause = _SHORTEST_POLL_S
             continue

@@ -3,6 +3,9 @@
 Flower authenticates every call. It takes the sender named inside a pushed reply as it stands, lets
 any caller activate another's node, hands any object of a run to any node that names it, and bounds
 neither size nor rate. Here is the account that closes these gaps; ``link.py`` puts it in place.
+
+A reply names its sender twice: in the call that announces it, and in the object that follows, which
+is what the coordinator reads. Both must be the caller.
 """
 
 import threading
@@ -10,14 +13,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+from flwr.app import Message
 from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.supercore.inflatable.inflatable_object import (
+    get_object_body,
+    get_object_type_from_object_content,
+)
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 _WINDOW_S = 60.0
 # Longer than Flower accepts a call's time stamp (five minutes and some drift).
 _STAMP_S = 400.0
 _HANDED = 20_000
+_MOST_OBJECTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -108,29 +120,52 @@ def _not_its_own(caller: _Caller, key: bytes, request: Any) -> str | None:
         return "a node of another's key"
     if hasattr(request, "messages_list"):
         return _answer(caller, request)
-    for field_ in ("message_object_id", "object_id"):
-        # An object that is pushed is new, and part of an answer that has passed.
-        named = hasattr(request, field_) and not hasattr(request, "object_content")
-        if named and getattr(request, field_) not in caller.handed:
+    if hasattr(request, "object_content"):
+        return _content(caller, request)
+    for name in ("message_object_id", "object_id"):
+        if hasattr(request, name) and getattr(request, name) not in caller.handed:
             return "an object it was not sent"
     return None
+
+
+def _content(caller: _Caller, request: Any) -> str | None:
+    """Why this object must not be stored: one that is a message speaks for its caller alone."""
+    try:
+        if get_object_type_from_object_content(request.object_content) != Message.__qualname__:
+            return None
+        said = ProtoMessage.FromString(get_object_body(request.object_content, Message)).metadata
+    except (ValueError, DecodeError):
+        return "an unreadable object"
+    return _sender(caller, said, request.node.node_id)
 
 
 def _answer(caller: _Caller, request: Any) -> str | None:
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         return "not one message with its objects"
-    metadata = request.messages_list[0].metadata
-    if metadata.src_node_id != request.node.node_id:
-        return "a message in another's name"
-    if metadata.dst_node_id != SUPERLINK_NODE_ID:
-        return "a message to another household"
+    metadata, tree = request.messages_list[0].metadata, request.message_object_trees[0]
+    if tree.object_id != metadata.message_id:
+        return "a message under another's id"
+    if sum(1 for _ in islice(_objects(tree), _MOST_OBJECTS + 1)) > _MOST_OBJECTS:
+        return "too many objects"
+    why = _sender(caller, metadata, request.node.node_id)
+    if why is not None:
+        return why
     asked = metadata.reply_to_message_id
-    if asked not in caller.handed:
-        return "an answer to a message it was not sent"
     # The same answer again is a retry: Flower knows it by its id.
     if caller.handed[asked] not in ("", metadata.message_id):
         return "a second answer"
     caller.handed[asked] = metadata.message_id
+    return None
+
+
+def _sender(caller: _Caller, metadata: Any, node: int) -> str | None:
+    """Why this is no answer of ``node`` to what it was asked."""
+    if metadata.src_node_id != node:
+        return "a message in another's name"
+    if metadata.dst_node_id != SUPERLINK_NODE_ID:
+        return "a message to another household"
+    if metadata.reply_to_message_id not in caller.handed:
+        return "an answer to a message it was not sent"
     return None
 
 

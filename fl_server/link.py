@@ -24,6 +24,7 @@ from flwr.supercore.error import FlowerError
 from fl_server.deployment import FOLDER_VARIABLE, Folder
 from fl_server.guard import Guard, Limits
 from fl_server.journal import journal, journal_to
+from fl_server.replies import hand_out_whole_replies
 
 SUPPORTED = "1.39."
 _FLEET = "/flwr.proto.Fleet/"
@@ -148,6 +149,7 @@ def main() -> None:
         journal_to(Folder(Path(os.environ[FOLDER_VARIABLE])).log / "link.jsonl")
     limits = limits_from_environment()
     install(Guard(limits), limits, Refusals(), closed="--enable-supernode-auth" in sys.argv)
+    hand_out_whole_replies()
     sys.argv[0] = "flower-superlink"
     # Every poll would be a line.
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)

@@ -7,6 +7,7 @@ messages sent to it and to the victim, as one knows them who reads both hosts' l
 what became of each attempt, as JSON.
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -34,6 +35,7 @@ from flwr.proto.message_pb2 import (
     Metadata,
     ObjectTree,
     PullObjectRequest,
+    PushObjectRequest,
 )
 from flwr.proto.node_pb2 import Node
 from flwr.proto.recorddict_pb2 import RecordDict
@@ -107,6 +109,16 @@ def answer(run: int, caller: int, sender: int, asked: str, addressee: int) -> Pu
     )
 
 
+def forged(run: int, sender: int, asked: str) -> bytes:
+    """A message as the coordinator would read it: its sender is what it says."""
+    metadata = Metadata(
+        run_id=run, src_node_id=sender, dst_node_id=SUPERLINK_NODE_ID,
+        reply_to_message_id=asked, created_at=time.time(), ttl=60.0, message_type="query.interval",
+    )  # fmt: skip
+    body = Message(metadata=metadata).SerializeToString()
+    return f"Message  {len(body)}".encode() + b"\0" + body
+
+
 def attempts(
     caller: Caller, victim: bytes, own: int, other: int, mine: str, theirs: str, run: int
 ) -> dict[str, str]:
@@ -119,10 +131,22 @@ def attempts(
     def push(sender: int, asked: str, addressee: int = SUPERLINK_NODE_ID) -> str:
         return caller.call("PushMessages", answer(run, own, sender, asked, addressee))
 
+    def put(content: bytes) -> str:
+        request = PushObjectRequest(
+            node=node,
+            run_id=run,
+            object_id=hashlib.sha256(content).hexdigest(),
+            object_content=content,
+        )
+        return caller.call("PushObject", request)
+
     node, recorded = Node(node_id=own), caller.signed()
     return {
         "an order in the other's name": push(other, theirs),
         "an order in answer to the other's request": push(own, theirs),
+        "an order that is the other's inside": put(forged(run, other, mine)),
+        "an order that answers the other's request inside": put(forged(run, own, theirs)),
+        "no order at all": put(b"\xff\xfe"),
         "a second order": push(own, mine),
         "a request of its own to the other": push(own, "", other),
         "the other's node": caller.heartbeat(other),
@@ -143,6 +167,9 @@ def attempts(
 EXPECTED = {
     "an order in the other's name": "a message in another's name",
     "an order in answer to the other's request": "an answer to a message it was not sent",
+    "an order that is the other's inside": "a message in another's name",
+    "an order that answers the other's request inside": "an answer to a message it was not sent",
+    "no order at all": "an unreadable object",
     "a second order": "a second answer",
     "a request of its own to the other": "a message to another household",
     "the other's node": "Invalid node ID",

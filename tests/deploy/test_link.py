@@ -56,6 +56,7 @@ def push(
     request = answer(1, caller, sender, asked, SUPERLINK_NODE_ID)
     request.messages_list[0].metadata.group_id = "x" * size
     request.messages_list[0].metadata.message_id = own
+    request.message_object_trees[0].object_id = own
     return request
 
 
