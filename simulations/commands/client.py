@@ -18,12 +18,15 @@ def init(
     server: Annotated[str, typer.Option(help="the coordinator, HOST:PORT")] = "127.0.0.1:9092",
     ca: Annotated[Path | None, typer.Option(help="the community's ca.crt")] = None,
     port: Annotated[int, typer.Option(help="Flower's own port on this host (loopback)")] = 9094,
+    poll: Annotated[
+        float, typer.Option(help="seconds between two questions for messages; more saves traffic")
+    ] = 3.0,
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the household's folder and key; prints the public key to register."""
     from simulations.deploy.client import init_client
 
-    typer.echo(init_client(directory.resolve(), name, data, server, ca, port, insecure))
+    typer.echo(init_client(directory.resolve(), name, data, server, ca, port, insecure, poll))
 
 
 @app.command()

@@ -13,28 +13,40 @@ import fl_client
 from common.errors import InputError
 from fl_client.host import check_release, write_commands
 from fl_client.membership import DATA_VARIABLE, own_settings
+from fl_client.node import FLOWERS_POLL_S
 from fl_server.deployment import check_secret, write_secret
 from fl_server.members import check_name
 from simulations.deploy.flower import environment, exec_process, is_loopback
 from simulations.deploy.tls import make_node_key
 
+LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
+
 
 @dataclass(frozen=True)
 class ClientFile:
-    """``client.yaml``: who this is, where its data is, whom it talks to."""
+    """``client.yaml``: who this is, where its data is, whom it talks to and how often."""
 
     name: str
     data: str
     server: str
     port: int
     insecure: bool
+    poll_s: float = FLOWERS_POLL_S
 
 
 def init_client(
-    root: Path, name: str, data: str, server: str, ca: Path | None, port: int, insecure: bool
+    root: Path,
+    name: str,
+    data: str,
+    server: str,
+    ca: Path | None,
+    port: int,
+    insecure: bool,
+    poll_s: float = FLOWERS_POLL_S,
 ) -> str:
     """Make the folder; returns the public key's line. Raises InputError, leaving nothing."""
     check_name(name)
+    _check_poll("--poll", poll_s)
     if (root / "client.yaml").exists():
         raise InputError(f"{root}: is a household's folder already")
     _check_address(server, insecure)
@@ -54,9 +66,14 @@ def init_client(
     if secret:
         write_secret(root / "secret.env", f"{DATA_VARIABLE}={data}\n".encode())
     line = make_node_key(root, name)
-    file = ClientFile(name, "" if secret else data, server, port, insecure)
+    file = ClientFile(name, "" if secret else data, server, port, insecure, poll_s)
     (root / "client.yaml").write_text(yaml.safe_dump(asdict(file), sort_keys=False))
     return line
+
+
+def _check_poll(key: str, poll_s: float) -> None:
+    if not LEAST_POLL_S <= poll_s <= MOST_POLL_S:
+        raise InputError(f"{key} {poll_s}: between {LEAST_POLL_S} and {MOST_POLL_S} seconds")
 
 
 def _check_address(server: str, insecure: bool) -> None:
@@ -83,9 +100,10 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
     check_release()
     file = read_client(root)
     _check_address(file.server, file.insecure)
+    _check_poll(f"{root / 'client.yaml'}: poll_s", file.poll_s)
     own_settings(root / "settings.yaml")
-    command = ["flower-supernode", "--superlink", file.server, "--host", "127.0.0.1"]
-    command += ["--port", str(file.port)]
+    command = [sys.executable, "-m", "fl_client.node", str(file.poll_s)]
+    command += ["--superlink", file.server, "--host", "127.0.0.1", "--port", str(file.port)]
     if file.insecure:
         command.append("--insecure")
     else:

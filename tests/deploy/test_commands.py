@@ -204,3 +204,36 @@ def test_a_household_runs_no_code_but_its_own(tmp_path: Path) -> None:
         done = subprocess.run([str(folder / name)], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert "not run on a household's host" in done.stderr
+
+
+def test_a_household_asks_at_its_own_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--poll reaches Flower's loop, which the pinned release still has; other waits stay."""
+    import importlib
+    import inspect
+
+    import grpc  # type: ignore[import-untyped]
+
+    from fl_client import node
+
+    folder = server(tmp_path / "server")
+    arguments = ["127.0.0.1:9092", folder.tls / "ca.crt", 9094, False]
+    with pytest.raises(InputError, match="between 0.1 and 60"):
+        init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 0.0)  # type: ignore[arg-type]
+    init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 15.0)  # type: ignore[arg-type]
+    command, _ = supernode(tmp_path / "home")
+    assert command[1:4] == ["-m", "fl_client.node", "15.0"]
+
+    loop = importlib.import_module("flwr.supernode.start_client_internal")
+    assert f"time.sleep({node.FLOWERS_POLL_S})" in inspect.getsource(loop.start_client_internal)
+    slept: list[float] = []
+    monkeypatch.setattr(loop, "time", loop.time)
+    monkeypatch.setattr(grpc, "secure_channel", lambda *a, options, **k: options)
+    monkeypatch.setenv(node._TASK_POLL, "1")
+    monkeypatch.setattr(node.time, "sleep", slept.append)
+    node.pace(15.0)
+    loop.time.sleep(3)
+    loop.time.sleep(0.5)
+    assert slept == [15.0, 0.5]
+    options = grpc.secure_channel("address", None, options=[("a", 1)])
+    assert ("a", 1) in options
+    assert any(key == "grpc.keepalive_time_ms" for key, _ in options)
