@@ -3,7 +3,10 @@
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fl_client.trader import Trader
 
 PARTS = (
     "data",
@@ -88,12 +91,15 @@ def install() -> Parts:
     for owner, name, part in wrapped:
         setattr(owner, name, parts.counted(part, getattr(owner, name)))
     make = trader.make_trader
-
-    def make_counted(*args: Any, **keywords: Any) -> Any:
-        made = make(*args, **keywords)
-        for name in ("decide", "dispatch"):
-            setattr(made, name, parts.counted("plan", getattr(made, name)))
-        return made
-
-    vars(household)["make_trader"] = make_counted  # the name that groups look up
+    vars(household)["make_trader"] = lambda *args, **keywords: count_plans(  # as groups look it up
+        make(*args, **keywords), parts
+    )
     return parts
+
+
+def count_plans(trader: "Trader", parts: Parts) -> "Trader":
+    """The same trader, whose deciding and dispatching count as planning."""
+    for name in ("decide", "dispatch"):
+        counted = parts.counted("plan", getattr(trader, name))
+        object.__setattr__(trader, name, counted)  # some traders are frozen
+    return trader

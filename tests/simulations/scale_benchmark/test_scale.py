@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from common.errors import InputError
+from fl_client.trader import KINDS, make_trader
 from simulations.commands.benchmark_scale import app
-from simulations.scale_benchmark.parts import Parts
+from simulations.scale_benchmark.parts import Parts, count_plans
 from simulations.scale_benchmark.run import Measured, growth
 
 
@@ -23,6 +24,16 @@ def test_growth_finds_the_exponent_of_a_power_law(exponent: float, scale: float)
     """Round times of exactly c * N^k give k, whatever c; sizes below the least do not count."""
     rows = [_row(n, scale * n**exponent) for n in (100, 1000, 10_000)]
     assert growth([_row(10, 1e9), *rows], 100) == pytest.approx(exponent, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_trader_can_be_counted(kind: str) -> None:
+    """The plans of each trader count as planning, also where its class is frozen."""
+    parts = Parts()
+    trader = count_plans(make_trader(kind, {}), parts)
+    with pytest.raises(TypeError):  # it is called without a situation: counted all the same
+        trader.decide()  # type: ignore[call-arg]
+    assert parts.seconds["plan"] > 0
 
 
 def test_growth_needs_two_sizes() -> None:
