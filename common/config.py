@@ -215,7 +215,16 @@ class Market(Section):
     feeder_fee: NonNegative = Field(
         0.01, description="currency per delivered kWh that crosses feeders"
     )
-    import_cap_kw: Positive | None = None
+    import_cap_kw: Positive | None = Field(
+        None,
+        description="what the community may draw; shared out as allowances, see docs/trader.md",
+    )
+    cap_reserve: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="share of the import cap that no allowance uses"
+    )
+    scarcity_price: Positive | None = Field(
+        None, description="per kWh beyond an allowance; null: 1.2 x the dearest published price"
+    )
     export_cap_kw: Positive | None = None
 
 

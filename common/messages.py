@@ -27,6 +27,7 @@ NUM_EXAMPLES = "num-examples"
 PROTOCOL = 1
 
 _NPY_HEADER_MAX = 4096
+_REPORT_MAX = 100_000
 MILLI = 1_000_000  # mWh per kWh, and 1e-6 currency per currency unit
 
 T = TypeVar("T")
@@ -46,6 +47,14 @@ def _ints(data: object, columns: int, key: str) -> Int:
     if not isinstance(data, bytes) or len(data) % (8 * columns):
         raise MessageError(f"{key}: expected rows of {columns} 64-bit integers")
     return np.frombuffer(data, dtype="<i8").reshape(-1, columns).astype(np.int64)
+
+
+def _row(config: Mapping[str, object], key: str, columns: int) -> list[int]:
+    rows = _ints(config.get(key), columns, key)
+    if len(rows) != 1:
+        raise MessageError(f"{key}: expected one row, got {len(rows)}")
+    row: list[int] = rows[0].tolist()
+    return row
 
 
 def _floats(data: object, key: str) -> Float:
@@ -168,6 +177,11 @@ class IntervalRequest:
     for every interval whose reading the coordinator still waits for, traded or not. ``closing``
     asks for the last settlement and no orders. ``past_retail`` (M,) are the prices of the same
     intervals as ``signals``: a household that was away settles them by itself.
+
+    Under a community cap ``share`` is an equal part of it [mWh], the allowance of whoever hears
+    of none, and ``scarcity`` what imports beyond an allowance cost [1e-6 per kWh]; -1 and 0
+    without. ``allowances`` (K, 4) has a row (interval, mWh from the grid, price that energy is
+    worth in the community, scarcity price) for every one of ``fills``.
     """
 
     run: str
@@ -180,10 +194,13 @@ class IntervalRequest:
     refused: tuple[str, ...] = ()
     closing: bool = False
     past_retail: Float = field(default_factory=lambda: np.zeros(0))
+    share: int = -1
+    scarcity: int = 0
+    allowances: Int = field(default_factory=lambda: np.zeros((0, 4), dtype=np.int64))
 
     def public(self) -> ConfigRecord:
         """Return what this request has in common with all of its interval."""
-        return ConfigRecord(
+        config = ConfigRecord(
             {
                 "run": self.run,
                 "t": self.t,
@@ -192,6 +209,9 @@ class IntervalRequest:
                 "closing": self.closing,
             }
         )
+        if self.share >= 0:
+            config["share"], config["scarcity"] = self.share, self.scarcity
+        return config
 
     def encode(self, public: ConfigRecord | None = None) -> RecordDict:
         """Return the Flower record; ``public`` saves packing the common part again."""
@@ -201,12 +221,15 @@ class IntervalRequest:
         config["signals"] = _pack(self.signals, "<f8")
         config["refused"] = list(self.refused)
         config["past_retail"] = _pack(self.past_retail, "<f8")
+        if self.share >= 0:
+            config["allowances"] = _pack(self.allowances, "<i8")
         return RecordDict({CONFIG: config})
 
     @classmethod
     def decode(cls, content: RecordDict) -> "IntervalRequest":
         """Read the record; raises MessageError."""
         config = _config(content)
+        capped = "share" in config
         return cls(
             run=_get(config, "run", str),
             t=_get(config, "t", int),
@@ -218,6 +241,9 @@ class IntervalRequest:
             refused=tuple(str(reason) for reason in _get(config, "refused", list)),
             closing=_get(config, "closing", bool),
             past_retail=_floats(config.get("past_retail"), "past_retail"),
+            share=_get(config, "share", int) if capped else -1,
+            scarcity=_get(config, "scarcity", int) if capped else 0,
+            allowances=_ints(config.get("allowances") if capped else b"", 4, "allowances"),
         )
 
 
@@ -225,29 +251,35 @@ class IntervalRequest:
 class Announcement:
     """What a household has traded for interval t, told as soon as the market has cleared.
 
-    ``fill``: bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]. Firm: the
-    request of t + 1 carries the same figures again.
+    ``fill``: bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]. ``allowance``,
+    under a community cap: mWh from the grid, price that energy is worth in the community,
+    scarcity price. Firm: the request of t + 1 carries the same figures again.
     """
 
     run: str
     t: int
     fill: tuple[int, int, int, int]
+    allowance: tuple[int, int, int] | None = None
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
         fill = _pack(np.array(self.fill, dtype=np.int64), "<i8")
-        return RecordDict({CONFIG: ConfigRecord({"run": self.run, "t": self.t, "fill": fill})})
+        config = ConfigRecord({"run": self.run, "t": self.t, "fill": fill})
+        if self.allowance is not None:
+            config["allowance"] = _pack(np.array(self.allowance, dtype=np.int64), "<i8")
+        return RecordDict({CONFIG: config})
 
     @classmethod
     def decode(cls, content: RecordDict) -> "Announcement":
         """Read the record; raises MessageError."""
         config = _config(content)
-        rows = _ints(config.get("fill"), 4, "fill")
-        if len(rows) != 1:
-            raise MessageError(f"fill: expected one row, got {len(rows)}")
-        bought, sold, paid, received = rows[0].tolist()
+        bought, sold, paid, received = _row(config, "fill", 4)
+        allowance = None
+        if "allowance" in config:
+            mwh, worth, scarcity = _row(config, "allowance", 3)
+            allowance = (mwh, worth, scarcity)
         fill = (bought, sold, paid, received)
-        return cls(_get(config, "run", str), _get(config, "t", int), fill)
+        return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance)
 
 
 def content_bytes(content: RecordDict) -> int:
@@ -298,11 +330,13 @@ class IntervalReply:
         config = _config(content)
         report: dict[str, float] = {}
         if "report" in config:
+            text = _get(config, "report", str)
             try:
-                loaded = json.loads(_get(config, "report", str))
-                report = {str(key): float(value) for key, value in loaded.items()}
-            except (ValueError, AttributeError, TypeError):
-                raise MessageError("report: expected an object of numbers") from None
+                if len(text) > _REPORT_MAX:
+                    raise ValueError
+                report = {str(key): float(value) for key, value in json.loads(text).items()}
+            except (ValueError, AttributeError, TypeError, RecursionError):
+                raise MessageError("report: expected a small object of numbers") from None
         return cls(
             t=_get(config, "t", int),
             readings=_ints(config.get("readings"), 3, "readings"),

@@ -41,7 +41,7 @@ postings = sa.Table(
     sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("interval", sa.BigInteger, nullable=False),
-    sa.Column("entry", sa.Integer, nullable=False),  # 0 settlement, 1 fills, 2 + h: h late
+    sa.Column("entry", sa.Integer, nullable=False),  # see fl_server/audit.py
     sa.Column("account", sa.Integer, nullable=False),
     sa.Column("energy_in_mwh", sa.BigInteger, nullable=False),
     sa.Column("energy_out_mwh", sa.BigInteger, nullable=False),

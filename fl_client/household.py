@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DAY = 48
+_NO_CAP = (-1, 0, 0)
 _log = logging.getLogger(__name__)
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
 
@@ -101,6 +102,9 @@ class Group:
         self._held = np.zeros(count, np.int8)
         self._retail = np.full(intervals + settings.tariff.published_intervals, np.nan)
         self._feed_in = settings.tariff.feed_in
+        # Under a community cap: an equal part of it [kWh] and the price beyond an allowance.
+        self._share: float | None = None
+        self._scarcity = 0.0
         # Per household, the forecasts issued at its midnights: {t: (consumption, price)}.
         self.midnight: list[dict[int, tuple[Floats, Floats]]] = [{} for _ in members]
         self.settled = join.first - 2 if join.first > 0 else -1
@@ -198,6 +202,8 @@ class Group:
         ]
 
     def _learn_prices(self, request: IntervalRequest) -> None:
+        self._share = None if request.share < 0 else request.share / MILLI
+        self._scarcity = request.scarcity / MILLI
         self._retail[request.t : request.t + len(request.retail)] = request.retail[
             : len(self._retail) - request.t
         ]
@@ -214,30 +220,43 @@ class Group:
                 # A round this household missed: it plans for itself, with nothing traded.
                 self._decide(s, market=False)
             fills = np.zeros((len(requests), 4), dtype=np.int64)
+            allowed = np.broadcast_to(_NO_CAP, (len(requests), 3)).copy()
             for h, request in enumerate(requests):
-                found = request.fills[request.fills[:, 0] == s]
-                if len(found):
-                    fills[h] = found[0, 1:]
-                told = self.states[h].announced(s) if self._durable else None
-                if told is not None and told != tuple(fills[h].tolist()):
-                    raise MessageError(f"fills of interval {s} are not those announced")
-            self._settle(s, fills)
+                for rows, into in ((request.fills, fills), (request.allowances, allowed)):
+                    found = rows[rows[:, 0] == s]
+                    if len(found):
+                        into[h] = found[0, 1:]
+                if self._durable:
+                    self._check_told(h, s, fills[h], allowed[h])
+            self._settle(s, fills, allowed)
 
-    def _settle(self, t: int, fills: Ints) -> None:
-        """Run the battery on what was really used and made during t; the grid takes the rest."""
+    def _check_told(self, h: int, s: int, fills: Ints, allowed: Ints) -> None:
+        """What was announced while interval ``s`` ran is what is settled now."""
+        for what, told, now in (
+            ("fills", self.states[h].announced(s), fills),
+            ("allowance", self.states[h].allowed(s), allowed),
+        ):
+            if told is not None and told != tuple(now.tolist()):
+                raise MessageError(f"{what} of interval {s} are not those announced")
+
+    def _settle(self, t: int, fills: Ints, allowed: Ints) -> None:
+        """Run the battery on what was really used and made during t; the grid takes the rest.
+
+        ``allowed`` (H, 3) under a cap: mWh from the grid, what that energy is worth, what more of
+        it costs [1e-6 per kWh].
+        """
         log, row = self.log, self.origin + t
         load, pv = self.load[:, row], self.pv[:, row]
         bought, sold = fills[:, 0] / MILLI, fills[:, 1] / MILLI
         retail = float(self._retail[t])
         before = self._before(t)
-        action = self.trader.dispatch(
-            self._plan, before["soc"], load - pv, bought, sold, retail, self._feed_in,
-            self.battery, self.connection,
-        )  # fmt: skip
+        action = self._dispatch(before["soc"], load - pv, bought, sold, retail, allowed)
         moved = step(self.battery, before["soc"], action)
         flow = flows(load, pv, moved.charge_kwh, moved.discharge_kwh, bought, sold, self.connection)
         health, cycles = age(self.battery, before["soh"], before["cycles"], before["soc"], moved)
         cost = grid_cost(flow.grid_import, flow.grid_export, retail, self._feed_in)
+        beyond = np.where(allowed[:, 0] < 0, 0.0, flow.grid_import - allowed[:, 0] / MILLI)
+        cost += np.maximum(beyond, 0.0) * np.maximum(allowed[:, 2] / MILLI - retail, 0.0)
         log["load"][:, t], log["pv"][:, t] = load, pv
         log["charge"][:, t], log["discharge"][:, t] = moved.charge_kwh, moved.discharge_kwh
         log["bought"][:, t], log["sold"][:, t] = bought, sold
@@ -251,6 +270,25 @@ class Group:
             self._settle_shadow(t, before["shadow_soc"], load, pv, retail)
         self._sense(t)
         self.settled = t
+
+    def _dispatch(
+        self, soc: Floats, net: Floats, bought: Floats, sold: Floats, retail: float, allowed: Ints
+    ) -> Floats:
+        """The batteries' actions (H,), each within its household's allowance."""
+        common = (self._feed_in, self.battery, self.connection)
+        if (allowed[:, 0] < 0).all():
+            return self.trader.dispatch(self._plan, soc, net, bought, sold, retail, *common)
+        action = np.empty(len(soc))
+        # All have heard the same prices, except who was away when they were told.
+        for worth, scarcity in np.unique(allowed[:, 1:], axis=0).tolist():
+            pick = (allowed[:, 1:] == (worth, scarcity)).all(axis=1)
+            kwh = allowed[pick, 0] / MILLI
+            action[pick] = self.trader.dispatch(
+                self._plan[pick], soc[pick], net[pick], bought[pick], sold[pick],
+                max(retail, worth / MILLI), *common,
+                allowance=np.where(kwh < 0, np.inf, kwh), scarcity_price=scarcity / MILLI,
+            )  # fmt: skip
+        return action
 
     def _settle_shadow(self, t: int, soc: Floats, load: Floats, pv: Floats, retail: float) -> None:
         """The same household without a market: what trading is compared with."""
@@ -363,6 +401,8 @@ class Group:
             health=before["soh"][pick],
             past_clear_sky=None if sun is None else sun[oldest:newest],
             clear_sky=None if sun is None else sun[self.origin + t :],
+            grid_share_kwh=None if self._share is None else np.full(len(which), self._share),
+            scarcity_price=self._scarcity,
         )
         decision = self.trader.decide(situation)
         self._plan[pick] = decision.plan
@@ -375,7 +415,10 @@ class Group:
             log["forecast_load"][pick, t] = ahead.consumption[:, 0]
         if self._shadowed:
             soc = before["shadow_soc"][pick]
-            alone = replace(situation, market=False, past_local=None, soc=soc)
+            alone = replace(
+                situation, market=False, past_local=None, soc=soc,
+                grid_share_kwh=None, scarcity_price=0.0,
+            )  # fmt: skip
             self._shadow_plan[pick] = self.trader.decide(alone).plan
         return decision
 

@@ -152,7 +152,7 @@ def announce(told: Announcement, context: Context) -> bool:
     try:
         if state.about().get("run") != told.run:
             raise KeyError(f"household {member.name} has not joined run {told.run}")
-        return state.announce(told.t, told.fill)
+        return state.announce(told.t, told.fill, told.allowance)
     finally:
         state.close()
 

@@ -55,11 +55,17 @@ CREATE TABLE IF NOT EXISTS announced (
     t INTEGER PRIMARY KEY, bought INTEGER NOT NULL, sold INTEGER NOT NULL,
     paid INTEGER NOT NULL, received INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS allowed (
+    t INTEGER PRIMARY KEY, mwh INTEGER NOT NULL, worth INTEGER NOT NULL, scarcity INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
 );
 """
-_OF_A_RUN = ("about", "intervals", "plans", "models", "orders", "announced", "forecasts")
+_OF_A_RUN = (
+    "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
+)  # fmt: skip
+_VERSION = 2
 _PUT = (
     f"INSERT OR REPLACE INTO intervals (t, time, settled, {', '.join(QUANTITIES)}) "
     f"VALUES ({', '.join('?' * (len(QUANTITIES) + 3))})"
@@ -86,8 +92,8 @@ class State:
         self._durable = durable
         self._open: sqlite3.Connection | None = None
         # A file that exists was given its tables in one go.
-        if not self._db.execute("PRAGMA user_version").fetchone()[0]:
-            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = 1; COMMIT;")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -138,7 +144,7 @@ class State:
             self._db.execute("DELETE FROM models WHERE t >= ?", (first,))
             # The newest decision is settled again: its fills come with the next request.
             self._db.execute("UPDATE intervals SET settled = 0 WHERE t = ?", (first - 1,))
-            for table in ("forecasts", "orders", "announced"):
+            for table in ("forecasts", "orders", "announced", "allowed"):
                 self._db.execute(f"DELETE FROM {table} WHERE t >= ?", (first,))
 
     def put(
@@ -182,15 +188,35 @@ class State:
             return None
         return np.frombuffer(found[0], dtype="<i8").reshape(-1, 3).astype(np.int64)
 
-    def announce(self, t: int, fill: tuple[int, int, int, int]) -> bool:
-        """Keep what was traded for interval ``t``; False if it was told otherwise before."""
-        self._db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?, ?, ?, ?)", (t, *fill))
-        return self.announced(t) == fill
+    def announce(
+        self,
+        t: int,
+        fill: tuple[int, int, int, int],
+        allowance: tuple[int, int, int] | None = None,
+    ) -> bool:
+        """Keep what was traded for interval ``t``, and the allowance of it under a cap.
+
+        False if it was told otherwise before.
+        """
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?, ?, ?, ?)", (t, *fill))
+            if allowance is not None:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO allowed VALUES (?, ?, ?, ?)", (t, *allowance)
+                )
+        return self.announced(t) == fill and self.allowed(t) == allowance
 
     def announced(self, t: int) -> tuple[int, ...] | None:
         """Return (bought, sold [mWh], paid, received [micro]) announced for ``t``."""
         found = self._db.execute(
             "SELECT bought, sold, paid, received FROM announced WHERE t = ?", (t,)
+        ).fetchone()
+        return None if found is None else tuple(found)
+
+    def allowed(self, t: int) -> tuple[int, ...] | None:
+        """Return (mWh from the grid, worth, scarcity price [micro per kWh]) announced for ``t``."""
+        found = self._db.execute(
+            "SELECT mwh, worth, scarcity FROM allowed WHERE t = ?", (t,)
         ).fetchone()
         return None if found is None else tuple(found)
 

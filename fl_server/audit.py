@@ -4,7 +4,7 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 _ROW = struct.Struct(">8q")
 
@@ -14,9 +14,21 @@ def link(before: bytes, row: bytes) -> bytes:
     return hashlib.sha256(before + row).digest()
 
 
+SETTLEMENT: Final = 0
+FILLS: Final = 1
+LATE: Final = 2
+"""Entry of household h's settlement that came after its interval's: ``LATE + h``."""
+SURCHARGE: Final = 1 << 30
+"""Entry of what imports beyond allowances cost; ``SURCHARGE + 1 + h`` for a late settlement."""
+
+
 def entry_name(entry: int) -> str:
     """What an entry's number means."""
-    return ("settlement", "fills")[entry] if entry in (0, 1) else "late settlement"
+    if entry in (SETTLEMENT, FILLS):
+        return ("settlement", "fills")[entry]
+    if entry == SURCHARGE:
+        return "surcharge"
+    return "late settlement" if entry < SURCHARGE else "late surcharge"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.errors import InputError
 from common.market_rules import MICRO, MWH
-from fl_server.ledger import FILLS, Ledger
+from fl_server.ledger import FILLS, SURCHARGE, Ledger
 
 Period = Literal["interval", "day", "month", "total"]
 _FREQUENCY = {"day": "D", "month": "M"}
@@ -26,6 +26,8 @@ FIGURES = (
     "grid_revenue",
     "total",
 )
+CAP_FIGURES = ("surcharge", "surcharge_returned")
+"""What follows ``grid_revenue`` where a community cap has been passed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Bill:
     """A household's bill. ``lines``: one row per period, columns FIGURES, kWh and currency.
 
     ``bought`` and ``sold`` are the market's trades, ``grid_*`` what was settled at the meter;
-    ``total`` is what the household owes, negative where it earns.
+    ``total`` is what the household owes, negative where it earns. Where the bill holds any,
+    CAP_FIGURES stand before the total: paid for drawing beyond an allowance, and the part of all
+    such payments that came back.
     """
 
     household: str
@@ -75,23 +79,27 @@ def bill(
         wanted &= day <= last
     rows, time = rows[wanted], time[wanted]
 
-    market = rows[:, 1] == FILLS
+    market, capped = rows[:, 1] == FILLS, rows[:, 1] >= SURCHARGE
+    meter = ~market & ~capped
     energy_in, energy_out, money_in, money_out = rows[:, 2:].T
     figures = (
         np.where(market, energy_in, 0),
         np.where(market, money_out, 0),
         np.where(market, energy_out, 0),
         np.where(market, money_in, 0),
-        np.where(market, 0, energy_in),
-        np.where(market, 0, money_out),
-        np.where(market, 0, energy_out),
-        np.where(market, 0, money_in),
+        np.where(meter, energy_in, 0),
+        np.where(meter, money_out, 0),
+        np.where(meter, energy_out, 0),
+        np.where(meter, money_in, 0),
         money_out - money_in,
     )
     table = pd.DataFrame(dict(zip(FIGURES, figures, strict=True)))
+    if capped.any():
+        for name, money in zip(CAP_FIGURES, (money_out, money_in), strict=True):
+            table.insert(len(table.columns) - 1, name, np.where(capped, money, 0))
     lines = table.groupby(_labels(time, by)).sum()
     lines.index.name = "period"
-    for name in FIGURES:
+    for name in lines.columns:
         lines[name] = lines[name] / (MWH if name.endswith("_kwh") else MICRO)
     return Bill(household, run, zone, lines)
 

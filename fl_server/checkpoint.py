@@ -22,8 +22,10 @@ class Checkpoint:
 
     ``heard``: per household, the newest interval whose signal it has. ``signals``: public [buy,
     sell] prices per past interval. ``fills``: per cleared interval not settled by all, the fills
-    by household. ``open``: per past interval, the households that have not reported it.
-    ``lines``: report lines of intervals not settled yet. ``faults``: (interval, household, why).
+    by household. ``allowances``: under a cap, of the same intervals, mWh by household, and
+    ``scarcity`` their (allowance price, price beyond it) [micro]. ``open``: per past interval,
+    the households that have not reported it. ``lines``: report lines of intervals not settled
+    yet. ``faults``: (interval, household, why).
     """
 
     t: int
@@ -33,6 +35,8 @@ class Checkpoint:
     open: dict[int, set[int]] = field(default_factory=dict)
     lines: dict[int, dict[str, object]] = field(default_factory=dict)
     faults: list[tuple[int, str, str]] = field(default_factory=list)
+    allowances: dict[int, dict[int, int]] = field(default_factory=dict)
+    scarcity: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, households: int) -> "Checkpoint":
@@ -48,6 +52,12 @@ class Checkpoint:
         """Forget the fills that every household has settled, up to ``t``."""
         for s in [s for s in self.fills if s <= t and s not in self.open]:
             del self.fills[s]
+        for s in [s for s in self.allowances if s <= t]:
+            # Kept for those who still owe a reading, which are few.
+            owing = self.open.get(s, ())
+            self.allowances[s] = {h: self.allowances[s][h] for h in sorted(owing)}
+            if not owing:
+                del self.allowances[s], self.scarcity[s]
 
     def to_json(self) -> str:
         """This state as text."""
@@ -69,6 +79,11 @@ class Checkpoint:
             open={int(t): set(who) for t, who in plain["open"].items()},
             lines={int(t): line for t, line in plain["lines"].items()},
             faults=[tuple(fault) for fault in plain["faults"]],
+            allowances={
+                int(t): {int(h): mwh for h, mwh in who.items()}
+                for t, who in plain.get("allowances", {}).items()
+            },
+            scarcity={int(t): tuple(pair) for t, pair in plain.get("scarcity", {}).items()},
         )
 
 

@@ -6,7 +6,7 @@ before, the reply its meter reading and the orders of this one.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,15 +22,18 @@ from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.exchange import exchange
 from fl_server.ledger import Ledger
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
+from fl_server.market.allowances import clear_under_cap
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
-from fl_server.settlement import Settlement, settle
+from fl_server.settlement import Settlement, settle, surcharge
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_NO_FILL = (0, 0, 0, 0)
+NO_FILL = (0, 0, 0, 0)
+# Imports beyond an allowance cost this much more than the dearest price published.
+_SCARCITY = 1.2
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,11 @@ class Coordinator:
         )
         # Feeders are numbered along the households' names.
         self._feeder = np.arange(len(roster.names)) // (market.feeder_size or len(roster.names))
-        # kWh in half an hour from a limit in kW.
-        caps = [
-            None if kw is None else round(kw * MWH / 2)
-            for kw in (market.import_cap_kw, market.export_cap_kw)
-        ]
-        self._import_cap, self._export_cap = caps
+        # mWh in half an hour from a limit in kW.
+        kw, export_kw = market.import_cap_kw, market.export_cap_kw
+        self._cap = None if kw is None else round(kw * MWH / 2)
+        self._allowed = None if kw is None else round(kw * (1 - market.cap_reserve) * MWH / 2)
+        self._export_cap = None if export_kw is None else round(export_kw * MWH / 2)
         self._refused: dict[int, tuple[str, ...]] = {}
 
     def run(self) -> dict[str, Mapping[str, float]]:
@@ -147,6 +149,12 @@ class Coordinator:
             "clear_ms": clear_ms,
             "interval_ms": (time.perf_counter() - begin) * 1e3,
         }
+        if t in self._state.scarcity:
+            price, scarcity = self._state.scarcity[t]
+            self._state.lines[t] |= {
+                "allowance_price": price / MICRO,
+                "scarcity_price": scarcity / MICRO,
+            }
         self._book(t, fills, settled)
 
     def _book(self, t: int, fills: Fills | None, settled: Settlement | None) -> None:
@@ -172,10 +180,19 @@ class Coordinator:
         retail = self._prices.published(t, published)
         state = self._state
         public: ConfigRecord | None = None
+        share = -1 if self._allowed is None else self._allowed // len(self._roster.names)
+        scarcity = 0 if self._allowed is None else self._scarcity(t)
         for h in who:
             node = self._roster.node_ids[h]
             since = state.heard[h] + 1
-            fills = [(s, *state.fills[s].get(h, _NO_FILL)) for s in state.unread(h, t)]
+            unread = state.unread(h, t)
+            fills = [(s, *state.fills[s].get(h, NO_FILL)) for s in unread]
+            # Intervals before a cap was set have none.
+            allowed = [
+                (s, state.allowances[s][h], *state.scarcity[s])
+                for s in unread
+                if s in state.allowances
+            ]
             request = IntervalRequest(
                 run=self._run,
                 t=t,
@@ -187,6 +204,9 @@ class Coordinator:
                 refused=self._refused.get(h, ()),
                 closing=closing,
                 past_retail=self._prices.retail[since:t],
+                share=share,
+                scarcity=scarcity,
+                allowances=np.array(allowed, dtype=np.int64).reshape(-1, 4),
             )
             public = public or request.public()
             yield self._message(request.encode(public), node, t)
@@ -219,6 +239,9 @@ class Coordinator:
         reply = IntervalReply.decode(message.content)
         if reply.t != t:
             raise MessageError(f"a reply for interval {reply.t}")
+        # Each order that is refused goes back with its reason.
+        if len(reply.orders) > 10 * self._rules.max_steps:
+            raise MessageError(f"{len(reply.orders)} orders")
         expected = self._state.unread(h, t)
         readings = reply.readings
         if readings[:, 0].tolist() != expected or (readings < 0).any():
@@ -243,12 +266,12 @@ class Coordinator:
                 state.open.setdefault(last, set()).add(h)
                 continue
             meter[:, h] = readings[h][-1, 1:]
-            fill = state.fills[last].get(h, _NO_FILL)
+            fill = state.fills[last].get(h, NO_FILL)
             for array, value in zip(
                 (fills.bought, fills.sold, fills.paid, fills.received), fill, strict=True
             ):
                 array[h] = value
-        settlement = settle(meter[0], meter[1], fills, *self._micro(last))
+        settlement = self._settled(last, meter, fills)
         state.release(last)
         return settlement
 
@@ -257,12 +280,34 @@ class Coordinator:
         meter = np.zeros((2, count), dtype=np.int64)
         meter[:, h] = taken, given
         fills = Fills.none(count)
-        fill = state.fills[s].get(h, _NO_FILL)
+        fill = state.fills[s].get(h, NO_FILL)
         fills.bought[h], fills.sold[h], fills.paid[h], fills.received[h] = fill
-        self._ledger.record_late(s, h, settle(meter[0], meter[1], fills, *self._micro(s)))
+        self._ledger.record_late(s, h, self._settled(s, meter, fills))
         state.open[s].discard(h)
         if not state.open[s]:
             del state.open[s]
+
+    def _settled(self, s: int, meter: Ints, fills: Fills) -> Settlement:
+        """Settle interval s by its meters (2, H), with its surcharge where there is a cap."""
+        retail, feed_in = self._micro(s)
+        settlement = settle(meter[0], meter[1], fills, retail, feed_in)
+        allowances = self._state.allowances.get(s)
+        if allowances is None:
+            return settlement
+        # Who has no allowance here has no reading either.
+        allowed = np.zeros(len(self._roster.names), dtype=np.int64)
+        allowed[list(allowances)] = list(allowances.values())
+        _, scarcity = self._state.scarcity[s]
+        charge = surcharge(settlement.grid_import, allowed, retail, scarcity)
+        return replace(settlement, surcharge=charge)
+
+    def _scarcity(self, t: int) -> int:
+        """What a kWh beyond an allowance costs in interval t [micro]."""
+        retail = self._prices.retail[t : t + self._settings.tariff.published_intervals]
+        price = self._settings.market.scarcity_price
+        if price is None:
+            price = _SCARCITY * float(np.nanmax(retail))
+        return max(to_micro(price), to_micro(float(retail[0])))
 
     def _micro(self, t: int) -> tuple[int, int]:
         return to_micro(float(self._prices.retail[t])), to_micro(self._prices.feed_in)
@@ -282,13 +327,22 @@ class Coordinator:
             h: tuple(f"interval {t}, order {number}: {why}" for number, why in reasons)
             for h, reasons in admitted.refusals(orders).items()
         }
-        retail, feed_in = self._micro(t)
-        grid = Grid(retail, feed_in, import_cap=self._import_cap, export_cap=self._export_cap)
+        grid = Grid(*self._micro(t), export_cap=self._export_cap)
         seed = int(generator(self._settings.run.seed, "", t, "ties").integers(2**63))
-        clearing = clear(
-            self._settings.market.mechanism, OrderBook.of(admitted), self._rules, grid, seed
-        )
-        buy, sell = clearing.signal(grid, self._rules.keep_ppm)
+        mechanism, book = self._settings.market.mechanism, OrderBook.of(admitted)
+        if self._allowed is None:
+            clearing = clear(mechanism, book, self._rules, grid, seed)
+            buy, sell = clearing.signal(grid, self._rules.keep_ppm)
+        else:
+            answered = np.isin(np.arange(len(self._roster.names)), list(replies))
+            scarcity = self._scarcity(t)
+            capped = clear_under_cap(
+                mechanism, book, self._rules, grid, seed,
+                cap_mwh=self._allowed, ceiling=scarcity, answered=answered,
+            )  # fmt: skip
+            clearing, (buy, sell) = capped.clearing, capped.signal
+            self._state.allowances[t] = dict(enumerate(capped.mwh.tolist()))
+            self._state.scarcity[t] = capped.price, scarcity
         self._state.signals.append((buy / MICRO, sell / MICRO))
         return clearing, admitted.refused
 
@@ -301,6 +355,10 @@ class Coordinator:
         line = self._state.lines[t]
         line["grid_import_kwh"] = int(settled.grid_import.sum()) / MWH
         line["grid_export_kwh"] = int(settled.grid_export.sum()) / MWH
+        if self._cap is not None and settled.surcharge is not None:
+            line["above_cap_kwh"] = max(int(settled.grid_import.sum()) - self._cap, 0) / MWH
+            line["beyond_allowance_kwh"] = int(settled.surcharge.excess.sum()) / MWH
+            line["surcharged"] = int(settled.surcharge.charged.sum()) / MICRO
 
     def _close(self) -> dict[str, Mapping[str, float]]:
         """Settle the last interval and collect the reports."""

@@ -1,8 +1,9 @@
 """The ledger: double entry in whole mWh and micro, rows chained by hash, in SQL.
 
-Two entries per interval: the *fills* of its trades and, after it, the *settlement* with the grid.
-Within an entry, energy in equals energy out and money in equals money out over all accounts:
-households, grid, loss, market (residue of rounding and of mechanisms that keep some) and fees.
+Two entries per interval: the *fills* of its trades and, after it, the *settlement* with the grid;
+under a cap a third one, the *surcharge* on imports beyond allowances. Within an entry, energy in
+equals energy out and money in equals money out over all accounts: households, grid, loss, market
+(residue of rounding and of mechanisms that keep some) and fees.
 
 Row k carries ``sha256(hash of row k-1, row k)``; row 0 follows the hash of the run's name, start
 and accounts. The same run writes the same rows, byte for byte.
@@ -22,14 +23,21 @@ from common import database
 from common.errors import InputError
 from common.market_rules import Ints
 from common.schema_ledger import accounts, metadata, postings, runs, states
-from fl_server.audit import Verdict, audit, entry_name, link
+from fl_server.audit import (
+    FILLS,
+    LATE,
+    SETTLEMENT,
+    SURCHARGE,
+    Verdict,
+    audit,
+    entry_name,
+    link,
+)
 from fl_server.market.book import Fills
-from fl_server.settlement import Settlement
+from fl_server.settlement import Settlement, Surcharge
 
-SETTLEMENT: Final = 0
-FILLS: Final = 1
-LATE: Final = 2
-"""Entry of household h's settlement that came after its interval's: ``LATE + h``."""
+__all__ = ["COMMUNITY", "FILLS", "LATE", "SETTLEMENT", "SURCHARGE", "Ledger", "LedgerError"]
+
 COMMUNITY: Final = ("grid", "loss", "market", "fees")
 """Accounts 0 to 3; households follow in the order they were given."""
 _GRID, _LOSS, _MARKET, _FEES = range(len(COMMUNITY))
@@ -146,7 +154,7 @@ class Ledger:
         """
         blocks = list(self._late)
         if settlement is not None:
-            blocks.append(_settlement_rows(interval - 1, settlement))
+            blocks += _settlement_blocks(interval - 1, settlement)
         if fills is not None:
             blocks.append(_fill_rows(interval, fills))
         for block in blocks:
@@ -180,10 +188,11 @@ class Ledger:
     def record_late(self, interval: int, household: int, settlement: Settlement) -> None:
         """Settle an earlier interval of one household, whose reading came late.
 
-        ``settlement`` is zero for all others. It is booked with the next ``record``, in the same
-        transaction, as an entry of its own.
+        ``settlement`` is zero for all others, though all get their part of a surcharge. It is
+        booked with the next ``record``, in the same transaction, as an entry of its own.
         """
-        self._late.append(_settlement_rows(interval, settlement, LATE + household))
+        entries = LATE + household, SURCHARGE + 1 + household
+        self._late += _settlement_blocks(interval, settlement, *entries)
 
     def state(self) -> str | None:
         """The state last recorded, None where there is none."""
@@ -224,10 +233,11 @@ class Ledger:
         self._late.clear()
         column, of_run = postings.c, postings.c.run == self._run
         with self._engine.begin() as db:
-            on_time = sa.and_(of_run, column.entry < LATE)
+            on_time = sa.and_(of_run, sa.or_(column.entry < LATE, column.entry == SURCHARGE))
+            ahead = sa.case((column.entry == FILLS, 1), else_=0)
             first = db.scalar(
                 sa.select(sa.func.min(column.seq)).where(
-                    on_time, column.interval >= interval - 1 + column.entry
+                    on_time, column.interval >= interval - 1 + ahead
                 )
             )
             if first is None:
@@ -324,7 +334,25 @@ def _fill_rows(interval: int, fills: Fills) -> Ints:
     )
 
 
-def _settlement_rows(interval: int, settled: Settlement, entry: int = SETTLEMENT) -> Ints:
+def _settlement_blocks(
+    interval: int, settled: Settlement, entry: int = SETTLEMENT, surcharge: int = SURCHARGE
+) -> list[Ints]:
+    """The entry of a settlement and, where anybody owes one, that of the surcharge."""
+    blocks = [_settlement_rows(interval, settled, entry)]
+    if settled.surcharge is not None and settled.surcharge.charged.any():
+        blocks.append(_surcharge_rows(interval, settled.surcharge, surcharge))
+    return blocks
+
+
+def _surcharge_rows(interval: int, surcharge: Surcharge, entry: int) -> Ints:
+    """Postings among households; the market keeps what cannot be shared equally."""
+    none = np.zeros_like(surcharge.charged)
+    kept = int(surcharge.charged.sum() - surcharge.returned.sum())
+    households = np.column_stack((none, none, surcharge.returned, surcharge.charged))
+    return _entry_rows(interval, entry, [(_MARKET, 0, 0, kept, 0)], households)
+
+
+def _settlement_rows(interval: int, settled: Settlement, entry: int) -> Ints:
     """Postings between households and grid; the grid's row marks the interval."""
     figures = (settled.grid_import, settled.grid_export, settled.revenue, settled.cost)
     bought, sold, revenue, cost = (int(figure.sum()) for figure in figures)

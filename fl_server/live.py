@@ -37,13 +37,14 @@ from common.messages import (
 )
 from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.clock import Clock
-from fl_server.coordinator import Answers, Coordinator, Prices, RunFiles
+from fl_server.coordinator import NO_FILL, Answers, Coordinator, Prices, RunFiles
 from fl_server.deployment import Deployment, Folder, Live
 from fl_server.exchange import exchange
 from fl_server.journal import journal, journal_to
 from fl_server.ledger import Ledger
 from fl_server.market import Fills
 from fl_server.members import check_name, read_members
+from fl_server.replies import survive_unreadable_replies
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
 from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, write_json, write_whole
@@ -54,7 +55,6 @@ from fl_server.tariff_file import fill_price, read_tariff
 _NODE_POLL_S = 0.5
 _RETRY_S = 10.0
 _KEPT_FAULTS = 10_000
-_NO_FILL = (0, 0, 0, 0)
 # A model round ends this long before the next market round begins, as a share of an interval.
 _RESERVE = 0.1
 _LEAST_ROUND_S = 5.0
@@ -124,7 +124,9 @@ class LiveCoordinator(Coordinator):
             self._rounds.broadcast(self._round, ConfigRecord({"interval": self._round * every}))
         if state.t > 0:
             journal("resumed", interval=state.t, round=self._round)
-            self._announce(state.t - 1, sorted(state.fills.get(state.t - 1, {})))
+            last = state.t - 1
+            allowed = self._roster.online() & set(state.allowances.get(last, {}))
+            self._announce(last, sorted(allowed | set(state.fills.get(last, {}))))
             self._learn()
 
     def _skip(self, t: int) -> None:
@@ -217,14 +219,8 @@ class LiveCoordinator(Coordinator):
         """Tell households what they have traded, so that their batteries can act on it now."""
         if not who or self._clock.current(t) > t:
             return
-        fills = self._state.fills.get(t, {})
         messages = [
-            self._message(
-                Announcement(self._run, t, fills.get(h, _NO_FILL)).encode(),
-                self._roster.node_ids[h],
-                t,
-                FILLS,
-            )
+            self._message(self._told(t, h).encode(), self._roster.node_ids[h], t, FILLS)
             for h in who
         ]
         heard = 0
@@ -232,6 +228,13 @@ class LiveCoordinator(Coordinator):
             records = {} if reply.has_error() else reply.content.config_records
             heard += CONFIG in records and records[CONFIG].get("kept") is True
         journal("fills told", interval=t, households=len(who), heard=heard)
+
+    def _told(self, t: int, h: int) -> Announcement:
+        """What household ``h`` hears of the market of interval t."""
+        state, allowance = self._state, None
+        if t in state.allowances:
+            allowance = state.allowances[t][h], *state.scarcity[t]
+        return Announcement(self._run, t, state.fills.get(t, {}).get(h, NO_FILL), allowance)
 
     def _close(self) -> dict[str, Mapping[str, float]]:
         """Settle the last interval; wait for those who are away, within reason."""
@@ -375,6 +378,7 @@ def run_live(grid: Grid, root: Path) -> None:
         _hold(lock)
         folder.outcome.unlink(missing_ok=True)
         journal_to(folder.log / "coordinator.jsonl")
+        survive_unreadable_replies()
         try:
             _run(grid, folder)
         except Exception as error:

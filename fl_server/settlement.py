@@ -2,6 +2,9 @@
 
 The meter reports a household's physical net flow at its connection, trades included. Fills are
 firm: who sold more than it delivered has bought the shortfall at retail.
+
+Under a community cap, energy from the grid beyond a household's allowance costs the scarcity price.
+What that comes to above retail is nobody's energy: it goes back to all households in equal parts.
 """
 
 from dataclasses import dataclass
@@ -13,16 +16,30 @@ from fl_server.market.book import Fills
 
 
 @dataclass(frozen=True)
+class Surcharge:
+    """``excess`` mWh drawn beyond the allowances, ``charged`` for it and ``returned`` micro; (H,).
+
+    Less than one micro per household is not returned and stays with the market.
+    """
+
+    excess: Ints
+    charged: Ints
+    returned: Ints
+
+
+@dataclass(frozen=True)
 class Settlement:
     """Energy [mWh] and money [micro] between H households and the grid, arrays (H,).
 
-    ``cost`` is paid for ``grid_import`` and ``revenue`` received for ``grid_export``.
+    ``cost`` is paid for ``grid_import`` and ``revenue`` received for ``grid_export``, both at
+    the tariff; ``surcharge`` is None without a cap.
     """
 
     grid_import: Ints
     grid_export: Ints
     cost: Ints
     revenue: Ints
+    surcharge: Surcharge | None = None
 
 
 def settle(
@@ -41,3 +58,11 @@ def settle(
         cost=(taken * retail + MWH // 2) // MWH,
         revenue=(given * feed_in + MWH // 2) // MWH,
     )
+
+
+def surcharge(grid_import: Ints, allowance: Ints, retail: int, scarcity: int) -> Surcharge:
+    """What ``grid_import`` (H,) beyond ``allowance`` (H,) [mWh] costs above retail [micro/kWh]."""
+    excess = np.maximum(grid_import - allowance, 0)
+    charged = (excess * max(scarcity - retail, 0) + MWH // 2) // MWH
+    share = int(charged.sum()) // len(charged)
+    return Surcharge(excess, charged, np.full_like(charged, share))

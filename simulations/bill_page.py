@@ -5,7 +5,7 @@ from typing import Final
 
 import pandas as pd
 
-from fl_server.bills import FIGURES, Bill
+from fl_server.bills import CAP_FIGURES, Bill
 
 _HEADINGS: Final = {
     "bought_kwh": "bought kWh",
@@ -16,6 +16,8 @@ _HEADINGS: Final = {
     "grid_cost": "cost",
     "grid_export_kwh": "to grid kWh",
     "grid_revenue": "revenue",
+    "surcharge": "paid",
+    "surcharge_returned": "returned",
     "total": "to pay",
 }
 _STYLE: Final = """
@@ -97,17 +99,20 @@ def _bars(total: pd.Series) -> str:
 
 
 def _table(bill: Bill) -> str:
+    shown = list(bill.lines.columns)
+
     def cells(values: pd.Series) -> str:
-        digits = {name: 3 if name.endswith("_kwh") else 2 for name in FIGURES}
-        return "".join(f"<td>{values[name]:.{digits[name]}f}</td>" for name in FIGURES)
+        digits = {name: 3 if name.endswith("_kwh") else 2 for name in shown}
+        return "".join(f"<td>{values[name]:.{digits[name]}f}</td>" for name in shown)
 
     rows = "".join(
         f"<tr><td>{escape(str(period))}</td>{cells(line)}</tr>"
         for period, line in bill.lines.iterrows()
     )
-    heads = "".join(f"<th>{_HEADINGS[name]}</th>" for name in FIGURES)
+    heads = "".join(f"<th>{_HEADINGS[name]}</th>" for name in shown)
+    cap = "<th colspan=2>beyond allowance</th>" if CAP_FIGURES[0] in shown else ""
     return (
         "<table><thead><tr class=group><th></th><th colspan=4>market</th><th colspan=4>grid</th>"
-        f"<th></th></tr><tr><th>period</th>{heads}</tr></thead><tbody>{rows}</tbody>"
+        f"{cap}<th></th></tr><tr><th>period</th>{heads}</tr></thead><tbody>{rows}</tbody>"
         f"<tfoot><tr><td>total</td>{cells(bill.total)}</tr></tfoot></table>"
     )

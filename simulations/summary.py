@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         },
         "cost": cost,
         "energy": _energy(households, lines),
+        **_cap(settings, retail, sorted(households), lines, cost),
         "forecast": _forecast(households),
         "fl": {
             "rounds": len(rounds),
@@ -193,6 +195,49 @@ def _energy(
         "self_sufficiency": 1.0 - imported / load if load > 0 else None,
         "self_consumption": 1.0 - (exported + total("curtailed")) / pv if pv > 0 else None,
         "peak_import_kw": float(column("grid_import_kwh").max() * 2),
+    }
+
+
+def _cap(
+    settings: Settings,
+    retail: Floats,
+    names: Sequence[str],
+    lines: Sequence[Mapping[str, object]],
+    cost: Mapping[str, float | None],
+) -> dict[str, object]:
+    """How well the community's import cap held; nothing without one.
+
+    ``capped_optimum`` holds the cap with perfect foresight; None where that cannot be done.
+    """
+    cap = settings.market.import_cap_kw
+    if cap is None:
+        return {}
+
+    def column(name: str) -> Floats:
+        return np.array([float(line[name]) for line in lines])  # type: ignore[arg-type]
+
+    above = 2 * column("above_cap_kwh")
+    scarce = column("allowance_price") > column("retail") + 0.5 / MILLI
+    capped = None
+    if _optima(settings):
+        with suppress(ValueError):
+            case = _case(settings, names, retail)
+            capped = references.community_optimum(case, import_cap_kw=cap).total
+    base, best = cost["no_battery_no_trade"], cost["community_optimum"]
+    known = capped is not None and base is not None and best is not None and base != best
+    return {
+        "cap": {
+            "import_cap_kw": cap,
+            "intervals_above": int(np.count_nonzero(above)),
+            "share_above": float(np.mean(above > 0)),
+            "mean_above_kw": float(above[above > 0].mean()) if above.any() else 0.0,
+            "highest_above_kw": float(above.max()),
+            "intervals_scarce": int(np.count_nonzero(scarce)),
+            "beyond_allowance_kwh": float(column("beyond_allowance_kwh").sum()),
+            "surcharged": float(column("surcharged").sum()),
+            "capped_optimum": capped,
+            "capped_share": (base - capped) / (base - best) if known else None,  # type: ignore[operator]
+        }
     }
 
 

@@ -194,7 +194,8 @@ class Trader(Protocol):
 
         It runs while the interval does: ``net_load`` (H,) is the actual load - pv, ``bought``
         and ``sold`` (H,) are the firm fills. The answer is within battery and connection limits.
-        Under a community cap imports beyond ``allowance`` (H,) cost ``scarcity_price``.
+        Under a community cap energy from the grid, beside the fills, costs ``scarcity_price``
+        beyond ``allowance`` (H,) kWh.
         """
         ...
 

@@ -231,8 +231,8 @@ class BidCurve:
                 np.ascontiguousarray(plan), rows, open_ended, store, net,
                 max(float(retail), scarcity_price), float(feed_in),
             )  # fmt: skip
-            over = net_load + wish > allowance
-            within = np.minimum(wish, np.maximum(spare, allowance - net_load))
+            over = net + wish > allowance
+            within = np.minimum(wish, np.maximum(spare, allowance - net))
             wish = np.where(over, within, wish)
         return permitted(wish, soc, net_load, bought, sold, battery, connection, hours)
 

@@ -85,6 +85,9 @@ class _Planless:
         fill = np.full_like(soc, np.inf)
         action = plan[:, 0]
         wish = np.where(action == BUY, fill, np.where(action == RESTS, 0.0, serve))
+        if allowance is not None:
+            # Without a plan there is no telling what stored energy is worth: charge less, no more.
+            wish = np.minimum(wish, np.maximum(allowance + serve, 0.0))
         return permitted(wish, soc, net_load, bought, sold, battery, connection, hours)
 
 

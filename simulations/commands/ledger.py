@@ -13,7 +13,7 @@ from rich.table import Table
 
 from common import config
 from common.errors import InputError
-from fl_server.bills import FIGURES, Bill
+from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
 from simulations.bill_page import page
@@ -126,10 +126,10 @@ def _csv(bill: Bill) -> str:
 def _table(bill: Bill) -> str:
     table = Table(box=box.SIMPLE, title=f"{bill.household}, time zone {bill.timezone}")
     table.add_column("period")
-    for name in FIGURES:
+    for name in bill.lines.columns:
         table.add_column(name.replace("_", " "), justify="right")
     for period, line in [*bill.lines.iterrows(), ("total", bill.total)]:
-        table.add_row(str(period), *(f"{line[name]:.3f}" for name in FIGURES))
+        table.add_row(str(period), *(f"{line[name]:.3f}" for name in bill.lines.columns))
     console = Console(width=140, no_color=True)
     with console.capture() as captured:
         console.print(table)

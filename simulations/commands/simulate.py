@@ -101,6 +101,12 @@ def _print(summary: dict[str, object]) -> None:
         typer.echo(f"{'share of the optimum':>22} {cost['share_of_optimum']:12.1%}")
     if cost.get("losers") is not None:
         typer.echo(f"{'losing households':>22} {cost['losers']:12d}")
+    cap = summary.get("cap")
+    if isinstance(cap, dict):
+        typer.echo(
+            f"{'above the cap':>22} {cap['share_above']:12.2%} of intervals, by "
+            f"{cap['mean_above_kw']:.2f} kW on average, {cap['highest_above_kw']:.2f} at most"
+        )
     fl = summary["fl"]
     assert isinstance(fl, dict)
     if "privacy" in fl:

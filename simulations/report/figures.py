@@ -368,6 +368,9 @@ def grid(run: Run) -> Markup | str:
     ]
     peak = number(run.section("energy"), "peak_import_kw")
     highest = "" if peak is None else f" The highest half hour drew {peak:,.1f} kW."
+    cap = number(run.section("cap"), "import_cap_kw")
+    if cap is not None:
+        traces.append(line("Cap", x, [cap] * len(x), "@2", "dash", **shown))
     load = run.series("load_kwh")
     if np.isfinite(load).any():
         traces.append(line("Consumption", x, 2 * bucket_mean(load, size), "@ink", "dot", **shown))

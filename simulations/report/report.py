@@ -71,7 +71,7 @@ def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -
         ),
         Section(
             "Market",
-            [tables.market(run), figures.market(run), figures.grid(run)],
+            [tables.market(run), figures.market(run), figures.grid(run), tables.cap(run)],
             lead="Every half hour the households offer and bid; what the market does not cover "
             "flows from or to the grid at the retail and feed-in price.",
         ),

@@ -73,6 +73,19 @@ def headline(run: Run) -> list[Tile]:
             f"{text.energy(number(energy, 'grid_import_kwh'))} came from the grid",
         ),
     ]
+    cap = run.section("cap")
+    if cap:
+        above, kw = number(cap, "share_above"), number(cap, "import_cap_kw")
+        items.append(
+            Tile(
+                "Half hours above the cap",
+                text.percent(above),
+                f"drew more than {text.decimal(kw)} kW, by "
+                f"{text.decimal(number(cap, 'mean_above_kw'))} kW on average and "
+                f"{text.decimal(number(cap, 'highest_above_kw'))} at most",
+                tone="" if above is None else "bad" if above else "good",
+            )
+        )
     own, baseline = _nrmse(run)
     if own is not None:
         items.append(
@@ -257,6 +270,27 @@ def market(run: Run) -> Content:
     if np.isfinite(orders).any():
         parts.append(f"out of {_total(orders)} order steps")
     return paragraph(", ".join(parts) + ".")
+
+
+def cap(run: Run) -> Content:
+    """How the community's import cap held, and what it cost."""
+    values = run.section("cap")
+    if not values:
+        return ""
+    share = number(run.section("cost"), "share_of_optimum")
+    body = [
+        ("Cap [kW]", text.decimal(number(values, "import_cap_kw"))),
+        ("Half hours above it", text.count(number(values, "intervals_above"))),
+        ("Their share", text.percent(number(values, "share_above"))),
+        ("Above it then, on average [kW]", text.decimal(number(values, "mean_above_kw"))),
+        ("Above it at most [kW]", text.decimal(number(values, "highest_above_kw"))),
+        ("Half hours in which it bound", text.count(number(values, "intervals_scarce"))),
+        ("Drawn beyond allowances", text.energy(number(values, "beyond_allowance_kwh"))),
+        ("Paid for that above retail, and returned", text.money(number(values, "surcharged"))),
+        ("Share of the optimum, this run", text.percent(share)),
+        ("… with perfect foresight and the cap", text.percent(number(values, "capped_share"))),
+    ]
+    return table(("What", "Found"), body, caption="Community cap", text_columns=1)
 
 
 def checks_pass(run: Run) -> bool | None:

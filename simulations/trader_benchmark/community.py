@@ -23,7 +23,7 @@ from common.errors import InputError
 from common.market_rules import MICRO, MWH, MarketRules, Orders, admit
 from fl_client.trader import Decision, Situation, Trader, TraderForecast
 from fl_server.market import Grid, OrderBook, clear
-from fl_server.market.allowances import allot
+from fl_server.market.allowances import clear_under_cap
 from simulations.references import Case
 
 Floats = NDArray[np.float64]
@@ -129,17 +129,20 @@ def gather(
 @dataclass(frozen=True)
 class Cap:
     """A cap on the community's import: kw at the transformer, what imports beyond an allowance
-    cost, by how much allowances stay below the cap, and planned charging against an equal share.
+    cost, and by how much allowances together stay below the cap.
     """
 
     kw: float
     scarcity_price: float = 1.0
     reserve: float = 0.1
-    planned_share: float = 1.0
+
+    def allowed(self, hours: float) -> float:
+        """KWh per interval that is shared out as allowances."""
+        return self.kw * hours * (1 - self.reserve)
 
     def share(self, households: int, hours: float) -> Floats:
         """(H,) kWh per interval up to which charging from the grid is planned."""
-        return np.full(households, self.planned_share * self.kw * hours / households)
+        return np.full(households, self.allowed(hours) / households)
 
 
 def halved(community: Community) -> Community:
@@ -294,6 +297,10 @@ def live(
         log["bought"][:, t], log["sold"][:, t], log["unserved"][:, t] = bought, sold, flow.unserved
         log["soc"][:, t], log["score"][:, t], reason[:, t] = soc, decision.score, decision.reason
         log["paid"][:, t] = money + grid_cost(flow.grid_import, flow.grid_export, retail, c.feed_in)
+        if allowance is not None and cap is not None:
+            beyond = np.maximum(flow.grid_import - allowance, 0.0)
+            charged = beyond * (cap.scarcity_price - retail)
+            log["paid"][:, t] += charged - charged.mean()
     cost = log["paid"].sum(axis=1) - end.value(soc * capacity)
     return Life(cost=cost, cycles=cycles, price=price, reason=reason, load=c.load[:, first:], **log)
 
@@ -318,24 +325,19 @@ def _clear(
         retail=round(float(c.retail[c.first + t]) * MICRO), feed_in=round(c.feed_in * MICRO)
     )
     book = OrderBook.of(admitted)
-    allowance = None
-    if cap is not None:
-        room = round(cap.kw * c.hours * (1 - cap.reserve) * MWH)
-        allotted = allot(book, c.rules, count, grid.retail, room)
-        allowance = allotted.mwh / MWH
-        # Nobody pays a peer more than what energy is worth under the cap.
-        book = replace(
-            book,
-            price=np.where(book.side > 0, np.minimum(book.price, allotted.price), book.price),
-        )
-        grid = replace(grid, retail=allotted.price)
-    clearing = clear("uniform", book, c.rules, grid, seed=t)
+    allowance, worth = None, float(c.retail[c.first + t])
+    if cap is None:
+        clearing = clear("uniform", book, c.rules, grid, seed=t)
+        buy, sell = clearing.signal(grid, c.rules.keep_ppm)
+    else:
+        capped = clear_under_cap(
+            "uniform", book, c.rules, grid, t, cap_mwh=round(cap.allowed(c.hours) * MWH),
+            ceiling=round(cap.scarcity_price * MICRO), answered=np.ones(count, bool),
+        )  # fmt: skip
+        clearing, (buy, sell) = capped.clearing, capped.signal
+        allowance, worth = capped.mwh / MWH, max(capped.price / MICRO, worth)
     fills = clearing.fills(count)
-    buy, sell = clearing.signal(grid, c.rules.keep_ppm)
-    if cap is not None and grid.retail > round(float(c.retail[c.first + t]) * MICRO):
-        buy = max(buy, grid.retail)  # scarcity: the next kWh costs what the cap makes it cost
     price = np.nan if clearing.price is None else clearing.price / MICRO
     money = (fills.paid - fills.received) / MICRO
     signal = (buy / MICRO, sell / MICRO)
-    worth = max(grid.retail / MICRO, float(c.retail[c.first + t]))
     return fills.bought / MWH, fills.sold / MWH, money, price, signal, allowance, worth

@@ -1,5 +1,7 @@
 """Messages: what one side says is what the other reads, and nonsense is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -11,6 +13,7 @@ from common.messages import (
     ARRAYS,
     CONFIG,
     NUM_EXAMPLES,
+    Announcement,
     IntervalReply,
     IntervalRequest,
     Join,
@@ -54,6 +57,24 @@ def test_a_request_survives_the_journey() -> None:
         np.testing.assert_array_equal(np.asarray(getattr(again, name)), np.asarray(value))
 
 
+def test_a_capped_request_survives_the_journey() -> None:
+    """Share, scarcity price and allowances; without a cap none of them is in the message."""
+    allowances = np.arange(8).reshape(2, 4)
+    sent = replace(request(), share=7, scarcity=9, allowances=allowances)
+    again = IntervalRequest.decode(sent.encode())
+    assert (again.share, again.scarcity) == (7, 9)
+    np.testing.assert_array_equal(again.allowances, allowances)
+    free = request().encode().config_records[CONFIG]
+    assert not {"share", "scarcity", "allowances"} & set(free)
+
+
+@pytest.mark.parametrize("allowance", [None, (5, 6, 7)])
+def test_an_announcement_survives_the_journey(allowance: tuple[int, int, int] | None) -> None:
+    """With an allowance and without."""
+    told = Announcement("r", 3, (1, 2, 3, 4), allowance)
+    assert Announcement.decode(told.encode()) == told
+
+
 def test_joining_survives_the_journey() -> None:
     """Both directions."""
     join = Join("r", "2016-10-01T07:00:00+00:00", 48, 0, True, 0.2, 0.05)
@@ -72,6 +93,8 @@ def test_joining_survives_the_journey() -> None:
         ("report", "[1]"),
         ("report", '{"a": "b"}'),
         ("report", "{"),
+        ("report", "[" * 99_999),
+        ("report", "{" + " " * 100_000 + "}"),
     ],
 )
 def test_a_malformed_reply_is_refused(key: str, value: object) -> None:

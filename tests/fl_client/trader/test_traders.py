@@ -197,6 +197,41 @@ def test_dispatch_passes_no_limit(
     assert did.curtailed <= rested.curtailed + 1e-9
 
 
+@pytest.mark.parametrize("kind", TRADERS)
+@given(
+    net=st.floats(-3, 6),
+    traded=st.floats(-1, 1),
+    filled=st.floats(0, 1),
+    allowance=st.floats(0, 4),
+    hours=st.sampled_from([0.25, 0.5]),
+)
+@settings(max_examples=60, deadline=None)
+def test_beyond_an_allowance_no_battery_charges(
+    kind: str, net: float, traded: float, filled: float, allowance: float, hours: float
+) -> None:
+    """An allowance is about energy from the grid, beside the fills. It never makes a battery draw
+    more; where more is drawn than allowed, the battery does not charge, and one with a plan gives
+    all it can, since what it holds is worth less than the scarcity price."""
+    trader = trader_of(kind)
+    s = situation(1, soc=np.array([0.1 + 0.7 * filled]), forecast=forecast(1))
+    plan = trader.decide(s).plan
+    nets, bought, sold = (np.array([x]) for x in (net, max(traded, 0), max(-traded, 0)))
+    around = (nets, bought, sold, 0.2, 0.05, s.battery, s.connection)
+    free = trader.dispatch(plan, s.soc, *around, hours=hours)
+    kept = trader.dispatch(
+        plan, s.soc, *around, hours=hours, allowance=np.array([allowance]), scarcity_price=50.0
+    )
+    assert kept <= free + 1e-12
+    drawn = net - bought[0] + sold[0] + kept[0]
+    if drawn > allowance + 1e-9 and net - bought[0] < s.connection.import_kwh * hours / 0.5:
+        down, _ = bat.ac_limits(s.battery, s.soc, hours)
+        assert kept[0] <= 1e-12
+        if kind in ("bid-curve", "model"):
+            assert kept[0] == pytest.approx(-down[0], abs=0.02)
+    elif drawn < allowance - 1e-9:
+        assert kept == pytest.approx(free, abs=1e-12)
+
+
 FAULTS: dict[str, tuple[dict[str, Any], int]] = {
     "forecast of nan": ({"forecast": forecast(3, np.nan)}, BAD_FORECAST),
     "stale forecast": ({"forecast": forecast(3, age=49)}, STALE_FORECAST),

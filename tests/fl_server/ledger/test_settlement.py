@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_server.market import Fills
-from fl_server.settlement import settle
+from fl_server.settlement import settle, surcharge
 
 
 def _fills(bought: list[int], sold: list[int]) -> Fills:
@@ -40,3 +40,29 @@ def test_energy_is_kept_exactly(rows: list[tuple[int, int, int, int]]) -> None:
     net = bought - sold + settled.grid_import - settled.grid_export
     assert (net == taken - given_).all()
     assert not (settled.grid_import * (settled.grid_export > 0)).any()
+
+
+def test_beyond_the_allowance_the_scarcity_price_is_paid_and_shared() -> None:
+    """Two of three keep to 1 kWh; the third draws 3, pays 2 x (0.6 - 0.3) more, and each gets a
+    third of it."""
+    found = surcharge(np.array([1, 0, 3]) * 10**6, np.full(3, 10**6), 300_000, 600_000)
+    assert found.excess.tolist() == [0, 0, 2_000_000]
+    assert found.charged.tolist() == [0, 0, 600_000]
+    assert found.returned.tolist() == [200_000] * 3
+
+
+@given(
+    rows=st.lists(st.tuples(_ENERGY, _ENERGY), min_size=1, max_size=8),
+    retail=st.integers(0, 10**6),
+    scarcity=st.integers(0, 10**7),
+)
+def test_a_surcharge_stays_in_the_community(
+    rows: list[tuple[int, int]], retail: int, scarcity: int
+) -> None:
+    """Nobody within its allowance is charged, and what is charged comes back but for less than a
+    micro per household."""
+    drawn, allowed = (np.array(column) for column in zip(*rows, strict=True))
+    found = surcharge(drawn, allowed, retail, scarcity)
+    assert not found.charged[drawn <= allowed].any()
+    assert (found.charged >= 0).all()
+    assert 0 <= found.charged.sum() - found.returned.sum() < len(rows)

@@ -21,7 +21,7 @@ RUN_ID = 7
 HOUSEHOLDS = 5
 
 
-def settings(trader: str) -> Settings:
+def settings(trader: str, *override: str) -> Settings:
     """Homes of every kind: with and without panels, and a round that samples some of them."""
     return load(
         None,
@@ -38,6 +38,7 @@ def settings(trader: str) -> Settings:
             "fl.fraction_evaluate=0.7",
             "model.preset=edge",
             f"trader.kind={trader}",
+            *override,
         ],
     )
 
@@ -126,10 +127,12 @@ def same(one: Path, other: Path) -> None:
         assert intervals(one, f"H{i + 1:04d}") == intervals(other, f"H{i + 1:04d}")
 
 
-@pytest.mark.parametrize("trader", ["bid-curve", "rule"])
-def test_together_as_alone(trader: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("trader", "cap"), [("bid-curve", "null"), ("rule", "null"), ("bid-curve", "2")]
+)
+def test_together_as_alone(trader: str, cap: str, tmp_path: Path) -> None:
     """Blocks of two and three against every household alone: the same bytes."""
-    chosen = settings(trader)
+    chosen = settings(trader, f"market.import_cap_kw={cap}")
     alone = run(tmp_path / "alone", chosen, None)
     same(run(tmp_path / "together", chosen, lambda n: None), alone)
 
