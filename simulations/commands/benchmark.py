@@ -12,6 +12,7 @@ BENCHMARKS = {
     "traders": "what traders save against the optimum",
     "market": "clearing mechanisms: welfare, truthfulness, speed",
     "scale": "time of a simulation against its number of households",
+    "deployment": "round trip, memory and traffic of real households on one machine",
 }
 
 
@@ -37,4 +38,4 @@ app = typer.Typer(cls=_Lazy, no_args_is_help=True, rich_markup_mode=None, add_co
 
 @app.callback()
 def _root() -> None:
-    """Compare strategies, forecasts, traders, market mechanisms, scale."""
+    """Compare strategies, forecasts, traders, market mechanisms, scale, deployments."""

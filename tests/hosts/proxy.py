@@ -3,7 +3,8 @@
     python proxy.py LISTEN_PORT TARGET_HOST TARGET_PORT CONTROL_FILE
 
 The control file holds JSON: {"delay_s": 0.2, "bytes_per_s": 8000, "reset_per_s": 0.05}; it is read
-again every second, so that a test can make the line worse or better as it goes.
+again every second, so that a test can make the line worse or better as it goes. The delay is that
+of each way; the rate is that of each connection and way.
 """
 
 import asyncio
@@ -12,7 +13,10 @@ import random
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
+
+_WINDOW = 32  # chunks under way; a slower far end holds the near one back
 
 
 class Line:
@@ -40,17 +44,37 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def _pump(line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(2048):
-            pause = line.delay_s
-            if line.bytes_per_s:
-                pause += len(chunk) / line.bytes_per_s
-            if pause:
-                await asyncio.sleep(pause)
+    """One way of one connection: chunks leave one by one, each on its way for the delay."""
+    under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WINDOW)
+
+    async def arrive() -> None:
+        while True:
+            due, chunk = await under_way.get()
+            await asyncio.sleep(max(due - time.monotonic(), 0.0))
+            if not chunk:
+                return
             writer.write(chunk)
             await writer.drain()
+
+    arrivals, this = asyncio.create_task(arrive()), asyncio.current_task()
+    assert this is not None
+    # Nobody takes what is under way any more: stop reading too.
+    arrivals.add_done_callback(
+        lambda done: this.cancel() if not done.cancelled() and done.exception() else None
+    )
+    free = time.monotonic()
+    try:
+        while not arrivals.done():
+            chunk = await reader.read(2048)
+            free = max(free, time.monotonic())
+            if line.bytes_per_s:
+                free += len(chunk) / line.bytes_per_s
+            await under_way.put((free + line.delay_s, chunk))
+            if not chunk:
+                break
+        await arrivals
     except (ConnectionError, asyncio.CancelledError):
-        pass
+        arrivals.cancel()
     finally:
         writer.close()
 
@@ -61,7 +85,11 @@ async def main(port: int, host: str, target: int, control: Path) -> None:
     follower = asyncio.create_task(line.follow())
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(host, target)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(host, target)
+        except OSError:
+            _reset(writer)
+            return
         pumps = [
             asyncio.create_task(_pump(line, reader, far_writer)),
             asyncio.create_task(_pump(line, far_reader, writer)),
@@ -74,6 +102,8 @@ async def main(port: int, host: str, target: int, control: Path) -> None:
                 for end in (writer, far_writer):
                     _reset(end)
                 break
+        for pump in pumps:
+            pump.cancel()
 
     server = await asyncio.start_server(connect, "0.0.0.0", port)
     async with server:
