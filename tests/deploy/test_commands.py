@@ -217,7 +217,7 @@ def test_a_household_asks_at_its_own_pace(tmp_path: Path, monkeypatch: pytest.Mo
 
     folder = server(tmp_path / "server")
     arguments = ["127.0.0.1:9092", folder.tls / "ca.crt", 9094, False]
-    with pytest.raises(InputError, match="between 0.1 and 60"):
+    with pytest.raises(InputError, match=r"between 0\.1 and 60"):
         init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 0.0)  # type: ignore[arg-type]
     init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 15.0)  # type: ignore[arg-type]
     command, _ = supernode(tmp_path / "home")
