@@ -9,7 +9,6 @@ from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from common.config import Settings, dump
-from common.data.frame import COLUMNS
 from common.data.source import Source, source_of
 from common.energy.battery import BatterySpec
 from common.energy.tariff import end_value
@@ -86,13 +85,13 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
         return Prices(np.full(count, tariff.retail), tariff.feed_in)
     home = source.load(source.names()[0])
     row = home.row(start)
-    retail = home.frame[COLUMNS[COLUMNS.index("price")]].to_numpy(np.float64)[row : row + count]
-    if len(retail) < intervals:
+    retail = home.frame["price"].to_numpy(np.float64)[: row + count]
+    if len(retail) < row + intervals:
         raise InputError(f"household {home.name}: prices end before the run does")
     # Beyond the data the same half hour of the day before is what one would expect.
-    while len(retail) < count:
-        retail = np.append(retail, retail[len(retail) - 48])
-    return Prices(retail, tariff.feed_in)
+    while len(retail) < row + count:
+        retail = np.append(retail, retail[max(len(retail) - 48, 0)])
+    return Prices(retail[row:], tariff.feed_in)
 
 
 def join_message(
