@@ -13,7 +13,7 @@ from common.errors import InputError
 COMMANDS = {
     "simulate": "run N households: forecasts, market, federated rounds",
     "train": "train a forecaster locally or centrally, without federation",
-    "benchmark": "compare strategies, forecasts, traders, market mechanisms, scale",
+    "benchmark": "compare strategies, forecasts, traders, market mechanisms, scale, deployments",
     "market": "clear a book of orders",
     "ledger": "verify a ledger, print bills",
     "data": "generate, fetch, import, check household data",
