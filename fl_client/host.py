@@ -6,15 +6,20 @@ unread: a coordinator may ask, but never bring a program along. Private: written
 
 import argparse
 import importlib
+import logging
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import flwr
+from flwr.app import Context, Message
 
 from common.errors import InputError
+from common.messages import MessageError
 
+log = logging.getLogger("fedwatt")
 SUPPORTED = "1.39."
 # What Flower's task runner on this host may be asked to start besides a ClientApp.
 _REFUSED = ("flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "flwr-simulation")
@@ -54,7 +59,7 @@ def clientapp() -> None:
     def load(*_: object) -> object:
         from fl_client.app import app
 
-        return app
+        return discreet(app)
 
     vars(process)["install_from_fab"] = lambda *_, **__: None
     vars(process)["get_load_client_app_fn"] = lambda **_: load
@@ -67,6 +72,28 @@ def clientapp() -> None:
         parent_pid=arguments.parent_pid,
         runtime_dependency_install=False,
     )
+
+
+def discreet(app: Callable[[Message, Context], Message]) -> Callable[..., Message]:
+    """The app, with its faults kept at home: their text may hold a path or a reading.
+
+    The coordinator is told what is its own business, and otherwise only the kind of fault.
+    """
+
+    def answer(message: Message, context: Context) -> Message:
+        try:
+            return app(message, context)
+        except (MessageError, KeyError):
+            raise
+        except Exception as error:
+            log.error("%s", error, exc_info=error)
+            raise HouseholdError(type(error).__name__) from None
+
+    return answer
+
+
+class HouseholdError(RuntimeError):
+    """Something went wrong in the household; its own log says what."""
 
 
 def _arguments() -> argparse.ArgumentParser:

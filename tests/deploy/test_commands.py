@@ -237,3 +237,23 @@ def test_a_household_asks_at_its_own_pace(tmp_path: Path, monkeypatch: pytest.Mo
     options = grpc.secure_channel("address", None, options=[("a", 1)])
     assert ("a", 1) in options
     assert any(key == "grpc.keepalive_time_ms" for key, _ in options)
+
+
+def test_faults_of_a_household_stay_at_home(caplog: pytest.LogCaptureFixture) -> None:
+    """The coordinator hears what kind of fault it was; a file's name and readings it does not."""
+    from common.messages import MessageError
+    from fl_client.host import HouseholdError, discreet
+
+    def fails(error: Exception) -> None:
+        def app(message: object, context: object) -> None:
+            raise error
+
+        discreet(app)(None, None)  # type: ignore[arg-type]
+
+    with pytest.raises(HouseholdError, match=r"^InputError$"):
+        fails(InputError("/home/maple/meter.parquet: 0.731 kWh twice"))
+    assert "0.731" in caplog.text
+    with pytest.raises(MessageError, match="is over"):
+        fails(MessageError("interval 3 is over"))
+    with pytest.raises(KeyError, match="has not joined"):
+        fails(KeyError("household maple-7 has not joined this run"))
