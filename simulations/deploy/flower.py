@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -120,6 +122,23 @@ clientapp = "fl_client.app:app"
 [tool.flwr.app.config]
 live = true
 """
+
+
+def await_superlink(deployment: Deployment, patience_s: float = 30.0) -> None:
+    """Wait until the SuperLink takes calls: it may have been started a moment ago.
+
+    Raises ConnectionError after ``patience_s`` seconds.
+    """
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", deployment.control_port), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                where = f"port {deployment.control_port}"
+                raise ConnectionError(f"no SuperLink on {where} (fedwatt server start)") from None
+            time.sleep(0.5)
 
 
 def flwr(folder: Folder, *arguments: str, timeout: float = 120.0) -> dict[str, object]:

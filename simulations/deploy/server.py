@@ -14,7 +14,13 @@ from fl_server.deployment import Deployment, Folder
 from fl_server.members import admit, check_name, expel, read_members
 from fl_server.start import published_prices
 from fl_server.tariff_file import read_tariff, write_tariff
-from simulations.deploy.flower import CONNECTION, flwr, is_loopback, write_connection
+from simulations.deploy.flower import (
+    CONNECTION,
+    await_superlink,
+    flwr,
+    is_loopback,
+    write_connection,
+)
 from simulations.deploy.tls import check_public_key, make_authority, make_server_certificate
 
 
@@ -97,7 +103,8 @@ def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:
 def admit_household(root: Path, public_key: str, name: str) -> int:
     """Register a public key and bind the name to its node; returns the node id."""
     folder = Folder(root)
-    if folder.deployment().insecure:
+    deployment = folder.deployment()
+    if deployment.insecure:
         raise InputError(f"{root}: insecure: nobody is admitted, who connects takes part")
     check_name(name)
     if name in read_members(folder.members).values():
@@ -111,6 +118,7 @@ def admit_household(root: Path, public_key: str, name: str) -> int:
     path = keys / f"{name}.pub"
     path.write_text(line + "\n")
     try:
+        await_superlink(deployment)
         answer = flwr(folder, "supernode", "register", str(path), CONNECTION, "--name", name)
     except ConnectionError as error:
         path.unlink()
@@ -127,6 +135,7 @@ def expel_household(root: Path, name: str) -> None:
     if not found:
         raise InputError(f"household {name!r}: not admitted")
     try:
+        await_superlink(folder.deployment())
         flwr(folder, "supernode", "unregister", str(found[0]), CONNECTION)
     except ConnectionError as error:
         raise InputError(f"{name}: not expelled: {error}") from None

@@ -115,7 +115,10 @@ def strangers(there: Community, root: Path) -> None:
     there.await_(lambda: "refused" in there.log("impostor"), "a refusal of the impostor")
     assert "believed" not in there.log("impostor")
     for who in ("stranger", "misled", "lured"):
-        assert "ended with status" in there.log(who)
+        there.await_(
+            lambda who=who: "ended with status" in there.log(who),  # type: ignore[misc]
+            f"{who} to give up",
+        )
         there.services.pop(who).stop()
 
 
