@@ -18,6 +18,8 @@ from fl_server.run_files import INTERVALS, ROUNDS, read_lines
 from simulations.scale_benchmark.worker import MEASURED
 
 _SAMPLE_S = 0.5
+# Counting shared pages walks the page tables: watching takes at most this share of one core.
+_WATCHING = 0.03
 # The first market rounds compile and fill caches.
 _WARM_UP = 2
 
@@ -101,7 +103,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float, float]:
     peak = own = 0.0
     cpu: dict[int, float] = {}
     while process.poll() is None:
-        total = 0.0
+        total, begin = 0.0, time.perf_counter()
         for one in [root, *_children(root)]:
             try:
                 memory, times = one.memory_full_info(), one.cpu_times()
@@ -112,7 +114,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float, float]:
             if one.pid == root.pid:
                 own = max(own, memory.uss)
         peak = max(peak, total)
-        time.sleep(_SAMPLE_S)
+        time.sleep(max(_SAMPLE_S, (time.perf_counter() - begin) / _WATCHING))
     return peak / 1e6, own / 1e6, sum(cpu.values())
 
 
