@@ -18,13 +18,11 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 @numba.njit(cache=True, nogil=True)
-def _largest(values):  # type: ignore[no-untyped-def]
-    largest = 0.0
-    for value in values:
-        magnitude = abs(float(value))
-        if not magnitude < np.inf:
-            return np.inf
-        largest = max(largest, magnitude)
+def _largest(bits):  # type: ignore[no-untyped-def]
+    # Without their sign bit IEEE floats are in the order of their bits, infinity and NaN last.
+    largest = np.uint32(0)
+    for one in bits:
+        largest = max(largest, one & np.uint32(0x7FFFFFFF))
     return largest
 
 
@@ -34,9 +32,20 @@ def _add(total, values, weight):  # type: ignore[no-untyped-def]
         total[i] += np.int64(np.rint(values[i] * _SCALE)) * weight
 
 
+@numba.njit(cache=True, nogil=True)
+def _divide(total, divisor):  # type: ignore[no-untyped-def]
+    mean = np.empty(total.shape[0], np.float32)
+    for i in range(total.shape[0]):
+        mean[i] = total[i] / divisor
+    return mean
+
+
 def largest_magnitude(array: NDArray[np.floating]) -> float:
-    """Largest |value| of an array; inf where any value is NaN or infinite."""
-    return float(_largest(np.ascontiguousarray(array).reshape(-1)))
+    """Largest |value| of an array, in float32; inf where any is NaN, infinite or beyond float32."""
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(array, dtype=np.float32).reshape(-1)
+    largest = float(np.uint32(_largest(values.view(np.uint32))).view(np.float32))
+    return largest if largest < np.inf else np.inf
 
 
 class WeightedSum:
@@ -74,6 +83,6 @@ class WeightedSum:
             raise ValueError("no model was added")
         divisor = self.weight * _SCALE
         return {
-            name: (total / divisor).astype(np.float32).reshape(self._shapes[name])
+            name: _divide(total, divisor).reshape(self._shapes[name])
             for name, total in self._totals.items()
         }
