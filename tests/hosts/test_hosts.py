@@ -242,7 +242,7 @@ def test_faults(community: Community) -> None:
     """Killed, cut off, throttled and reset: each interval settled once, everyone back by itself."""
     there = community
     killed, cut, _, bad = there.names
-    there.configure(market_deadline_s=40.0)
+    there.configure(market_deadline_s=60.0)
     line = there.root / "line.json"
     there.start(
         "proxy", "server", sys.executable, str(HERE / "proxy.py"), "9093", "127.0.0.1", "9092",
