@@ -35,7 +35,7 @@ def show(rows: Sequence[Measured]) -> None:
     table = Table(title="time and memory")
     for title in (
         "engine", "households", "wall s", "rounds/s", "round ms", "95 %", "model round s",
-        "peak MB", "server MB", "CPU s",
+        "outside training s", "peak MB", "server MB", "CPU s",
     ):  # fmt: skip
         table.add_column(title, justify="left" if title == "engine" else "right")
     for row in rows:
@@ -47,6 +47,7 @@ def show(rows: Sequence[Measured]) -> None:
             f"{row.round_ms[0]:.1f}",
             f"{row.round_ms[1]:.1f}",
             "" if row.model_round_s is None else f"{row.model_round_s:.2f}",
+            "" if row.outside_training_s is None else f"{row.outside_training_s:.2f}",
             f"{row.peak_mb:.0f}",
             f"{row.server_mb:.0f}",
             f"{row.cpu_total_s:.1f}",

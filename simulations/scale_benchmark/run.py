@@ -29,7 +29,9 @@ class Measured:
     """One run. Times in seconds, memory in MB.
 
     ``round_ms``: market rounds' median and 95th percentile after the first two. ``model_round_s``:
-    median, None without learning. ``cpu``: seconds by part over all processes; None for Flower's
+    median, None without learning. ``outside_training_s``: seconds of a model round, on average,
+    beyond what the busiest process trains: messages, aggregation, keeping and measuring the new
+    model. ``cpu``: seconds by part over all processes; None for Flower's
     engine, whose processes cannot be asked. ``cpu_total_s``: of all processes, Ray's included.
     ``peak_mb``: of the process tree, shared pages counted once. ``server_mb``: the server
     process's own peak, pages it shares with others left out.
@@ -41,6 +43,7 @@ class Measured:
     wall_s: dict[str, float]
     round_ms: tuple[float, float]
     model_round_s: float | None
+    outside_training_s: float | None
     cpu: dict[str, float] | None
     cpu_total_s: float
     peak_mb: float
@@ -78,11 +81,15 @@ def measure(settings: Settings, directory: Path) -> Measured:
     times = [float(line["interval_ms"]) for line in lines[_WARM_UP:] or lines]  # type: ignore[arg-type]
     seconds = [float(line["seconds"]) for line in rounds]  # type: ignore[arg-type]
     parts: dict[str, float] | None = None
+    outside: float | None = None
     if settings.run.engine != "flower":
         parts = {}
         for one in found["cpu"].values():
             for name, value in one.items():
                 parts[name] = parts.get(name, 0.0) + value
+        if seconds:
+            busiest = max(one["training"] for one in found["cpu"].values())
+            outside = (sum(seconds) - busiest) / len(seconds)
     return Measured(
         engine=settings.run.engine,
         households=settings.run.households,
@@ -90,6 +97,7 @@ def measure(settings: Settings, directory: Path) -> Measured:
         wall_s=found["seconds"],
         round_ms=(float(np.median(times)), float(np.quantile(times, 0.95))),
         model_round_s=float(np.median(seconds)) if seconds else None,
+        outside_training_s=outside,
         cpu=parts,
         cpu_total_s=cpu,
         peak_mb=peak,

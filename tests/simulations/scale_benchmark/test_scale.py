@@ -16,7 +16,7 @@ from simulations.scale_benchmark.run import Measured, growth
 
 
 def _row(households: int, ms: float) -> Measured:
-    return Measured("batched", households, 48, {}, (ms, ms), None, None, 0.0, 0.0, 0.0)
+    return Measured("batched", households, 48, {}, (ms, ms), None, None, None, 0.0, 0.0, 0.0)
 
 
 @given(st.floats(0.2, 2.5), st.floats(1e-3, 1e3))
