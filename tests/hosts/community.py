@@ -25,8 +25,8 @@ from fl_server.members import read_members
 from tests.hosts.network import Hosts
 
 FEDWATT = (sys.executable, "-c", "from simulations.cli import main; main()")
-# How often a household asks for messages: real ones need not hurry.
-POLL = "0.5"
+# How often a household asks for messages. Oftener costs more than it gains: eight share a core.
+POLL = "2"
 PATIENCE_S = float(os.environ.get("FEDWATT_HOSTS_PATIENCE", "900"))
 
 
