@@ -147,7 +147,8 @@ def _measured(
     extra: tuple[int, int],
 ) -> Measured:
     events = [json.loads(x) for x in _text(folder.log / "coordinator.jsonl").splitlines()]
-    booked = [e for e in events if e["event"] == "interval booked"]
+    # The last booking closes the run: no market round belongs to it.
+    booked = [e for e in events if e["event"] == "interval booked" and e["interval"] < rounds]
     told = [e for e in events if e["event"] == "fills told"]
     if len(booked) < rounds or any(e["missing"] for e in booked):
         raise RuntimeError(f"{folder.root}: a market round was incomplete")
