@@ -52,16 +52,39 @@ def wall_clock_rows(shift: Rows, origins: Rows, lookback: int) -> Rows:
     return aligned
 
 
-def ahead_block(calendar: Block, daylight: Block, shift: Rows, origins: Rows, steps: Rows) -> Block:
+def mirrored_rows(shift: Rows, origins: Rows, lookback: int) -> Rows:
+    """Return (B, lookback) rows of the days after each origin's day, the nearest day last.
+
+    They stand for ``wall_clock_rows`` in a training window that is read backwards in days; each day
+    runs forwards. A row that would lie within the day at the origin is taken a day later.
+    """
+    days = np.arange(lookback // SLOTS, 0, -1)[:, None] * SLOTS
+    rows = origins[:, None] + (days + np.arange(SLOTS)).ravel()
+    moved = rows + shift[origins][:, None] - shift[np.minimum(rows, len(shift) - 1)]
+    aligned: Rows = np.where(moved < origins[:, None] + SLOTS, moved + SLOTS, moved)
+    return aligned
+
+
+def ahead_block(
+    calendar: Block,
+    daylight: Block,
+    shift: Rows,
+    origins: Rows,
+    steps: Rows,
+    mirrored: NDArray[np.bool_] | None = None,
+) -> Block:
     """Return (B, n, 6): calendar of the steps ahead, and their daylight against two weeks before.
 
     The last two columns are the change of brightness and of day length from the same wall clock
-    14 days before the day of the origin, which is the mean age of the lags that models read.
+    14 days before the day of the origin, which is the mean age of the lags that models read; where
+    ``mirrored`` (B,) is True, from 14 days after it.
     """
     rows = origins[:, None] + steps
-    before = origins - 14 * SLOTS
-    moved = shift[origins] - shift[np.maximum(before, 0)]
-    then = np.maximum((before + moved)[:, None] + steps % SLOTS, 0)
+    away = np.full(len(origins), 14) if mirrored is None else np.where(mirrored, -14, 14)
+    before = np.clip(origins - away * SLOTS, 0, len(shift) - 1)
+    moved = shift[origins] - shift[before]
+    then = (origins - away * SLOTS + moved)[:, None] + steps % SLOTS
+    then = np.clip(then, 0, len(daylight) - 1)
     return np.concatenate([calendar[rows], daylight[rows] - daylight[then]], axis=2)
 
 

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 from common.forecast.history import CALENDAR_AHEAD, History
-from common.forecast.inputs import ahead_block, past_block, target_units, wall_clock_rows
+from common.forecast.inputs import (
+    ahead_block,
+    mirrored_rows,
+    past_block,
+    target_units,
+    wall_clock_rows,
+)
 from common.forecast.presets import Preset, find_preset
 from common.forecast.scalers import Scaler
 from common.forecast.streams import HORIZONS, KINDS, SLOTS, STREAMS
@@ -113,11 +119,15 @@ class Windows:
         kept = [origins[::stride] for origins in self._origins]
         return Windows(self.preset, self._parts, kept, self._ends)
 
-    def batch(self, which: Rows, phase: int | None = None) -> Batch:
+    def batch(
+        self, which: Rows, phase: int | None = None, mirror: NDArray[np.bool_] | None = None
+    ) -> Batch:
         """Gather the windows of these indices, (B,).
 
         ``phase`` thins the long streams of the slot family to a comb of steps that starts there;
-        None takes every step.
+        None takes every step. ``mirror`` (B,) asks the slot family to read windows backwards in
+        days: the days after the day of targets stand for those before it, and only the day's
+        streams have targets. A window whose span ends too early for that stays as it is.
         """
         past_at = self._past_at[which]
         lookback = self.preset.lookback
@@ -127,21 +137,28 @@ class Windows:
             inputs["window"] = self._past[past_at[:, None] + np.arange(-lookback, 0)]
         else:
             at = self._calendar_at[which]
-            rows = wall_clock_rows(self._shift, at, lookback) + (past_at - at)[:, None]
-            inputs["past"] = self._past[rows]
+            rows = wall_clock_rows(self._shift, at, lookback)
+            if mirror is not None:
+                # A day of targets, the days that follow, and a change of the clock.
+                room = past_at + lookback + 2 * SLOTS <= self._end_at[which]
+                mirror = mirror & room
+                rows = np.where(mirror[:, None], mirrored_rows(self._shift, at, lookback), rows)
+            inputs["past"] = self._past[rows + (past_at - at)[:, None]]
             if phase is not None:
                 for name, stride in _LONG_STRIDE.items():
                     steps[name] = np.arange(phase % stride, HORIZONS[name], stride)
                     inputs[f"{name}_steps"] = steps[name]
             for name in HORIZONS:
                 inputs[f"{name}_ahead"] = ahead_block(
-                    self._calendar, self._daylight, self._shift, at, steps[name]
+                    self._calendar, self._daylight, self._shift, at, steps[name], mirror
                 )
         end_at = self._end_at[which][:, None]
         targets, masks = {}, {}
         for stream, (kind, name) in STREAMS.items():
             rows = past_at[:, None] + steps[name]
             mask = rows < end_at
+            if mirror is not None and name != "day":
+                mask &= ~mirror[:, None]
             values = self._targets[np.minimum(rows, end_at - 1), KINDS.index(kind)]
             targets[stream], masks[stream] = np.where(mask, values, np.float32(0)), mask
         return Batch(inputs, targets, masks)
@@ -149,19 +166,33 @@ class Windows:
     def epoch(self, size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
         """Every window once, in batches of ``size``, the last one as long as it comes.
 
-        Shuffled when ``rng`` is given, else in order; the long streams are thinned.
+        Shuffled when ``rng`` is given, and some mirrored, as in training; else in order. The long
+        streams are thinned.
         """
         order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
         for start in range(0, len(order), size):
+            which = order[start : start + size]
             phase = 0 if rng is None else int(rng.integers(HORIZONS["month"]))
-            yield self.batch(order[start : start + size], phase)
+            mirror = None if rng is None else mirror_draw(self.preset, len(which), rng)
+            yield self.batch(which, phase, mirror)
 
     def draws(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[Batch]:
         """``steps`` batches of ``size`` distinct windows each, or of all when there are fewer."""
         size = min(size, len(self))
         for _ in range(steps):
             which = rng.choice(len(self), size, replace=False)
-            yield self.batch(which, int(rng.integers(HORIZONS["month"])))
+            phase = int(rng.integers(HORIZONS["month"]))
+            yield self.batch(which, phase, mirror_draw(self.preset, size, rng))
+
+
+def mirror_draw(preset: Preset, size: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
+    """Which of ``size`` training windows are read backwards in days: half of the slot family's.
+
+    A training span of spring and summer only falls, and a model takes that fall for a habit. Read
+    both ways, the mean drift of what it trains on is none, and only the season's inputs, which
+    change sign too, can explain one.
+    """
+    return rng.random(size) < 0.5 if preset.family == "slot" else None
 
 
 def _joined(arrays: Sequence[NDArray[_T]]) -> NDArray[_T]:

@@ -60,16 +60,6 @@ def forecasts(
         panel = with_local_price(panel, local_price)
     span = make_span(panel, scored)
     plan = Plan(preset, rounds, local_steps, batch_size, learning_rate, fraction)
-    results = run.run(
-        panel,
-        span,
-        plan,
-        seeds=seeds,
-        rows=chosen,
-        stride=stride,
-        jobs=jobs,
-        on_done=lambda one: typer.echo(f"done: {output.TITLES[one.row]}, seed {one.seed}"),
-    )
     index = panel.histories[0].index
     facts = {
         "data": data,
@@ -85,6 +75,17 @@ def forecasts(
         "fraction": fraction,
         "seeds": seeds,
     }
+    done: list[run.Scored] = []
+
+    def keep(one: run.Scored) -> None:
+        # What is done is on disk: a benchmark of an hour may be stopped.
+        done.append(one)
+        output.write(output.summary(done, facts), done, out)
+        typer.echo(f"done: {output.TITLES[one.row]}, seed {one.seed}")
+
+    results = run.run(
+        panel, span, plan, seeds=seeds, rows=chosen, stride=stride, jobs=jobs, on_done=keep
+    )
     made = output.summary(results, facts)
     output.write(made, results, out)
     for stream in run.STREAM_NAMES:

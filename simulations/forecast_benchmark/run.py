@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.forecast.forecaster import Forecast
 from common.forecast.metrics import weekly_naive_scale
 from common.forecast.streams import STREAMS, horizon_of
 from simulations.forecast_benchmark import neural, plain
@@ -108,11 +109,15 @@ def _score(
     row: str, panel: Panel, span: Span, homes: neural.Homes, trained: Trained, stride: int
 ) -> Scored:
     scored = Scored(row, homes.seed, names=panel.names)
+    asked: dict[tuple[str, bytes], Forecast] = {}  # consumption and price come in one forecast
     for target in targets(panel, span, stride):
         horizon = STREAMS[target.stream][1]
-        made = neural.forecasts(
-            panel, homes.scalers, homes.plan.preset, trained, target.origins, horizon
-        )
+        key = (horizon, target.origins.tobytes())
+        if key not in asked:
+            asked[key] = neural.forecasts(
+                panel, homes.scalers, homes.plan.preset, trained, target.origins, horizon
+            )
+        made = asked[key]
         target.add(scored, made.streams[target.stream].astype(np.float64))
         if target.stream == "consumption_day" and made.quantiles is not None:
             scored.homes[target.name] |= quantile_scores(
@@ -135,6 +140,8 @@ def neural_rows(
 
     ``unseen`` trains the federation without every third home and scores only those.
     """
+    # Numbers below 1e-38 count as 0: they are slow to compute. ``run`` calls this in processes of
+    # its own, so nothing else is touched.
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     if kind == "unseen":
@@ -184,7 +191,7 @@ def run(
             finish(naive_row(name, panel, span, stride))
         elif name in REGRESSIONS:
             finish(regression_row(name, panel, span, 0))
-    work = [(kind, seed) for seed in range(seeds) for kind in rows if kind in NEURAL]
+    work = [(kind, seed) for kind in rows if kind in NEURAL for seed in range(seeds)]
     if work:
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             futures = [

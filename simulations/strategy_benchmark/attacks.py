@@ -23,9 +23,11 @@ class Poisoned:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def batch(self, which: Rows, phase: int | None = None) -> Batch:
+    def batch(
+        self, which: Rows, phase: int | None = None, mirror: NDArray[np.bool_] | None = None
+    ) -> Batch:
         """Gather windows and turn their targets round."""
-        batch = self._windows.batch(which, phase)
+        batch = self._windows.batch(which, phase, mirror)
         return Batch(batch.inputs, {n: -t for n, t in batch.targets.items()}, batch.masks)
 
     draws = Windows.draws

@@ -126,6 +126,46 @@ def test_inputs_end_at_the_origin(preset: str) -> None:
         np.testing.assert_array_equal(array, after[name])
 
 
+def test_a_mirrored_window_reads_the_days_after_its_targets() -> None:
+    """Load = row number tells which rows are read: the 28 days after the day of targets at the same
+    wall clock, the nearest last, none of its targets and none beyond the span; where the span ends
+    too early the window is as it was. Only the day's streams are trained."""
+    history = home(70)  # from 1 March; the clock changes on 28 March
+    known = 66 * 48 + 5
+    history.values[:, :9] = 0.0
+    history.values[:, 8] = np.arange(len(history))
+    scaler = fit_scaler(history, 0, known)
+    windows = training_windows(history, scaler, "slot", 0, known)
+    plain = windows.batch(np.arange(len(windows)))
+    every = np.ones(len(windows), bool)
+    mirrored = windows.batch(np.arange(len(windows)), None, every)
+    hour = history.index.tz_convert(history.timezone)
+    clock = np.asarray(hour.hour * 2 + hour.minute // 30)
+    room = 0
+    for i in range(len(windows)):
+        origin = known - 48 - (len(windows) - 1 - i)
+        if origin + 30 * 48 > known:
+            for group in ("inputs", "targets", "masks"):
+                for name, array in getattr(plain, group).items():
+                    np.testing.assert_array_equal(array[i], getattr(mirrored, group)[name][i])
+            continue
+        room += 1
+        rows = np.rint(mirrored.inputs["past"][i, :, 0] * scaler.target_scale[0]).astype(int)
+        assert rows.min() >= origin + 48
+        assert rows.max() < known
+        rows = rows.reshape(28, 48)
+        assert (np.diff(rows[:, 24]) < 0).all()
+        assert rows[-1, 24] <= origin + 48 + 24 + 2
+        # Beside a change of the clock the slots of a day are two rows off, or two days share some.
+        wanted = (clock[origin] + np.arange(48)) % 48
+        agree = clock[rows] == wanted
+        assert agree.mean() > (0.9 if clock[origin] == clock[origin + 48] else 0.0)
+        for stream in STREAMS:
+            assert mirrored.masks[stream][i].all() == stream.endswith("_day")
+            assert mirrored.masks[stream][i].any() == stream.endswith("_day")
+    assert room > 1000
+
+
 def test_split_keeps_an_embargo() -> None:
     """Load = row number tells which rows are targets: training's all lie before validation's."""
     history = home(30)
