@@ -102,6 +102,7 @@ class LiveCoordinator(Coordinator):
             clock.wait(t)
             self._read_tariff(t)
             self._tell("market")
+            self._await_returning()
             self._join_missing(self._patience() / 4)
             self._interval(t)
             self._announce(t, self._answered)
@@ -128,6 +129,18 @@ class LiveCoordinator(Coordinator):
             allowed = self._roster.online() & set(state.allowances.get(last, {}))
             self._announce(last, sorted(allowed | set(state.fills.get(last, {}))))
             self._learn()
+
+    def _await_returning(self) -> None:
+        """Wait for those who answered the last round and are away now, up to the deadline.
+
+        Without a clock no interval passes meanwhile; or a short break of the line would be the
+        whole rest of a run.
+        """
+        if self._clock.speed is not None:
+            return
+        end = time.monotonic() + self._deployment.market_deadline_s
+        while set(self._answered) - self._roster.online() and time.monotonic() < end:
+            time.sleep(_NODE_POLL_S)
 
     def _skip(self, t: int) -> None:
         """Book an interval that has passed without a market: everyone settles it by itself."""
@@ -233,7 +246,7 @@ class LiveCoordinator(Coordinator):
         """What household ``h`` hears of the market of interval t."""
         state, allowance = self._state, None
         if t in state.allowances:
-            allowance = state.allowances[t][h], *state.scarcity[t]
+            allowance = state.allowances[t][h], state.scarcity[t]
         return Announcement(self._run, t, state.fills.get(t, {}).get(h, NO_FILL), allowance)
 
     def _close(self) -> dict[str, Mapping[str, float]]:

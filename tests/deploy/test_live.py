@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,33 @@ def test_coordinator_skips_intervals_it_slept_through(
     agree(tmp_path, folder)
     assert traded(folder.run)
     assert not traded(folder.run) & {5, 6, 7}
+
+
+def test_a_short_break_costs_a_rehearsal_nothing(homes: Path, tmp_path: Path) -> None:
+    """Without a clock, whoever was there a moment ago is waited for: nobody misses a round."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+
+    class Breaks(Homes):
+        looks = 0
+
+        def get_node_ids(self) -> Iterable[int]:
+            self.looks += bool(self.away)
+            if self.looks == 4:
+                self.away.clear()
+            return super().get_node_ids()
+
+    def breaks(message: Message) -> bool:
+        t = int(message.metadata.group_id.partition("-")[0])
+        if t == 4 and "fills" in message.metadata.message_type and not grid.looks:
+            grid.away = set(contexts_)
+        return False
+
+    contexts_ = contexts(tmp_path, homes, NAMES, folder)
+    grid = Breaks(contexts_, breaks)
+    run(folder, grid)
+    assert grid.looks == 4
+    lines = (folder.run / "intervals.jsonl").read_text().splitlines()
+    assert [json.loads(line)["missing"] for line in lines] == [[]] * INTERVALS
 
 
 def test_fills_that_differ_from_those_announced_are_refused(homes: Path, tmp_path: Path) -> None:
