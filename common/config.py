@@ -223,7 +223,7 @@ class Market(Section):
         0.1, description="share of the import cap that no allowance uses"
     )
     scarcity_price: Positive | None = Field(
-        None, description="per kWh beyond an allowance; null: 1.2 x the dearest published price"
+        None, description="per kWh above the cap; null: 1.2 x the dearest published price"
     )
     export_cap_kw: Positive | None = None
 

@@ -179,9 +179,9 @@ class IntervalRequest:
     intervals as ``signals``: a household that was away settles them by itself.
 
     Under a community cap ``share`` is an equal part of it [mWh], the allowance of whoever hears
-    of none, and ``scarcity`` what imports beyond an allowance cost [1e-6 per kWh]; -1 and 0
-    without. ``allowances`` (K, 4) has a row (interval, mWh from the grid, price that energy is
-    worth in the community, scarcity price) for every one of ``fills``.
+    of none, and ``scarcity`` what imports beyond an allowance may cost [1e-6 per kWh]; -1 and 0
+    without. ``allowances`` (K, 3) has a row (interval, mWh from the grid, scarcity price) for
+    every one of ``fills``.
     """
 
     run: str
@@ -196,7 +196,7 @@ class IntervalRequest:
     past_retail: Float = field(default_factory=lambda: np.zeros(0))
     share: int = -1
     scarcity: int = 0
-    allowances: Int = field(default_factory=lambda: np.zeros((0, 4), dtype=np.int64))
+    allowances: Int = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
 
     def public(self) -> ConfigRecord:
         """Return what this request has in common with all of its interval."""
@@ -243,7 +243,7 @@ class IntervalRequest:
             past_retail=_floats(config.get("past_retail"), "past_retail"),
             share=_get(config, "share", int) if capped else -1,
             scarcity=_get(config, "scarcity", int) if capped else 0,
-            allowances=_ints(config.get("allowances") if capped else b"", 4, "allowances"),
+            allowances=_ints(config.get("allowances") if capped else b"", 3, "allowances"),
         )
 
 
@@ -252,14 +252,14 @@ class Announcement:
     """What a household has traded for interval t, told as soon as the market has cleared.
 
     ``fill``: bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]. ``allowance``,
-    under a community cap: mWh from the grid, price that energy is worth in the community,
-    scarcity price. Firm: the request of t + 1 carries the same figures again.
+    under a community cap: mWh from the grid, scarcity price [1e-6 per kWh].
+    Firm: the request of t + 1 carries the same figures again.
     """
 
     run: str
     t: int
     fill: tuple[int, int, int, int]
-    allowance: tuple[int, int, int] | None = None
+    allowance: tuple[int, int] | None = None
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
@@ -276,8 +276,8 @@ class Announcement:
         bought, sold, paid, received = _row(config, "fill", 4)
         allowance = None
         if "allowance" in config:
-            mwh, worth, scarcity = _row(config, "allowance", 3)
-            allowance = (mwh, worth, scarcity)
+            mwh, scarcity = _row(config, "allowance", 2)
+            allowance = (mwh, scarcity)
         fill = (bought, sold, paid, received)
         return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance)
 

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DAY = 48
-_NO_CAP = (-1, 0, 0)
+_NO_CAP = (-1, 0)
 _log = logging.getLogger(__name__)
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
 
@@ -220,7 +220,7 @@ class Group:
                 # A round this household missed: it plans for itself, with nothing traded.
                 self._decide(s, market=False)
             fills = np.zeros((len(requests), 4), dtype=np.int64)
-            allowed = np.broadcast_to(_NO_CAP, (len(requests), 3)).copy()
+            allowed = np.broadcast_to(_NO_CAP, (len(requests), 2)).copy()
             for h, request in enumerate(requests):
                 for rows, into in ((request.fills, fills), (request.allowances, allowed)):
                     found = rows[rows[:, 0] == s]
@@ -242,8 +242,7 @@ class Group:
     def _settle(self, t: int, fills: Ints, allowed: Ints) -> None:
         """Run the battery on what was really used and made during t; the grid takes the rest.
 
-        ``allowed`` (H, 3) under a cap: mWh from the grid, what that energy is worth, what more of
-        it costs [1e-6 per kWh].
+        ``allowed`` (H, 2) under a cap: mWh from the grid, what more of it may cost [1e-6 per kWh].
         """
         log, row = self.log, self.origin + t
         load, pv = self.load[:, row], self.pv[:, row]
@@ -255,8 +254,6 @@ class Group:
         flow = flows(load, pv, moved.charge_kwh, moved.discharge_kwh, bought, sold, self.connection)
         health, cycles = age(self.battery, before["soh"], before["cycles"], before["soc"], moved)
         cost = grid_cost(flow.grid_import, flow.grid_export, retail, self._feed_in)
-        beyond = np.where(allowed[:, 0] < 0, 0.0, flow.grid_import - allowed[:, 0] / MILLI)
-        cost += np.maximum(beyond, 0.0) * np.maximum(allowed[:, 2] / MILLI - retail, 0.0)
         log["load"][:, t], log["pv"][:, t] = load, pv
         log["charge"][:, t], log["discharge"][:, t] = moved.charge_kwh, moved.discharge_kwh
         log["bought"][:, t], log["sold"][:, t] = bought, sold
@@ -279,13 +276,12 @@ class Group:
         if (allowed[:, 0] < 0).all():
             return self.trader.dispatch(self._plan, soc, net, bought, sold, retail, *common)
         action = np.empty(len(soc))
-        # All have heard the same prices, except who was away when they were told.
-        for worth, scarcity in np.unique(allowed[:, 1:], axis=0).tolist():
-            pick = (allowed[:, 1:] == (worth, scarcity)).all(axis=1)
+        # All have heard the same price, except who was away when it was told.
+        for scarcity in np.unique(allowed[:, 1]).tolist():
+            pick = allowed[:, 1] == scarcity
             kwh = allowed[pick, 0] / MILLI
             action[pick] = self.trader.dispatch(
-                self._plan[pick], soc[pick], net[pick], bought[pick], sold[pick],
-                max(retail, worth / MILLI), *common,
+                self._plan[pick], soc[pick], net[pick], bought[pick], sold[pick], retail, *common,
                 allowance=np.where(kwh < 0, np.inf, kwh), scarcity_price=scarcity / MILLI,
             )  # fmt: skip
         return action

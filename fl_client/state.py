@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS announced (
     paid INTEGER NOT NULL, received INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS allowed (
-    t INTEGER PRIMARY KEY, mwh INTEGER NOT NULL, worth INTEGER NOT NULL, scarcity INTEGER NOT NULL
+    t INTEGER PRIMARY KEY, mwh INTEGER NOT NULL, scarcity INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
@@ -192,7 +192,7 @@ class State:
         self,
         t: int,
         fill: tuple[int, int, int, int],
-        allowance: tuple[int, int, int] | None = None,
+        allowance: tuple[int, int] | None = None,
     ) -> bool:
         """Keep what was traded for interval ``t``, and the allowance of it under a cap.
 
@@ -201,9 +201,7 @@ class State:
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO announced VALUES (?, ?, ?, ?, ?)", (t, *fill))
             if allowance is not None:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO allowed VALUES (?, ?, ?, ?)", (t, *allowance)
-                )
+                self._db.execute("INSERT OR IGNORE INTO allowed VALUES (?, ?, ?)", (t, *allowance))
         return self.announced(t) == fill and self.allowed(t) == allowance
 
     def announced(self, t: int) -> tuple[int, ...] | None:
@@ -214,10 +212,8 @@ class State:
         return None if found is None else tuple(found)
 
     def allowed(self, t: int) -> tuple[int, ...] | None:
-        """Return (mWh from the grid, worth, scarcity price [micro per kWh]) announced for ``t``."""
-        found = self._db.execute(
-            "SELECT mwh, worth, scarcity FROM allowed WHERE t = ?", (t,)
-        ).fetchone()
+        """Return (mWh from the grid, scarcity price [micro per kWh]) announced for ``t``."""
+        found = self._db.execute("SELECT mwh, scarcity FROM allowed WHERE t = ?", (t,)).fetchone()
         return None if found is None else tuple(found)
 
     def plan(self, t: int) -> tuple[Floats, Floats] | None:

@@ -22,10 +22,10 @@ class Checkpoint:
 
     ``heard``: per household, the newest interval whose signal it has. ``signals``: public [buy,
     sell] prices per past interval. ``fills``: per cleared interval not settled by all, the fills
-    by household. ``allowances``: under a cap, of the same intervals, mWh by household, and
-    ``scarcity`` their (allowance price, price beyond it) [micro]. ``open``: per past interval,
-    the households that have not reported it. ``lines``: report lines of intervals not settled
-    yet. ``faults``: (interval, household, why).
+    by household. ``allowances``: under a cap, of the same intervals, mWh by household;
+    ``scarcity`` the price beyond them [micro], ``drawn`` the imports known so far [mWh]. ``open``:
+    per past interval, the households that have not reported it. ``lines``: report lines of
+    intervals not settled yet. ``faults``: (interval, household, why).
     """
 
     t: int
@@ -36,7 +36,8 @@ class Checkpoint:
     lines: dict[int, dict[str, object]] = field(default_factory=dict)
     faults: list[tuple[int, str, str]] = field(default_factory=list)
     allowances: dict[int, dict[int, int]] = field(default_factory=dict)
-    scarcity: dict[int, tuple[int, int]] = field(default_factory=dict)
+    scarcity: dict[int, int] = field(default_factory=dict)
+    drawn: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, households: int) -> "Checkpoint":
@@ -57,7 +58,7 @@ class Checkpoint:
             owing = self.open.get(s, ())
             self.allowances[s] = {h: self.allowances[s][h] for h in sorted(owing)}
             if not owing:
-                del self.allowances[s], self.scarcity[s]
+                del self.allowances[s], self.scarcity[s], self.drawn[s]
 
     def to_json(self) -> str:
         """This state as text."""
@@ -83,7 +84,8 @@ class Checkpoint:
                 int(t): {int(h): mwh for h, mwh in who.items()}
                 for t, who in plain.get("allowances", {}).items()
             },
-            scarcity={int(t): tuple(pair) for t, pair in plain.get("scarcity", {}).items()},
+            scarcity={int(t): price for t, price in plain.get("scarcity", {}).items()},
+            drawn={int(t): mwh for t, mwh in plain.get("drawn", {}).items()},
         )
 
 

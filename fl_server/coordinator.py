@@ -22,7 +22,7 @@ from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.exchange import exchange
 from fl_server.ledger import Ledger
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
-from fl_server.market.allowances import clear_under_cap
+from fl_server.market.allowances import Capped, clear_under_cap
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
@@ -129,7 +129,7 @@ class Coordinator:
         """Settle interval t - 1, clear interval t, and book both."""
         settled = self._settle(t - 1, answers.readings)
         clear_begin = time.perf_counter()
-        clearing, refused = self._clear(t, answers.orders)
+        clearing, refused, capped = self._clear(t, answers.orders)
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
         fills = clearing.fills(len(self._roster.names))
         self._remember(t, clearing, fills)
@@ -149,11 +149,10 @@ class Coordinator:
             "clear_ms": clear_ms,
             "interval_ms": (time.perf_counter() - begin) * 1e3,
         }
-        if t in self._state.scarcity:
-            price, scarcity = self._state.scarcity[t]
+        if capped is not None:
             self._state.lines[t] |= {
-                "allowance_price": price / MICRO,
-                "scarcity_price": scarcity / MICRO,
+                "allowance_price": capped.price / MICRO,
+                "scarcity_price": self._state.scarcity[t] / MICRO,
             }
         self._book(t, fills, settled)
 
@@ -189,7 +188,7 @@ class Coordinator:
             fills = [(s, *state.fills[s].get(h, NO_FILL)) for s in unread]
             # Intervals before a cap was set have none.
             allowed = [
-                (s, state.allowances[s][h], *state.scarcity[s])
+                (s, state.allowances[s][h], state.scarcity[s])
                 for s in unread
                 if s in state.allowances
             ]
@@ -206,7 +205,7 @@ class Coordinator:
                 past_retail=self._prices.retail[since:t],
                 share=share,
                 scarcity=scarcity,
-                allowances=np.array(allowed, dtype=np.int64).reshape(-1, 4),
+                allowances=np.array(allowed, dtype=np.int64).reshape(-1, 3),
             )
             public = public or request.public()
             yield self._message(request.encode(public), node, t)
@@ -255,7 +254,8 @@ class Coordinator:
         if last < 0:
             return None
         state, count = self._state, len(self._roster.names)
-        for h, rows in readings.items():
+        # In order of name, not of arrival: whoever is late adds to what is above a cap.
+        for h, rows in sorted(readings.items()):
             for s, taken, given in rows.tolist():
                 if s < last:
                     self._settle_late(h, s, taken, given)
@@ -297,8 +297,13 @@ class Coordinator:
         # Who has no allowance here has no reading either.
         allowed = np.zeros(len(self._roster.names), dtype=np.int64)
         allowed[list(allowances)] = list(allowances.values())
-        _, scarcity = self._state.scarcity[s]
-        charge = surcharge(settlement.grid_import, allowed, retail, scarcity)
+        assert self._cap is not None
+        before = self._state.drawn.get(s, 0)
+        after = before + int(settlement.grid_import.sum())
+        self._state.drawn[s] = after
+        above = max(after - self._cap, 0) - max(before - self._cap, 0)
+        scarcity = self._state.scarcity[s]
+        charge = surcharge(settlement.grid_import, allowed, above, retail, scarcity)
         return replace(settlement, surcharge=charge)
 
     def _scarcity(self, t: int) -> int:
@@ -312,7 +317,7 @@ class Coordinator:
     def _micro(self, t: int) -> tuple[int, int]:
         return to_micro(float(self._prices.retail[t])), to_micro(self._prices.feed_in)
 
-    def _clear(self, t: int, replies: Mapping[int, Ints]) -> tuple[Clearing, int]:
+    def _clear(self, t: int, replies: Mapping[int, Ints]) -> tuple[Clearing, int, Capped | None]:
         orders = _orders(t, replies, self._feeder)
         connection = self._settings.connection
         admitted = admit(
@@ -330,6 +335,7 @@ class Coordinator:
         grid = Grid(*self._micro(t), export_cap=self._export_cap)
         seed = int(generator(self._settings.run.seed, "", t, "ties").integers(2**63))
         mechanism, book = self._settings.market.mechanism, OrderBook.of(admitted)
+        capped = None
         if self._allowed is None:
             clearing = clear(mechanism, book, self._rules, grid, seed)
             buy, sell = clearing.signal(grid, self._rules.keep_ppm)
@@ -342,9 +348,9 @@ class Coordinator:
             )  # fmt: skip
             clearing, (buy, sell) = capped.clearing, capped.signal
             self._state.allowances[t] = dict(enumerate(capped.mwh.tolist()))
-            self._state.scarcity[t] = capped.price, scarcity
+            self._state.scarcity[t] = scarcity
         self._state.signals.append((buy / MICRO, sell / MICRO))
-        return clearing, admitted.refused
+        return clearing, admitted.refused, capped
 
     def _remember(self, t: int, clearing: Clearing, fills: Fills) -> None:
         table = np.stack([fills.bought, fills.sold, fills.paid, fills.received], axis=1)

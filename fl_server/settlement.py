@@ -3,8 +3,9 @@
 The meter reports a household's physical net flow at its connection, trades included. Fills are
 firm: who sold more than it delivered has bought the shortfall at retail.
 
-Under a community cap, energy from the grid beyond a household's allowance costs the scarcity price.
-What that comes to above retail is nobody's energy: it goes back to all households in equal parts.
+Where the community has passed its cap, who drew more than its allowance pays the scarcity price for
+its part of what lies above the cap. What that comes to above retail is nobody's energy: it goes
+back to all households in equal parts.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from fl_server.market.book import Fills
 
 @dataclass(frozen=True)
 class Surcharge:
-    """``excess`` mWh drawn beyond the allowances, ``charged`` for it and ``returned`` micro; (H,).
+    """``excess`` mWh drawn beyond the allowances, ``charged`` and ``returned`` micro; all (H,).
 
     Less than one micro per household is not returned and stays with the market.
     """
@@ -60,9 +61,18 @@ def settle(
     )
 
 
-def surcharge(grid_import: Ints, allowance: Ints, retail: int, scarcity: int) -> Surcharge:
-    """What ``grid_import`` (H,) beyond ``allowance`` (H,) [mWh] costs above retail [micro/kWh]."""
+def surcharge(
+    grid_import: Ints, allowance: Ints, above: int, retail: int, scarcity: int
+) -> Surcharge:
+    """Charge ``above`` mWh, drawn above the cap, to those beyond their ``allowance`` (H,) [mWh].
+
+    In proportion to how far they are beyond it, and never for more than that: where others leave
+    their allowances unused, nobody pays. Prices micro per kWh.
+    """
     excess = np.maximum(grid_import - allowance, 0)
-    charged = (excess * max(scarcity - retail, 0) + MWH // 2) // MWH
+    total = int(excess.sum())
+    above = min(above, total)
+    energy = np.array([x * above // max(total, 1) for x in excess.tolist()], np.int64)
+    charged = (energy * max(scarcity - retail, 0) + MWH // 2) // MWH
     share = int(charged.sum()) // len(charged)
     return Surcharge(excess, charged, np.full_like(charged, share))

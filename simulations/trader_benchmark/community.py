@@ -129,7 +129,7 @@ def gather(
 @dataclass(frozen=True)
 class Cap:
     """A cap on the community's import: kw at the transformer, what imports beyond an allowance
-    cost, and by how much allowances together stay below the cap.
+    cost where it is passed, and by how much allowances together stay below it.
     """
 
     kw: float
@@ -273,17 +273,14 @@ def live(
         )
         decision = trader.decide(situation)
         bought, sold, money, allowance = nothing, nothing, nothing, None
-        worth = float(c.retail[first + t])
         if market:
-            bought, sold, money, price[t], signals[t], allowance, worth = _clear(
-                c, decision, t, cap
-            )
+            bought, sold, money, price[t], signals[t], allowance = _clear(c, decision, t, cap)
         if watch is not None:
             watch(t, decision, signals[t])
         retail = float(c.retail[row])
         load, pv = c.load[:, row], c.pv[:, row]
         action = trader.dispatch(
-            decision.plan, soc, load - pv, bought, sold, worth, c.feed_in, spec, c.connection,
+            decision.plan, soc, load - pv, bought, sold, retail, c.feed_in, spec, c.connection,
             hours=c.hours, allowance=allowance,
             scarcity_price=0.0 if cap is None else cap.scarcity_price,
         )  # fmt: skip
@@ -299,7 +296,9 @@ def live(
         log["paid"][:, t] = money + grid_cost(flow.grid_import, flow.grid_export, retail, c.feed_in)
         if allowance is not None and cap is not None:
             beyond = np.maximum(flow.grid_import - allowance, 0.0)
-            charged = beyond * (cap.scarcity_price - retail)
+            above = max(float(flow.grid_import.sum()) - cap.kw * c.hours, 0.0)
+            part = min(above / max(float(beyond.sum()), 1e-12), 1.0)
+            charged = part * beyond * max(cap.scarcity_price - retail, 0.0)
             log["paid"][:, t] += charged - charged.mean()
     cost = log["paid"].sum(axis=1) - end.value(soc * capacity)
     return Life(cost=cost, cycles=cycles, price=price, reason=reason, load=c.load[:, first:], **log)
@@ -307,9 +306,9 @@ def live(
 
 def _clear(
     c: Community, decision: Decision, t: int, cap: Cap | None
-) -> tuple[Floats, Floats, Floats, float, tuple[float, float], Floats | None, float]:
-    """Fills (H,) [kWh], money paid (H,), price (nan without trade), public signal, allowances
-    (H,) under a cap, and what grid energy is worth: retail, or more where the cap binds.
+) -> tuple[Floats, Floats, Floats, float, tuple[float, float], Floats | None]:
+    """Fills (H,) [kWh], money paid (H,), price (nan without trade), public signal, and allowances
+    (H,) under a cap.
     """
     count = len(c.names)
     import_kwh, export_kwh = c.connection.limits(c.hours)
@@ -325,7 +324,7 @@ def _clear(
         retail=round(float(c.retail[c.first + t]) * MICRO), feed_in=round(c.feed_in * MICRO)
     )
     book = OrderBook.of(admitted)
-    allowance, worth = None, float(c.retail[c.first + t])
+    allowance = None
     if cap is None:
         clearing = clear("uniform", book, c.rules, grid, seed=t)
         buy, sell = clearing.signal(grid, c.rules.keep_ppm)
@@ -335,9 +334,9 @@ def _clear(
             ceiling=round(cap.scarcity_price * MICRO), answered=np.ones(count, bool),
         )  # fmt: skip
         clearing, (buy, sell) = capped.clearing, capped.signal
-        allowance, worth = capped.mwh / MWH, max(capped.price / MICRO, worth)
+        allowance = capped.mwh / MWH
     fills = clearing.fills(count)
     price = np.nan if clearing.price is None else clearing.price / MICRO
     money = (fills.paid - fills.received) / MICRO
     signal = (buy / MICRO, sell / MICRO)
-    return fills.bought / MWH, fills.sold / MWH, money, price, signal, allowance, worth
+    return fills.bought / MWH, fills.sold / MWH, money, price, signal, allowance

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from common.config import Settings
 from fl_server.coordinator import Coordinator
-from fl_server.ledger import SURCHARGE, Ledger
+from fl_server.ledger import COMMUNITY, SURCHARGE, Ledger
 from fl_server.run_files import INTERVALS, read_lines
 from simulations.report import write_report
 from simulations.simulate import simulate, stored_settings
@@ -68,8 +68,8 @@ def test_a_run_without_a_cap_tells_of_none(finished: Path) -> None:
 
 
 def test_surcharges_come_back_in_equal_parts(capped: Path) -> None:
-    """What each household owes is what its own file says, less an equal part of all surcharges;
-    energy and money sum to zero."""
+    """What each household owes is what its own file says and its surcharges, less an equal part
+    of all of them; surcharges fall in intervals above the cap only."""
     settings = stored_settings(capped)
     with Ledger(f"sqlite:///{capped / 'ledger.sqlite'}") as ledger:
         assert ledger.attach() == settings.digest()
@@ -82,8 +82,11 @@ def test_surcharges_come_back_in_equal_parts(capped: Path) -> None:
     lines = read_lines(capped / INTERVALS)
     total = sum(float(line["surcharged"]) for line in lines)  # type: ignore[arg-type]
     assert total * 1e6 == pytest.approx(sum(r.money_out_micro for r in charged))
-    for name in NAMES:
-        own = sum(r["cost"] for r in intervals(capped, name)) - total / len(NAMES)
+    above = {line["interval"] for line in lines if float(line["above_cap_kwh"]) > 0}  # type: ignore[arg-type]
+    assert {r.interval for r in charged} <= above
+    for h, name in enumerate(NAMES):
+        paid = sum(r.money_out_micro for r in charged if r.account == len(COMMUNITY) + h) / 1e6
+        own = sum(r["cost"] for r in intervals(capped, name)) + paid - total / len(NAMES)
         assert -balances[name][1] / 1e6 == pytest.approx(own, abs=48 * 4e-6)
 
 
