@@ -66,12 +66,14 @@ class StepHead(nn.Module):
     """Any step ahead from the same slot on earlier days: a learned mean of them plus a correction.
 
     The candidates are the slot's value on each of the last 7 days, on the same weekday of the last
-    4 weeks, and its means of 7 and 28 days. A weighted mean keeps a time-of-use tariff exact.
+    4 weeks, its mean of 28 days, and its mean of 7 days, or their ``median``: prices move between
+    a few steps, and a mean of steps is none of them. A weighted mean keeps a time-of-use tariff
+    exact. Fresh weights start near the candidate ``start_at``.
     """
 
     CANDIDATES = 7 + 4 + 2
 
-    def __init__(self, hidden: int, start_at: int) -> None:
+    def __init__(self, hidden: int, start_at: int, *, median: bool = False) -> None:
         super().__init__()
         self.net = nn.Sequential(
             nn.Linear(self.CANDIDATES + 1 + 4 + 1, hidden),
@@ -81,6 +83,7 @@ class StepHead(nn.Module):
         )
         self.out = _zero(nn.Linear(hidden, self.CANDIDATES + 1))
         self.season = _zero(nn.Linear(2, 1, bias=False))
+        self.median = median
         with torch.no_grad():
             self.out.bias[start_at] = 4.0
 
@@ -91,8 +94,9 @@ class StepHead(nn.Module):
         daily = days[:, :7].index_select(2, slot).transpose(1, 2)  # (B, n, 7)
         week = torch.arange(1, 5, device=steps.device)[:, None] * 7 - 1 - weekday  # (4, n)
         weekly = days[:, week, slot].transpose(1, 2)  # (B, n, 4)
-        mean7, mean28 = past.mean7[:, slot, None], past.mean28[:, slot, None]
-        candidates = torch.cat([daily, weekly, mean7, mean28], -1)  # (B, n, 13)
+        mean28 = past.mean28[:, slot, None]
+        usual = past.days[:, :7].median(1).values if self.median else past.mean7
+        candidates = torch.cat([daily, weekly, usual[:, slot, None], mean28], -1)  # (B, n, 13)
         far = (steps / HORIZONS["month"]).expand(len(days), -1)[..., None]
         tokens = torch.cat(
             [candidates.clamp(-_CLIP, _CLIP), past.spread28[:, slot, None], ahead[..., :4], far], -1
@@ -126,7 +130,7 @@ class SlotTransformer(nn.Module):
         # Change of brightness, of day length, of temperature since last week and last month.
         self.season = _zero(nn.Linear(4, 1, bias=False))
         self.long = StepHead(preset.head, start_at=12)
-        self.price = StepHead(preset.head, start_at=7)
+        self.price = StepHead(preset.head, start_at=11, median=True)
 
     def forward(
         self, inputs: Mapping[str, Tensor], horizons: tuple[str, ...] = tuple(HORIZONS)
