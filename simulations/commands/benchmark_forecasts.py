@@ -50,7 +50,10 @@ def forecasts(
     from simulations.forecast_benchmark.prices import with_local_price
 
     known = [*run.NAIVE, *run.REGRESSIONS, *run.NEURAL]
-    chosen = [name.strip() for name in rows.split(",") if name.strip()] or known
+    chosen = [name.strip() for name in rows.split(",") if name.strip()]
+    if not chosen:
+        # The regressions forecast consumption alone.
+        chosen = known if local_price is None else [*run.NAIVE, *run.NEURAL]
     for name in chosen:
         if name not in known:
             raise InputError(f"--rows {name!r}: expected one of {', '.join(known)}")

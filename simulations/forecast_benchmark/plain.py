@@ -82,9 +82,14 @@ def _model(name: str) -> Any:
 def regression(name: str, panel: Panel, span: Span, origins: Rows, seed: int) -> Array:
     """Fit ``ridge`` or ``lightgbm`` once on all homes' pooled days; forecast (H, n, 48) kWh.
 
-    Trained on squared error, on loads in units of the home's mean of the training span.
+    Trained on squared error, on loads in units of the home's mean of the training span. Raises
+    InputError when that is under 29 days.
     """
     first = LOOKBACK_DAYS * SLOTS
+    if span.start < first + SLOTS:
+        raise InputError(
+            f"{name}: {span.start / SLOTS:.0f} days of training; it needs {LOOKBACK_DAYS + 1}"
+        )
     homes = len(panel.names)
     level = np.maximum(panel.filled[:, : span.start].mean(1), 1e-6)
     rng = generator(seed, "", 0, f"benchmark {name}")

@@ -10,7 +10,9 @@ import pandas as pd
 from common.data.frame import COLUMNS
 from common.errors import InputError
 from common.forecast.history import History
-from simulations.forecast_benchmark.panel import LEAST_DAYS, Panel
+from simulations.forecast_benchmark.panel import Panel
+
+LEAST_RUN_DAYS = 20  # four days to score
 
 
 def with_local_price(panel: Panel, run: Path) -> Panel:
@@ -32,8 +34,10 @@ def with_local_price(panel: Panel, run: Path) -> Panel:
         raise InputError(f"{path}: not the intervals of a run: {error}") from None
     if local.notna().sum() == 0:
         raise InputError(f"{path}: nothing was traded, there is no local price")
-    if len(local) < LEAST_DAYS * 48:
-        raise InputError(f"{path}: {len(local) / 48:.0f} days; the benchmark needs {LEAST_DAYS}")
+    if len(local) < LEAST_RUN_DAYS * 48:
+        raise InputError(
+            f"{path}: {len(local) / 48:.0f} days; the benchmark needs {LEAST_RUN_DAYS}"
+        )
     price = local.ffill().fillna(retail)
     index = panel.histories[0].index
     first = index.get_indexer(pd.DatetimeIndex([price.index[0]]))[0]

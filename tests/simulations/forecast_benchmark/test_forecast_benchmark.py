@@ -181,6 +181,36 @@ def test_the_local_price_of_a_run_replaces_the_retail_price(panel: Panel, tmp_pa
         with_local_price(panel, tmp_path / "nothing")
 
 
+def test_a_few_weeks_of_trading_are_enough_for_the_local_price(panel: Panel, tmp_path) -> None:
+    """Six weeks: price streams of day and week are scored. With 30 days a regression says what it
+    lacks; 19 days are refused."""
+    index = panel.histories[0].index
+    prices = 0.2 + 0.05 * np.sin(np.arange(len(index)) / 7)
+
+    def write(days: int) -> None:
+        rows = [
+            {"time": t.isoformat(), "retail": 0.3, "local_price": price}
+            for t, price in zip(index[: days * 48], prices, strict=False)
+        ]
+        (tmp_path / "intervals.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+    write(42)
+    local = with_local_price(panel, tmp_path)
+    span = make_span(local, "test")
+    scored = [run.naive_row("mean_7_days", local, span, 97)]
+    scored += run.neural_rows("federated", local, span, PLAN, 0, 97)
+    for one in scored:
+        assert {"price_day", "price_week"} <= set(one.homes)
+        assert np.isfinite(one.homes["price_day"]["nrmse"]).all()
+    write(30)
+    local = with_local_price(panel, tmp_path)
+    with pytest.raises(InputError, match="ridge: 25 days of training"):
+        run.regression_row("ridge", local, make_span(local, "test"), 0)
+    write(19)
+    with pytest.raises(InputError, match="19 days"):
+        with_local_price(panel, tmp_path)
+
+
 def test_short_data_is_refused() -> None:
     """Under 70 shared days there is nothing to score a month ahead on."""
     with pytest.raises(InputError, match="70"):
