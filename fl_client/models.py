@@ -1,6 +1,7 @@
 """Model weights on the household's disk, one file per content: equal weights are kept once."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
         hashed.update(f"{name}{array.shape}{array.dtype}".encode())
         hashed.update(array.view(np.uint8).data if array.ndim else array.tobytes())
     return hashed.hexdigest()
+
+
+def _age(path: Path) -> float:
+    """When a file was written; long ago where another process has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 class ModelStore:
@@ -40,7 +49,8 @@ class ModelStore:
         name = digest(weights)
         path = self._path(name)
         if not path.exists():
-            part = path.with_suffix(".part")
+            # Processes of one simulation save the same model at the same moment.
+            part = path.with_suffix(f".{os.getpid()}.part")
             save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, part)
             part.replace(path)
             self._prune()
@@ -48,7 +58,7 @@ class ModelStore:
 
     def _prune(self) -> None:
         if self._keep is not None:
-            files = sorted(self._directory.glob("*.safetensors"), key=lambda f: f.stat().st_mtime)
+            files = sorted(self._directory.glob("*.safetensors"), key=_age)
             for old in files[: -self._keep]:
                 old.unlink(missing_ok=True)
 

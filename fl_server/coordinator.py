@@ -397,6 +397,7 @@ class Coordinator:
                 "replies": result.screening.accepted,
                 "dropped": sum(dropped.values()),
                 "dropped_reasons": dropped,
+                "unreached": result.unreached,
                 "train_loss": scalar(result.train, "train_loss"),
                 "val_loss": scalar(result.evaluate, "val_loss"),
                 "val_consumption_day": scalar(result.evaluate, "val_consumption_day"),

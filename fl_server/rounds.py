@@ -28,7 +28,10 @@ _TTL_MARGIN_S = 5.0
 
 @dataclass
 class RoundResult:
-    """What a round did. ``arrays`` is the new global model, the old one where nothing came back."""
+    """What a round did. ``arrays`` is the new global model, the old one where nothing came back.
+
+    ``unreached``: households that the new model was sent to, and that did not say they have it.
+    """
 
     arrays: ArrayRecord
     sampled: int
@@ -37,6 +40,7 @@ class RoundResult:
     evaluate: MetricRecord | None
     bytes_down: int
     seconds: float
+    unreached: int
     spent: Spent | None = None
 
 
@@ -100,8 +104,11 @@ class Rounds:
                 message.metadata.ttl = deadline + _TTL_MARGIN_S
         return exchange(self.roster, messages, deadline)
 
-    def broadcast(self, round_: int, config: ConfigRecord) -> tuple[MetricRecord | None, int]:
-        """Send the model to the strategy's evaluation sample; returns (metrics, bytes sent)."""
+    def broadcast(self, round_: int, config: ConfigRecord) -> tuple[MetricRecord | None, int, int]:
+        """Send the model to the strategy's evaluation sample.
+
+        Returns (metrics, bytes sent, households that did not say they have it).
+        """
         if self.downlink is not None:
             self.arrays = self.downlink.advance(round_, self.arrays)
         messages = list(self.strategy.configure_evaluate(round_, self.arrays, config, self.roster))
@@ -113,7 +120,7 @@ class Rounds:
             self.downlink.received(self.roster.name(node) for node in heard)
         sound = [r for r in replies if not r.has_error() and len(r.content.metric_records) == 1]
         metrics = self.strategy.aggregate_evaluate(round_, sound) if sound else None
-        return metrics, sum(_size(message) for message in messages)
+        return metrics, sum(_size(message) for message in messages), len(messages) - len(sound)
 
     def run(self, round_: int, train: ConfigRecord, evaluate: ConfigRecord) -> RoundResult:
         """Train, aggregate and evaluate once."""
@@ -154,7 +161,7 @@ class Rounds:
         spent = None
         if self.privacy is not None:
             spent = self.privacy.spend([self.roster.name(node) for node in sent], counted)
-        evaluated, broadcast = self.broadcast(round_, evaluate)
+        evaluated, broadcast, unreached = self.broadcast(round_, evaluate)
         seconds = time.perf_counter() - begin
         return RoundResult(
             self.arrays,
@@ -164,6 +171,7 @@ class Rounds:
             evaluated,
             down + broadcast,
             seconds,
+            unreached,
             spent,
         )
 

@@ -234,6 +234,7 @@ def exceptions(run: Run) -> Content:
         ("Orders refused at intake", _total(run.series("refused"))),
         ("Model updates dropped", text.count(number(fl, "dropped_updates"))),
         *_dropped(run),
+        ("New models that did not arrive", _total(run.by_round("unreached"))),
     ]
     return table(("What", "Found"), body, caption="Data and exceptions", text_columns=2)
 

@@ -149,7 +149,7 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             privacy=privacy,
             compression_down=dial.compression_down,
         )
-        _, account.bytes_down = rounds.broadcast(0, ConfigRecord())
+        _, account.bytes_down, _ = rounds.broadcast(0, ConfigRecord())
         account.messages = 2 * len(homes)
         rows += _rows(cell, 0, homes, households.errors, households.malicious, account)
         for round_ in range(1, rounds_ + 1):

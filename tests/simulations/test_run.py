@@ -78,10 +78,10 @@ def test_the_optimum_bounds_the_run(finished: Path) -> None:
 
 
 def test_model_rounds_ran_and_were_counted(finished: Path) -> None:
-    """A round every twelve intervals, every household's bytes counted, nothing dropped."""
+    """A round every twelve intervals, all households' bytes counted, none dropped or missed."""
     lines = [json.loads(line) for line in (finished / "rounds.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2, 3, 4]
-    assert all(line["replies"] == 3 and line["dropped"] == 0 for line in lines)
+    assert all(line["replies"] == 3 and line["dropped"] == 0 == line["unreached"] for line in lines)
     size = len(model(finished))
     assert all(abs(line["bytes_up"] - 3 * size) < 0.05 * 3 * size for line in lines)
     assert all(np.isfinite(line["val_loss"]) for line in lines)

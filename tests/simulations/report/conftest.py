@@ -153,6 +153,7 @@ def made_run(
             "replies": households,
             "dropped": int(r == 3),
             "dropped_reasons": {"not finite": 1} if r == 3 else {},
+            "unreached": 0,
             "train_loss": float(loss[r]),
             "val_loss": float(loss[r] * 1.1) if r % 4 == 0 else None,
             "val_consumption_day": float(loss[r] * 0.7) if r % 4 == 0 else None,
