@@ -226,6 +226,11 @@ class Market(Section):
         None, description="per kWh above the cap; null: 1.2 x the dearest published price"
     )
     export_cap_kw: Positive | None = None
+    compensate_losers: bool = Field(
+        False,
+        description="those who gained by the market lift those who lost to what they would have "
+        "paid alone, by what each says of itself when the run closes; see docs/trader.md",
+    )
 
 
 class Ledger(Section):

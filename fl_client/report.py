@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.config import Settings
+from common.energy.tariff import EndValue
 from common.forecast.baselines import BASELINES
 from common.forecast.metrics import bias, mae, mase, nrmse, rmse, weekly_naive_scale
 from fl_client.household import DAY, Group
@@ -36,6 +37,12 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
     if settings.run.shadow:
         report["shadow_cost"] = float(np.sum(log["shadow_cost"]))
         report["shadow_soc_end"] = float(log["shadow_soc"][-1])
+        # With what a store is worth in its own battery, this tells who gained by the market.
+        capacity, join = settings.battery.capacity_kwh, group.join
+        start = settings.battery.soc_initial * capacity
+        end = EndValue(start, join.shortfall_price, join.surplus_price)
+        report["end_value"] = float(end.value(log["soc"][-1] * capacity))
+        report["shadow_end_value"] = float(end.value(log["shadow_soc"][-1] * capacity))
     return report | _forecast_errors(group, h)
 
 

@@ -20,6 +20,8 @@ LATE: Final = 2
 """Entry of household h's settlement that came after its interval's: ``LATE + h``."""
 SURCHARGE: Final = 1 << 30
 """Entry of what imports beyond allowances cost; ``SURCHARGE + 1 + h`` for a late settlement."""
+COMPENSATION: Final = (1 << 31) - 1
+"""Entry of what those who gained by the market gave to those who lost: once, when a run closes."""
 
 
 def entry_name(entry: int) -> str:
@@ -28,6 +30,8 @@ def entry_name(entry: int) -> str:
         return ("settlement", "fills")[entry]
     if entry == SURCHARGE:
         return "surcharge"
+    if entry == COMPENSATION:
+        return "compensation"
     return "late settlement" if entry < SURCHARGE else "late surcharge"
 
 
@@ -55,6 +59,7 @@ def audit(
     """
     before, expected, entries = genesis, 0, 0
     entry: tuple[int, int] | None = None
+    compensated = False
     first = energy = money = 0
 
     def fault(text: str) -> Verdict:
@@ -87,6 +92,11 @@ def audit(
                 return fault(text)
             entry, first, energy, money = (interval, kind), seq, 0, 0
             entries += 1
+            if kind == COMPENSATION and compensated:
+                return fault(f"row {seq}: a second compensation")
+            compensated |= kind == COMPENSATION
+        if kind == COMPENSATION and (e_in or e_out):
+            return fault(f"row {seq}: a compensation that moves energy")
         energy += e_in - e_out
         money += m_in - m_out
         expected += 1

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.errors import InputError
 from common.market_rules import MICRO, MWH
-from fl_server.ledger import FILLS, SURCHARGE, Ledger
+from fl_server.ledger import COMPENSATION, FILLS, SURCHARGE, Ledger
 
 Period = Literal["interval", "day", "month", "total"]
 _FREQUENCY = {"day": "D", "month": "M"}
@@ -28,6 +28,8 @@ FIGURES = (
 )
 CAP_FIGURES = ("surcharge", "surcharge_returned")
 """What follows ``grid_revenue`` where a community cap has been passed."""
+COMPENSATION_FIGURES = ("compensation_given", "compensation_received")
+"""What stands before the total where gainers have compensated losers."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Bill:
     ``bought`` and ``sold`` are the market's trades, ``grid_*`` what was settled at the meter;
     ``total`` is what the household owes, negative where it earns. Where the bill holds any,
     CAP_FIGURES stand before the total: paid for drawing beyond an allowance, and the part of all
-    such payments that came back.
+    such payments that came back. COMPENSATION_FIGURES after them: what the household gave of its
+    gain to those who lost by the market, or received as one of them.
     """
 
     household: str
@@ -79,8 +82,10 @@ def bill(
         wanted &= day <= last
     rows, time = rows[wanted], time[wanted]
 
-    market, capped = rows[:, 1] == FILLS, rows[:, 1] >= SURCHARGE
-    meter = ~market & ~capped
+    entry = rows[:, 1]
+    market, compensated = entry == FILLS, entry == COMPENSATION
+    capped = (entry >= SURCHARGE) & ~compensated
+    meter = ~market & ~capped & ~compensated
     energy_in, energy_out, money_in, money_out = rows[:, 2:].T
     figures = (
         np.where(market, energy_in, 0),
@@ -94,9 +99,10 @@ def bill(
         money_out - money_in,
     )
     table = pd.DataFrame(dict(zip(FIGURES, figures, strict=True)))
-    if capped.any():
-        for name, money in zip(CAP_FIGURES, (money_out, money_in), strict=True):
-            table.insert(len(table.columns) - 1, name, np.where(capped, money, 0))
+    for names, booked in ((CAP_FIGURES, capped), (COMPENSATION_FIGURES, compensated)):
+        if booked.any():
+            for name, money in zip(names, (money_out, money_in), strict=True):
+                table.insert(len(table.columns) - 1, name, np.where(booked, money, 0))
     lines = table.groupby(_labels(time, by)).sum()
     lines.index.name = "period"
     for name in lines.columns:

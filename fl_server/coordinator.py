@@ -23,6 +23,7 @@ from fl_server.exchange import exchange
 from fl_server.ledger import Ledger
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
 from fl_server.market.allowances import Capped, clear_under_cap
+from fl_server.market.compensation import compensate, most_carried, told_gains
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
@@ -156,9 +157,15 @@ class Coordinator:
             }
         self._book(t, fills, settled)
 
-    def _book(self, t: int, fills: Fills | None, settled: Settlement | None) -> None:
+    def _book(
+        self,
+        t: int,
+        fills: Fills | None,
+        settled: Settlement | None,
+        compensation: Ints | None = None,
+    ) -> None:
         """Book the fills of interval t and the settlement of t - 1, and write the latter's line."""
-        self._ledger.record(t, fills, settled)
+        self._ledger.record(t, fills, settled, None, compensation)
         if settled is not None:
             self._complete_line(t - 1, settled)
             self._files.intervals.write(self._state.lines.pop(t - 1))
@@ -372,8 +379,25 @@ class Coordinator:
         answers = self._ask(t, closing=True)
         settled = self._settle(t - 1, answers.readings)
         if settled is not None:
-            self._book(t, None, settled)
+            self._book(t, None, settled, self._compensation(settled, answers.reports))
         return {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
+
+    def _compensation(
+        self, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
+    ) -> Ints | None:
+        """What moves from gainers to losers (H,) [micro] with the last settlement, if anything."""
+        settings, connection = self._settings, self._settings.connection
+        if not settings.market.compensate_losers:
+            return None
+        limit = most_carried(
+            self._prices.retail[: settings.intervals],
+            self._prices.feed_in,
+            connection.import_kwh,
+            connection.export_kwh,
+        )
+        told = [reports.get(h, {}) for h in range(len(self._roster.names))]
+        owed = self._ledger.owed(settings.intervals - 1, settled)
+        return compensate(told_gains(told, owed, limit))
 
     # ---- the model round ----------------------------------------------------------------------
 

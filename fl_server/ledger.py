@@ -1,9 +1,10 @@
 """The ledger: double entry in whole mWh and micro, rows chained by hash, in SQL.
 
 Two entries per interval: the *fills* of its trades and, after it, the *settlement* with the grid;
-under a cap a third one, the *surcharge* on imports beyond allowances. Within an entry, energy in
-equals energy out and money in equals money out over all accounts: households, grid, loss, market
-(residue of rounding and of mechanisms that keep some) and fees.
+under a cap a third one, the *surcharge* on imports beyond allowances. A run may close with a
+*compensation* of those who lost by the market. Within an entry, energy in equals energy out and
+money in equals money out over all accounts: households, grid, loss, market (residue of rounding
+and of mechanisms that keep some) and fees.
 
 Row k carries ``sha256(hash of row k-1, row k)``; row 0 follows the hash of the run's name, start
 and accounts. The same run writes the same rows, byte for byte.
@@ -24,6 +25,7 @@ from common.errors import InputError
 from common.market_rules import Ints
 from common.schema_ledger import accounts, metadata, postings, runs, states
 from fl_server.audit import (
+    COMPENSATION,
     FILLS,
     LATE,
     SETTLEMENT,
@@ -36,7 +38,16 @@ from fl_server.audit import (
 from fl_server.market.book import Fills
 from fl_server.settlement import Settlement, Surcharge
 
-__all__ = ["COMMUNITY", "FILLS", "LATE", "SETTLEMENT", "SURCHARGE", "Ledger", "LedgerError"]
+__all__ = [
+    "COMMUNITY",
+    "COMPENSATION",
+    "FILLS",
+    "LATE",
+    "SETTLEMENT",
+    "SURCHARGE",
+    "Ledger",
+    "LedgerError",
+]
 
 COMMUNITY: Final = ("grid", "loss", "market", "fees")
 """Accounts 0 to 3; households follow in the order they were given."""
@@ -144,10 +155,12 @@ class Ledger:
         fills: Fills | None,
         settlement: Settlement | None = None,
         state: str | None = None,
+        compensation: Ints | None = None,
     ) -> bool:
         """Book the settlement of ``interval - 1`` and the fills of ``interval`` in one go.
 
         One transaction. Either may be None: before the first interval and after the last.
+        ``compensation`` (H,) [micro, positive where received] goes with the last settlement.
         ``state``, the coordinator's own account of where the run stands, goes with them. Returns
         False, and changes nothing, if just these figures are booked already. Raises LedgerError
         if others are.
@@ -157,6 +170,8 @@ class Ledger:
             blocks += _settlement_blocks(interval - 1, settlement)
         if fills is not None:
             blocks.append(_fill_rows(interval, fills))
+        if compensation is not None and compensation.any():
+            blocks.append(_compensation_rows(interval - 1, compensation))
         for block in blocks:
             if block[:, 2].max() >= self._households + len(COMMUNITY):
                 raise LedgerError(f"interval {interval}: more households than the run has")
@@ -193,6 +208,34 @@ class Ledger:
         """
         entries = LATE + household, SURCHARGE + 1 + household
         self._late += _settlement_blocks(interval, settlement, *entries)
+
+    def owed(self, interval: int, settlement: Settlement) -> Ints:
+        """What each household pays [micro], shape (H,), once ``settlement`` of ``interval`` and
+        what came late are booked; they may be already. A compensation is left out."""
+        blocks = [*self._late, *_settlement_blocks(interval, settlement)]
+        paid = np.zeros(self._households + len(COMMUNITY), np.int64)
+        money = sa.func.sum(postings.c.money_out_micro - postings.c.money_in_micro)
+        query = sa.select(postings.c.account, money).where(
+            postings.c.run == self._run, postings.c.entry != COMPENSATION
+        )
+        with self._engine.connect() as db:
+            for account, micro in db.execute(query.group_by(postings.c.account)):
+                paid[account] = int(micro)
+            for block in [block for block in blocks if not self._booked(db, block)]:
+                # Accounts stand once in an entry.
+                paid[block[:, 2]] += block[:, 6] - block[:, 5]
+        return paid[len(COMMUNITY) :]
+
+    def compensated(self) -> dict[str, int]:
+        """Who received (positive) or gave compensation [micro], by household; empty without one."""
+        column = postings.c
+        query = (
+            sa.select(accounts.c.name, column.money_in_micro - column.money_out_micro)
+            .select_from(postings.join(accounts, _same_account()))
+            .where(column.run == self._run, column.entry == COMPENSATION)
+        )
+        with self._engine.connect() as db:
+            return {str(name): int(micro) for name, micro in db.execute(query)}
 
     def state(self) -> str | None:
         """The state last recorded, None where there is none."""
@@ -233,7 +276,8 @@ class Ledger:
         self._late.clear()
         column, of_run = postings.c, postings.c.run == self._run
         with self._engine.begin() as db:
-            on_time = sa.and_(of_run, sa.or_(column.entry < LATE, column.entry == SURCHARGE))
+            with_interval = column.entry.in_([SETTLEMENT, FILLS, SURCHARGE, COMPENSATION])
+            on_time = sa.and_(of_run, with_interval)
             ahead = sa.case((column.entry == FILLS, 1), else_=0)
             first = db.scalar(
                 sa.select(sa.func.min(column.seq)).where(
@@ -352,6 +396,13 @@ def _surcharge_rows(interval: int, surcharge: Surcharge, entry: int) -> Ints:
     return _entry_rows(interval, entry, [(_MARKET, 0, 0, kept, 0)], households)
 
 
+def _compensation_rows(interval: int, transfers: Ints) -> Ints:
+    """Postings among households alone."""
+    none = np.zeros_like(transfers)
+    received, given = np.maximum(transfers, 0), np.maximum(-transfers, 0)
+    return _entry_rows(interval, COMPENSATION, [], np.column_stack((none, none, received, given)))
+
+
 def _settlement_rows(interval: int, settled: Settlement, entry: int) -> Ints:
     """Postings between households and grid; the grid's row marks the interval."""
     figures = (settled.grid_import, settled.grid_export, settled.revenue, settled.cost)
@@ -366,7 +417,7 @@ def _entry_rows(
 ) -> Ints:
     busy = np.flatnonzero(households.any(axis=1))
     own = np.column_stack((busy + len(COMMUNITY), households[busy]))
-    rows = np.concatenate((np.array(sorted(community), np.int64), own))
+    rows = np.concatenate((np.array(sorted(community), np.int64).reshape(-1, 5), own))
     head = np.broadcast_to(np.array([interval, entry], np.int64), (len(rows), 2))
     return np.concatenate((head, rows), axis=1)
 

@@ -23,6 +23,7 @@ from flwr.serverapp import Grid
 
 from common.config import Settings, dump
 from common.errors import InputError
+from common.market_rules import Ints
 from common.messages import (
     CONFIG,
     FILLS,
@@ -202,14 +203,20 @@ class LiveCoordinator(Coordinator):
             self._bytes[1] += content_bytes(message.content)
         return super()._read(message, h, t)
 
-    def _book(self, t: int, fills: Fills | None, settled: Settlement | None) -> None:
+    def _book(
+        self,
+        t: int,
+        fills: Fills | None,
+        settled: Settlement | None,
+        compensation: Ints | None = None,
+    ) -> None:
         state = self._state
         if settled is not None:
             self._complete_line(t - 1, settled)
         del state.faults[:-_KEPT_FAULTS]
         # The last settlement moves on as well: a run that is closed is not closed again.
         after = replace(state, t=t + 1)
-        self._ledger.record(t, fills, settled, after.to_json())
+        self._ledger.record(t, fills, settled, after.to_json(), compensation)
         state.t = after.t
         if settled is not None:
             self._files.intervals.write(state.lines.pop(t - 1))
@@ -277,7 +284,7 @@ class LiveCoordinator(Coordinator):
                 "faults": self._state.faults,
             },
         )
-        self._book(t, None, settled)
+        self._book(t, None, settled, self._compensation(settled, answers.reports))
         return reports
 
     # ---- joining ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Final
 
 import pandas as pd
 
-from fl_server.bills import CAP_FIGURES, Bill
+from fl_server.bills import CAP_FIGURES, COMPENSATION_FIGURES, Bill
 
 _HEADINGS: Final = {
     "bought_kwh": "bought kWh",
@@ -18,6 +18,8 @@ _HEADINGS: Final = {
     "grid_revenue": "revenue",
     "surcharge": "paid",
     "surcharge_returned": "returned",
+    "compensation_given": "given",
+    "compensation_received": "received",
     "total": "to pay",
 }
 _STYLE: Final = """
@@ -110,9 +112,10 @@ def _table(bill: Bill) -> str:
         for period, line in bill.lines.iterrows()
     )
     heads = "".join(f"<th>{_HEADINGS[name]}</th>" for name in shown)
-    cap = "<th colspan=2>beyond allowance</th>" if CAP_FIGURES[0] in shown else ""
+    groups = (("beyond allowance", CAP_FIGURES), ("compensation", COMPENSATION_FIGURES))
+    more = "".join(f"<th colspan=2>{name}</th>" for name, two in groups if two[0] in shown)
     return (
         "<table><thead><tr class=group><th></th><th colspan=4>market</th><th colspan=4>grid</th>"
-        f"{cap}<th></th></tr><tr><th>period</th>{heads}</tr></thead><tbody>{rows}</tbody>"
+        f"{more}<th></th></tr><tr><th>period</th>{heads}</tr></thead><tbody>{rows}</tbody>"
         f"<tfoot><tr><td>total</td>{cells(bill.total)}</tr></tfoot></table>"
     )

@@ -12,7 +12,7 @@ from fl_server.strategy import make_strategy
 
 
 def preflight(settings: Settings) -> tuple[Settings, str | None]:
-    """Return the settings with data that can be had, and a line to say where they fall back.
+    """Return the settings with data that can be had, and a line to say what is not as asked.
 
     Raises InputError, one line that names key or file, for anything the run could not use.
     """
@@ -26,6 +26,11 @@ def preflight(settings: Settings) -> tuple[Settings, str | None]:
         values["data"]["source"] = settings.data.fallback
         values["run"]["start"] = None
         return parse(values), f"{error}; using {settings.data.fallback} homes instead"
+    if settings.market.compensate_losers and not settings.run.shadow:
+        return settings, (
+            "market.compensate_losers: without run.shadow no household knows what it would have "
+            "paid alone, so nobody is compensated"
+        )
     return settings, None
 
 
@@ -42,6 +47,8 @@ def _check_names(settings: Settings) -> None:
             f"market.feeder_size = {size}: {settings.run.households} households would need more "
             f"than {most} feeders"
         )
+    if settings.run.metrics == "none":
+        raise InputError("run.metrics = 'none': a simulation reports what its households tell")
     find_preset(settings.model.preset)
     fl = settings.fl
     make_strategy(

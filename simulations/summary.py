@@ -42,6 +42,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         ledger.open_run(settings.digest(), names, start=reports["start"])
         verdict = ledger.verify()
         balances = ledger.balances()
+        compensated = ledger.compensated()
     if verdict.error is not None:
         raise RuntimeError(f"the ledger does not verify: {verdict.error}")
     paid = np.array([-balances[name][1] / MILLI for name in names])
@@ -50,6 +51,9 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     detail: list[dict[str, object]] = [
         {"name": n, "cost": float(c)} for n, c in zip(names, costs, strict=True)
     ]
+    if settings.market.compensate_losers:
+        for row, name in zip(detail, names, strict=True):
+            row["compensation"] = compensated.get(name, 0) / MILLI
     cost = _costs(settings, retail, costs, households, detail)
     summary: dict[str, object] = {
         "seed": settings.run.seed,
@@ -116,7 +120,12 @@ def _costs(
     cost["share_of_optimum"] = (
         None if not reachable or base is None else (base - float(costs.sum())) / reachable
     )
-    cost["losers"] = _losers(settings, retail, costs, households, detail)
+    shadow = _shadow(settings, retail, households, detail)
+    cost["losers"] = _losers(costs, shadow)
+    if settings.market.compensate_losers:
+        moved = np.array([row["compensation"] for row in detail])
+        cost["losers_before_compensation"] = _losers(costs + moved, shadow)
+        cost["compensated"] = float(np.maximum(moved, 0.0).sum())
     return cost
 
 
@@ -150,14 +159,18 @@ def _case(settings: Settings, names: Sequence[str], retail: Floats) -> reference
     )
 
 
-def _losers(
+def _losers(costs: Floats, shadow: Floats | None) -> int | None:
+    """Households that pay more than in their shadow run without a market."""
+    return None if shadow is None else int(np.count_nonzero(costs > shadow + LOSER))
+
+
+def _shadow(
     settings: Settings,
     retail: Floats,
-    costs: Floats,
     households: Mapping[str, Report],
     detail: list[dict[str, object]],
-) -> int | None:
-    """Households that pay more than in their shadow run without a market."""
+) -> Floats | None:
+    """What each household pays in its shadow run; fills ``detail`` as well."""
     if not settings.run.shadow:
         return None
     battery = settings.battery
@@ -167,7 +180,7 @@ def _losers(
     shadow = np.array([report["shadow_cost"] for report in reports]) - end.value(left)
     for row, value in zip(detail, shadow, strict=True):
         row["shadow"] = float(value)
-    return int(np.count_nonzero(costs > shadow + LOSER))
+    return shadow
 
 
 def _energy(

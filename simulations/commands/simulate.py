@@ -101,6 +101,11 @@ def _print(summary: dict[str, object]) -> None:
         typer.echo(f"{'share of the optimum':>22} {cost['share_of_optimum']:12.1%}")
     if cost.get("losers") is not None:
         typer.echo(f"{'losing households':>22} {cost['losers']:12d}")
+    if cost.get("losers_before_compensation") is not None:
+        typer.echo(
+            f"{'compensated':>22} {cost['compensated']:12.2f} from those who gained by the market; "
+            f"before it {cost['losers_before_compensation']} lost"
+        )
     cap = summary.get("cap")
     if isinstance(cap, dict):
         typer.echo(

@@ -287,6 +287,7 @@ def _chosen_note(record: HouseholdRecord, detail: Mapping[str, Any]) -> str:
     parts = [
         ("cost", number(detail, "cost"), text.money),
         ("without a market", number(detail, "shadow"), text.money),
+        ("compensation received", number(detail, "compensation"), text.money),
         ("no battery, no trade", number(detail, "no_battery_no_trade"), text.money),
         ("day-ahead error (nRMSE)", record.day_ahead_nrmse, text.decimal),
     ]

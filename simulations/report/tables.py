@@ -57,7 +57,8 @@ def headline(run: Run) -> list[Tile]:
             f"{text.count(losers)} of {text.count(households)}"
             if losers is not None
             else text.MISSING,
-            f"pay over {LOSS} more than with the same trader and battery but no market",
+            f"pay over {LOSS} more than with the same trader and battery but no market"
+            + _compensated(cost),
             tone="" if losers is None else "bad" if losers else "good",
         ),
         Tile(
@@ -110,6 +111,14 @@ def headline(run: Run) -> list[Tile]:
     return items
 
 
+def _compensated(cost: Mapping[str, Any]) -> str:
+    """What the rule of compensation has done, where it is on."""
+    before, moved = number(cost, "losers_before_compensation"), number(cost, "compensated")
+    if before is None:
+        return ""
+    return f"; {text.count(before)} before those who gain gave them {text.money(moved)}"
+
+
 def _nrmse(run: Run) -> tuple[float | None, float | None]:
     forecast = run.section("forecast")
     own, baselines = forecast.get("consumption_day"), forecast.get("baselines")
@@ -159,6 +168,7 @@ def _baselines(baselines: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str,
 def bills(rows: Sequence[Mapping[str, Any]]) -> Content:
     """Every household's cost; a name leads to the household's picture."""
     link = Markup('<a href="#Household={}">{}</a>')
+    compensated = any(number(row, "compensation") is not None for row in rows)
     body = []
     for row in rows:
         name = str(row.get("name", "?"))
@@ -173,6 +183,7 @@ def bills(rows: Sequence[Mapping[str, Any]]) -> Content:
                 join([badge("loses", "bad"), text.money(gain)]) if lost else text.money(gain),
                 text.money(number(row, "no_battery_no_trade")),
                 text.money(number(row, "own_optimum")),
+                *([text.money(number(row, "compensation"))] if compensated else []),
             )
         )
     columns = (
@@ -182,6 +193,7 @@ def bills(rows: Sequence[Mapping[str, Any]]) -> Content:
         "Gain by the market",
         "No battery, no trade",
         "Own optimum",
+        *(["Compensation received"] if compensated else []),
     )
     return table(columns, body, caption="Cost of each household", tall=len(body) > 15)
 

@@ -30,7 +30,7 @@ def book(url):
             ledger.record(interval, fills, settlement)
             taken, given = rng.integers(0, 2_000_000, (2, 3))
             settlement = settle(taken, given, fills, 300_000, 50_000)
-        ledger.record(48, None, settlement)
+        ledger.record(48, None, settlement, None, np.array([-30, 25, 5]))
     db = database.engine(url)
     with db.connect() as connection:
         order = schema_ledger.postings.c.seq
