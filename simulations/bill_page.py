@@ -31,13 +31,14 @@ h1{font-size:1.5rem;margin:0}p.sub{color:#5c6b78;margin:.2rem 0 1.6rem}
 .card b{display:block;font-size:1.45rem;font-variant-numeric:tabular-nums}
 .card span{color:#5c6b78}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.34rem .5rem;text-align:right;border-bottom:1px solid #e6ebef;white-space:nowrap}
+th,td{padding:.34rem .4rem;text-align:right;border-bottom:1px solid #e6ebef;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-thead th{color:#5c6b78;font-weight:600;vertical-align:bottom}
+thead th{color:#5c6b78;font-weight:600;vertical-align:bottom;white-space:normal}
+.wide{overflow-x:auto}
 thead tr.group th{border-bottom:0;text-align:center;color:#1b2733}
 tfoot td{font-weight:700;border-top:2px solid #1b2733;border-bottom:0}
 svg{width:100%;height:auto;margin-bottom:1.6rem}
-@media print{body{margin:0}.card{break-inside:avoid}}
+@media print{body{margin:0;font-size:11px}.card{break-inside:avoid}}
 """
 
 
@@ -115,7 +116,8 @@ def _table(bill: Bill) -> str:
     groups = (("beyond allowance", CAP_FIGURES), ("compensation", COMPENSATION_FIGURES))
     more = "".join(f"<th colspan=2>{name}</th>" for name, two in groups if two[0] in shown)
     return (
-        "<table><thead><tr class=group><th></th><th colspan=4>market</th><th colspan=4>grid</th>"
+        "<div class=wide><table><thead><tr class=group><th></th>"
+        "<th colspan=4>market</th><th colspan=4>grid</th>"
         f"{more}<th></th></tr><tr><th>period</th>{heads}</tr></thead><tbody>{rows}</tbody>"
-        f"<tfoot><tr><td>total</td>{cells(bill.total)}</tr></tfoot></table>"
+        f"<tfoot><tr><td>total</td>{cells(bill.total)}</tr></tfoot></table></div>"
     )

@@ -130,7 +130,7 @@ def _table(bill: Bill) -> str:
         table.add_column(name.replace("_", " "), justify="right")
     for period, line in [*bill.lines.iterrows(), ("total", bill.total)]:
         table.add_row(str(period), *(f"{line[name]:.3f}" for name in bill.lines.columns))
-    console = Console(width=140, no_color=True)
+    console = Console(width=max(140, 15 * len(table.columns)), no_color=True)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

@@ -116,7 +116,7 @@ def _compensated(cost: Mapping[str, Any]) -> str:
     before, moved = number(cost, "losers_before_compensation"), number(cost, "compensated")
     if before is None:
         return ""
-    return f"; {text.count(before)} before those who gain gave them {text.money(moved)}"
+    return f"; {text.count(before)} did before those who gained gave them {text.money(moved)}"
 
 
 def _nrmse(run: Run) -> tuple[float | None, float | None]:

@@ -80,7 +80,7 @@ def test_the_rule_is_told_where_it_is_on(
         shown[directory] = capsys.readouterr().out + write_report(directory).read_text()
     amount = f"{summary(fair)['cost']['compensated']:.2f}"
     assert f"{amount} from those who gained by the market; before it 1 lost" in shown[fair]
-    assert f"1 before those who gain gave them {amount}" in shown[fair]
+    assert f"1 did before those who gained gave them {amount}" in shown[fair]
     assert "Compensation received" in shown[fair]
     for text in ("gained by the market;", "gave them", "Compensation received"):
         assert text not in shown[plain]
