@@ -347,7 +347,16 @@ class IntervalReply:
 
 def encode_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     """Model weights by name, in the form that every Flower strategy reads."""
-    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
+    return ArrayRecord({name: _array(array) for name, array in arrays.items()})
+
+
+def _array(values: NDArray[np.float32]) -> Array:
+    """The bytes of ``Array(values)``, copied once: Flower's way through numpy.save takes thrice."""
+    values = np.asarray(values, order="C")
+    head = io.BytesIO()
+    npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(values))
+    data = b"".join((head.getvalue(), values.reshape(-1).view(np.uint8).data))
+    return Array(str(values.dtype), values.shape, SType.NUMPY, data)
 
 
 def encode_update(

@@ -253,9 +253,11 @@ class Ledger:
                 postings.c.interval == interval,
                 postings.c.entry == entry,
             )
-            .order_by(postings.c.seq)
+            # By account, as the index has them: by seq SQLite would walk through the whole run.
+            .order_by(postings.c.account)
         ).all()
-        if there and [tuple(row) for row in there] != [tuple(row) for row in block.tolist()]:
+        given = block[np.argsort(block[:, 2])].tolist()
+        if there and [tuple(row) for row in there] != [tuple(row) for row in given]:
             raise LedgerError(
                 f"{entry_name(entry)} of interval {interval}: already booked with other figures"
             )

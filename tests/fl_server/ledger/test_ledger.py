@@ -72,6 +72,28 @@ def test_settling_twice_changes_nothing(ledger: Ledger) -> None:
     assert _rows(ledger) == before
 
 
+def test_an_interval_costs_no_more_late_in_a_run(file: Path) -> None:
+    """SQLite's own count of its steps: ten intervals after 190 take what ten after 10 took."""
+    steps = [0]
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    with Ledger(f"sqlite:///{file}", durable=False) as ledger:
+        with ledger._engine.connect() as db:
+            # The pool hands the same connection to every later transaction.
+            db.connection.dbapi_connection.set_progress_handler(count, 10)  # type: ignore[union-attr]
+        ledger.open_run("r", NAMES, start=START, timezone=ZONE)
+        spent = []
+        for first, last in ((0, 10), (10, 20), (20, 190), (190, 200)):
+            steps[0] = 0
+            _play(ledger, first, last)
+            spent.append(steps[0])
+    assert spent[1] > 10
+    assert spent[3] < 1.2 * spent[1]
+
+
 def test_reopening_continues_the_chain(file: Path) -> None:
     """A run that was closed half way goes on as if it had not been."""
     for first, last in ((0, 5), (5, INTERVALS)):
