@@ -18,13 +18,21 @@ from tests.simulations.conftest import small
 from tests.simulations.reading import intervals, ledger_rows, model, summary
 
 Run = Callable[[Settings], Path]
-OPTIONS = ("trader.kind=rule", "fl.fraction_train=0.6")
+# Under a cap somebody loses by the market: compensation rests on what each tells of itself.
+OPTIONS = (
+    "trader.kind=rule",
+    "fl.fraction_train=0.6",
+    "market.import_cap_kw=2",
+    "market.compensate_losers=true",
+)
 
 
 @pytest.fixture(scope="module")
 def plain(homes: Path, run: Run) -> Path:
     """The run to agree with: one process, one household after the other, forecasts that matter."""
-    return run(small(homes, *OPTIONS))
+    directory = run(small(homes, *OPTIONS))
+    assert summary(directory)["cost"]["compensated"] > 0
+    return directory
 
 
 def _same(one: Path, other: Path) -> None:
