@@ -8,7 +8,9 @@ operating system does, a quarter of an hour. Private: written for one release.
 
 import importlib
 import os
+import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -17,6 +19,7 @@ import grpc  # type: ignore[import-untyped]
 from fl_client.host import check_release
 
 FLOWERS_POLL_S = 3
+_GRACE_S = 2.0
 _TASK_POLL = "FLWR_SUPEREXEC_TASK_POLL_INTERVAL"
 # A call that gets no answer for so long asks whether the line is alive, and so long after that
 # the connection is made anew. Calls are answered at once, so a sound line sees none of it.
@@ -36,10 +39,33 @@ class _Clock:
         time.sleep(self._poll_s if seconds == FLOWERS_POLL_S else seconds)
 
 
+class _Tied:
+    """``subprocess`` for Flower: a SuperNode whose executor has ended is started anew with it.
+
+    Without one it would go on asking for messages and answer none.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(subprocess, name)
+
+    def Popen(self, *arguments: Any, **keywords: Any) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(*arguments, **keywords)
+        threading.Thread(target=self._fall_with, args=(process,), daemon=True).start()
+        return process
+
+    def _fall_with(self, process: "subprocess.Popen[bytes]") -> None:
+        status = process.wait()
+        time.sleep(_GRACE_S)  # a SuperNode that is told to stop is gone by then
+        print(f"fedwatt: the executor ended with status {status}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
 def pace(poll_s: float) -> None:
-    """Ask the coordinator for messages every ``poll_s`` seconds, and look after the line."""
+    """Ask for messages every ``poll_s`` seconds; look after the line and the executor."""
     # By name: the package gives a function of the same name instead of the module.
-    vars(importlib.import_module("flwr.supernode.start_client_internal"))["time"] = _Clock(poll_s)
+    loop = vars(importlib.import_module("flwr.supernode.start_client_internal"))
+    loop["time"] = _Clock(poll_s)
+    loop["subprocess"] = _Tied()
     os.environ[_TASK_POLL] = str(min(max(poll_s / 2, 0.1), 1.0))
     channel = grpc.secure_channel
 

@@ -22,6 +22,7 @@ from flwr.common.constant import PUBLIC_KEY_HEADER, TIMESTAMP_HEADER
 from flwr.supercore.error import FlowerError
 
 from fl_server.deployment import FOLDER_VARIABLE, Folder
+from fl_server.endurance import keep_executor, wait_for_locks
 from fl_server.guard import Guard, Limits
 from fl_server.journal import journal, journal_to
 from fl_server.replies import hand_out_whole_replies
@@ -150,6 +151,8 @@ def main() -> None:
     limits = limits_from_environment()
     install(Guard(limits), limits, Refusals(), closed="--enable-supernode-auth" in sys.argv)
     hand_out_whole_replies()
+    wait_for_locks()
+    keep_executor()
     sys.argv[0] = "flower-superlink"
     # Every poll would be a line.
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)
