@@ -6,16 +6,18 @@ Flower asks for messages every three seconds, and waits on a dead connection for
 operating system does, a quarter of an hour. Private: written for one release.
 """
 
+import gc
 import importlib
 import os
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
+from fl_client.executor import Standby, stand_by
 from fl_client.host import check_release
 
 FLOWERS_POLL_S = 3
@@ -40,32 +42,31 @@ class _Clock:
 
 
 class _Tied:
-    """``subprocess`` for Flower: a SuperNode whose executor has ended is started anew with it.
+    """``subprocess`` for Flower: its executor is the one that stands by, and they end together.
 
-    Without one it would go on asking for messages and answer none.
+    Without one a SuperNode would go on asking for messages and answer none.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(subprocess, name)
+    def __init__(self, standby: Standby) -> None:
+        self._standby = standby
 
-    def Popen(self, *arguments: Any, **keywords: Any) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(*arguments, **keywords)
-        threading.Thread(target=self._fall_with, args=(process,), daemon=True).start()
-        return process
+    def Popen(self, command: Sequence[str]) -> None:
+        self._standby.start(command)
+        threading.Thread(target=self._fall_with, daemon=True).start()
 
-    def _fall_with(self, process: "subprocess.Popen[bytes]") -> None:
-        status = process.wait()
+    def _fall_with(self) -> None:
+        status = self._standby.wait()
         time.sleep(_GRACE_S)  # a SuperNode that is told to stop is gone by then
         print(f"fedwatt: the executor ended with status {status}", file=sys.stderr, flush=True)
         os._exit(1)
 
 
-def pace(poll_s: float) -> None:
+def pace(poll_s: float, standby: Standby) -> None:
     """Ask for messages every ``poll_s`` seconds; look after the line and the executor."""
     # By name: the package gives a function of the same name instead of the module.
     loop = vars(importlib.import_module("flwr.supernode.start_client_internal"))
     loop["time"] = _Clock(poll_s)
-    loop["subprocess"] = _Tied()
+    loop["subprocess"] = _Tied(standby)
     os.environ[_TASK_POLL] = str(min(max(poll_s / 2, 0.1), 1.0))
     channel = grpc.secure_channel
 
@@ -79,7 +80,11 @@ def main() -> None:
     """Run ``flower-supernode``."""
     check_release()
     poll_s = float(sys.argv.pop(1))
-    pace(poll_s)
+    # What both take is loaded before they part, and is in memory once.
+    for shared in ("flwr.supernode.cli", "flwr.supercore.cli.flower_superexec"):
+        importlib.import_module(shared)
+    gc.freeze()  # a collection would copy the pages shared
+    pace(poll_s, stand_by())
     from flwr.supernode.cli import flower_supernode
 
     sys.argv[0] = "flower-supernode"

@@ -11,7 +11,7 @@ import yaml
 
 import fl_client
 from common.errors import InputError
-from fl_client.host import check_release, write_commands
+from fl_client.host import check_release
 from fl_client.membership import DATA_VARIABLE, own_settings
 from fl_client.node import FLOWERS_POLL_S
 from fl_server.deployment import check_secret, write_secret
@@ -119,9 +119,7 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
     if not os.access(Path(fl_client.__file__).parent, os.W_OK):
         # Compiled code is kept beside the source where that may be written to.
         own["NUMBA_CACHE_DIR"] = str(root / "cache")
-    env = environment(root / "flwr", own)
-    env["PATH"] = f"{write_commands(root / 'bin')}:{env['PATH']}"
-    return command, env
+    return command, environment(root / "flwr", own)
 
 
 def _secrets(path: Path) -> dict[str, str]:
