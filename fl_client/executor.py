@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from flwr.supercore.constant import TaskType
-from flwr.supercore.exit.exit_handler import registered_exit_handlers
+from flwr.supercore.exit import exit_handler
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 
 from fl_client import host
@@ -44,7 +44,8 @@ class Standby:
         """
         if command[0] != _COMMAND:
             raise ValueError(f"{command[0]}: a household starts {_COMMAND} and nothing else")
-        os.write(self._orders, json.dumps(list(command)).encode())
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, and ``wait`` says so
+            os.write(self._orders, json.dumps(list(command)).encode())
         os.close(self._orders)
 
     def wait(self) -> int:
@@ -123,7 +124,7 @@ class Forks:
 
 def _answer(spec: ExecutionSpec) -> None:
     # How the executor ends is not how its fork ends.
-    registered_exit_handlers.clear()
+    exit_handler.registered_exit_handlers.clear()
     for number in (signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

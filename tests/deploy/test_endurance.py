@@ -66,11 +66,14 @@ def test_a_busy_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 _SUPERNODE = """
-import sys, time
+import os, signal, time
+from fl_client.executor import stand_by
 from fl_client.node import pace
-pace(3.0)
+standby = stand_by()
+os.kill(standby.pid, signal.SIGKILL)
+pace(3.0, standby)
 from flwr.supernode import start_client_internal
-start_client_internal.subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+start_client_internal.subprocess.Popen(["flower-superexec"])
 time.sleep(60)
 """
 
@@ -80,4 +83,4 @@ def test_a_household_without_executor_is_not_kept_running() -> None:
     command = [sys.executable, "-c", _SUPERNODE]
     found = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert found.returncode == 1
-    assert "the executor ended with status 7" in found.stderr
+    assert "the executor ended with status -9" in found.stderr

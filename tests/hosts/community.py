@@ -206,11 +206,12 @@ class Community:
 
     def working(self, name: str) -> bool:
         """Whether a household's app is at work on a message."""
+        found = 0
         for process in self.services[name].processes():
             with suppress(psutil.NoSuchProcess):
-                if "fl_client.host" in process.cmdline():
-                    return True
-        return False
+                words = process.cmdline()
+                found += "fl_client.node" in words and "fl_client.keeper" not in words
+        return found > 2  # its SuperNode, the executor, and a fork of that
 
     def decided(self, name: str) -> int:
         """The newest interval a household has decided, by its own database."""
