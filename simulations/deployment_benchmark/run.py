@@ -93,7 +93,8 @@ def measure(
     settings = [
         f"run.days={rounds / 48}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
         f"fl.every_intervals={rounds}", f"fl.enabled={'false' if preset is None else 'true'}",
-        f"run.node_deadline_s={_START_S}", *([] if preset is None else [f"model.preset={preset}"]),
+        f"run.node_deadline_s={_START_S}", f"run.reply_deadline_s={_START_S}",
+        *([] if preset is None else [f"model.preset={preset}"]),
     ]  # fmt: skip
     folder = Folder(out / "server")
     ports = dict(zip(("fleet_port", "control_port", "page_port"), _free_ports(3), strict=True))
