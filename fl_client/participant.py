@@ -51,7 +51,11 @@ class Participant:
         return request
 
     def train(self, request: ModelRequest, windows: Windows) -> ModelReply:
-        """One local update. Raises ValueError where the update holds NaN and is compressed."""
+        """One local update, to be sent before the next.
+
+        Its weights may be views of the scratch model: a large one is not copied once more.
+        Raises ValueError where the update holds NaN and is compressed.
+        """
         start = self._with_personal(request)
         load_weights(self.model, start)
         hooks: list[Hook] = list(self.hooks)
@@ -65,7 +69,8 @@ class Participant:
             hooks.append(HeadThenBody(request.personal_layers, request.head_steps))
             steps += request.head_steps
         result = self._update(windows, steps, request.round, hooks)
-        trained = weights_of(self.model)
+        # Ditto trains its own model in the same place.
+        trained = weights_of(self.model, copy=bool(request.ditto_steps))
         if request.personal_layers:
             self._keep_layers(request, trained)
         if request.ditto_steps:

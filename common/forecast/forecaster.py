@@ -70,10 +70,13 @@ def _check(own: Mapping[str, torch.Tensor], weights: Mapping[str, NDArray[np.flo
             )
 
 
-def weights_of(model: torch.nn.Module) -> dict[str, Float]:
-    """Return a copy of a model's weights as named float32 arrays."""
+def weights_of(model: torch.nn.Module, copy: bool = True) -> dict[str, Float]:
+    """Return a model's weights as named float32 arrays.
+
+    Without ``copy``, those of a model on the CPU are views, and change with it.
+    """
     return {
-        name: value.detach().cpu().numpy().astype(np.float32, copy=True)
+        name: value.detach().cpu().numpy().astype(np.float32, copy=copy)
         for name, value in model.state_dict().items()
     }
 
