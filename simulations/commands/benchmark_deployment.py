@@ -44,7 +44,8 @@ def deployment(
         rows.append(row)
         down, up = row.mb_per_day
         typer.echo(
-            f"{size} households: market round {_span(row.round_s)} s, fills told after "
+            f"{size} households: market round {_span(row.round_s)} s, "
+            f"{row.missing} of {size * rounds} replies missing, fills told after "
             f"{_span(row.told_s)} s more; one without work: {row.pss_mb:.0f} MB "
             f"({row.rss_mb:.0f} MB resident), {row.cpu_s_per_hour:.0f} s of CPU an hour; "
             f"a day: {down:.1f} MB received, {up:.1f} MB sent"

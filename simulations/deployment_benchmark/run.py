@@ -45,9 +45,10 @@ class Measured:
     """One size. Memory in MB of one household without work: ``pss_mb`` shares of shared pages
     (median over households), ``rss_mb`` of the first one as if it were alone. ``cpu_s_per_hour``:
     of one without work. ``round_s``: market rounds, from the request to the booked interval;
-    ``told_s``: from there until everybody has confirmed its fills. ``idle_mb_per_day``: (down, up)
-    of one without work; ``round_kb``: what a market round adds, both messages; ``model_round_mb``
-    what a model round adds, None without.
+    ``told_s``: from there until everybody has confirmed its fills; ``missing``: replies that did
+    not come, in all rounds. ``idle_mb_per_day``: (down, up) of one without work; ``round_kb``:
+    what a market round adds, both messages; ``model_round_mb`` what a model round adds, None
+    without.
     """
 
     supernodes: int
@@ -57,6 +58,7 @@ class Measured:
     cpu_s_per_hour: float
     round_s: list[float]
     told_s: list[float]
+    missing: int
     model_round_s: list[float]
     idle_mb_per_day: tuple[float, float]
     round_kb: tuple[float, float]
@@ -151,8 +153,8 @@ def _measured(
     # The last booking closes the run: no market round belongs to it.
     booked = [e for e in events if e["event"] == "interval booked" and e["interval"] < rounds]
     told = [e for e in events if e["event"] == "fills told"]
-    if len(booked) < rounds or any(e["missing"] for e in booked):
-        raise RuntimeError(f"{folder.root}: a market round was incomplete")
+    if len(booked) < rounds:
+        raise RuntimeError(f"{folder.root}: {len(booked)} of {rounds} market rounds were booked")
     learned = read_lines(folder.run / ROUNDS)
     added = [bytes_ - rate * gone for bytes_, rate in zip(extra, idle.bytes_per_s, strict=True)]
     model = None
@@ -173,6 +175,7 @@ def _measured(
         cpu_s_per_hour=idle.cpu_s_per_hour,
         round_s=[e["seconds"] for e in booked],
         told_s=[_between(a, b) for a, b in zip(booked, told, strict=False)],
+        missing=sum(len(e["missing"]) for e in booked),
         model_round_s=[float(line["seconds"]) for line in learned],  # type: ignore[arg-type]
         idle_mb_per_day=(
             idle.bytes_per_s[0] * DAY_S / 1e6,

@@ -40,7 +40,7 @@ def test_relay_counts_what_goes_through_each_way() -> None:
 def test_a_day_is_polling_and_48_market_rounds_and_8_model_rounds() -> None:
     """10 MB of polling, 48 x 5 kB and 8 x 2 MB down: 26.24 MB; up 20 + 48 x 0.01 + 8 x 1."""
     row = Measured(
-        4, 3.0, 0, 0, 0, [], [], [], (10.0, 20.0), (5.0, 10.0), (2.0, 1.0),
+        4, 3.0, 0, 0, 0, [], [], 0, [], (10.0, 20.0), (5.0, 10.0), (2.0, 1.0),
     )  # fmt: skip
     assert row.mb_per_day == pytest.approx((26.24, 28.48))
 
