@@ -15,15 +15,20 @@ from itertools import pairwise
 from typing import Any
 
 import ray
-from flwr.app import ArrayRecord, Error, Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, Error, Message, MessageType
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import Grid, ServerApp
-from flwr.supercore.run import Run
+from flwr.serverapp import ServerApp
 
 from common.errors import InputError
 from fl_server.exchange import exchange
 from simulations.engine.block import Block
-from simulations.engine.loop import FIRST_NODE, RunConfig, server_context, stamp
+from simulations.engine.loop import (
+    FIRST_NODE,
+    RunConfig,
+    SimulatedGrid,
+    server_context,
+    stamp,
+)
 from simulations.engine.parcel import Model, pack, unpack
 
 # Replies with models per actor: one that waits to be taken, one being made.
@@ -54,7 +59,7 @@ class _Call:
     brings_model: bool
 
 
-class BatchedGrid(Grid):
+class BatchedGrid(SimulatedGrid):
     """``clients`` households on ``actors`` Ray actors, in blocks of the order of partitions.
 
     An actor that dies is restarted by Ray and asked again; its block goes on from the households'
@@ -69,7 +74,7 @@ class BatchedGrid(Grid):
         run_id: int,
         block: type[Block] = Block,
     ) -> None:
-        self._run = Run.create_empty(run_id)
+        super().__init__(run_id)
         actors = min(actors, clients)
         bounds = [clients * i // actors for i in range(actors + 1)]
         remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(block)
@@ -87,26 +92,6 @@ class BatchedGrid(Grid):
         self._arrived: dict[str, tuple[Message, _Actor | None]] = {}
         self._put: tuple[ArrayRecord, Any] | None = None
         self._round: str | None = None
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """Run information."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Build a message."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """Node ids of all clients."""

@@ -33,19 +33,10 @@ def client_context(run_id: int, partition: int, partitions: int, run_config: Run
     )
 
 
-class LoopGrid(Grid):
-    """Calls the ClientApp for each message when its reply is pulled; nothing is kept waiting."""
+class SimulatedGrid(Grid):
+    """What grids of one machine have in common: one run, and messages that need no transport."""
 
-    def __init__(self, app: ClientApp, clients: int, run_config: RunConfig, run_id: int) -> None:
-        self._app = app
-        self._contexts = {
-            context.node_id: context
-            for context in (
-                client_context(run_id, partition, clients, run_config)
-                for partition in range(clients)
-            )
-        }
-        self._waiting: dict[str, Message] = {}
+    def __init__(self, run_id: int) -> None:
         self._run = Run.create_empty(run_id)
 
     def set_run(self, run: Run) -> None:
@@ -67,6 +58,22 @@ class LoopGrid(Grid):
     ) -> Message:
         """Build a message."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+
+class LoopGrid(SimulatedGrid):
+    """Calls the ClientApp for each message when its reply is pulled; nothing is kept waiting."""
+
+    def __init__(self, app: ClientApp, clients: int, run_config: RunConfig, run_id: int) -> None:
+        super().__init__(run_id)
+        self._app = app
+        self._contexts = {
+            context.node_id: context
+            for context in (
+                client_context(run_id, partition, clients, run_config)
+                for partition in range(clients)
+            )
+        }
+        self._waiting: dict[str, Message] = {}
 
     def get_node_ids(self) -> Iterable[int]:
         """Node ids of all clients."""
