@@ -33,7 +33,7 @@ lint: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-# Separate hosts in network namespaces, with every fault: needs root, takes about half an hour.
+# Separate hosts in network namespaces, with every fault: needs root, takes about three quarters of an hour.
 test-hosts: $(INSTALLED)
 	FEDWATT_HOSTS=long $(BIN)/python -m pytest -s tests/hosts
 
