@@ -134,6 +134,11 @@ class FL(Section):
     fraction_train: Fraction = 1.0
     fraction_evaluate: Fraction = 1.0
     local_steps: Count = 8
+    rate_decay_rounds: Count | None = Field(
+        10,
+        description="round r trains at 1 / (1 + r / this) of the learning rate, at least at a"
+        " sixteenth; null: always at the same",
+    )
     min_replies: Count = Field(
         1, description="usable updates below which a round leaves the model as it was"
     )

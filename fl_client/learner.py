@@ -180,6 +180,7 @@ class Learner:
             steps=fl.local_steps,
             seed=run.seed,
             store=PersonalStore(self._home(h) / "strategy", keep),
+            decay_rounds=fl.rate_decay_rounds,
             seeded_noise=fl.privacy.seeded_noise,
         )
 

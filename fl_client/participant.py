@@ -20,7 +20,7 @@ from common.model_messages import TRAIN_STEPS, ModelReply, ModelRequest
 from common.rng import generator
 from fl_client.personal_store import PersonalStore
 from fl_client.strategy_hooks import ControlVariates, HeadThenBody, Proximal
-from fl_client.training import Hook, TrainResult, local_update
+from fl_client.training import Hook, TrainResult, at_round, local_update
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -31,7 +31,7 @@ class Participant:
 
     ``model`` is scratch space of the preset; its weights are overwritten. ``seeded_noise`` draws
     privacy noise from the run's seed, which whoever knows the seed can subtract again: for
-    experiments only.
+    experiments only. With ``decay_rounds`` the learning rate falls (``training.at_round``).
     """
 
     name: str
@@ -41,6 +41,7 @@ class Participant:
     seed: int
     store: PersonalStore
     seeded_noise: bool = False
+    decay_rounds: int | None = None
     hooks: tuple[Hook, ...] = field(default=())
 
     def read(self, content: RecordDict) -> ModelRequest:
@@ -99,10 +100,13 @@ class Participant:
     def _update(
         self, windows: Windows, steps: int, round_: int, hooks: list[Hook], purpose: str = ""
     ) -> TrainResult:
+        training = self.training
+        if self.decay_rounds is not None:
+            training = at_round(training, windows.preset, round_, self.decay_rounds)
         return local_update(
             self.model,
             windows,
-            self.training,
+            training,
             steps=steps,
             seed=self.seed,
             household=f"{purpose}{self.name}",

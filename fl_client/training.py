@@ -16,6 +16,9 @@ from common.forecast.loss import stream_losses, total_loss
 from common.forecast.presets import Preset
 from common.forecast.windows import Batch, Windows
 
+LEAST_SHARE = 1 / 16
+"""Of the learning rate, however many rounds there were."""
+
 
 class Hook:
     """What an aggregation strategy may add to local training; override what it needs.
@@ -100,6 +103,18 @@ def _train(
             hook.stepped(model)
         losses.append(float(loss.detach()))
     return (float(np.mean(losses)) if losses else float("nan")), len(losses)
+
+
+def at_round(training: Training, preset: Preset, round_: int, decay_rounds: int) -> Training:
+    """The settings of round ``round_`` (from 1): a learning rate that falls as 1 / (1 + r / R).
+
+    At a constant rate federated averaging on unlike homes does not converge (Li et al. 2020, "On
+    the Convergence of FedAvg on Non-IID Data", arXiv:1907.02189), and homes with a few weeks of
+    data overfit. It stops falling at a sixteenth, so that a run of months still follows its homes.
+    """
+    rate = training.learning_rate or preset.learning_rate
+    share = max(1.0 / (1.0 + round_ / decay_rounds), LEAST_SHARE)
+    return training.model_copy(update={"learning_rate": rate * share})
 
 
 def local_update(

@@ -46,6 +46,17 @@ def test_plain_training_is_gradient_descent(tmp_path: Path, steps: int) -> None:
     assert reply.metrics["train_steps"] == steps
 
 
+@pytest.mark.parametrize(
+    ("round_", "share"), [(10, 1 / 2), (30, 1 / 4), (150, 1 / 16), (999, 1 / 16)]
+)
+def test_the_learning_rate_falls_with_the_rounds(tmp_path: Path, round_: int, share: float) -> None:
+    """By 1 / (1 + round / 10) of the constant one, and never below a sixteenth of it."""
+    slower = replace(participant(tmp_path, 1), decay_rounds=10)
+    reply = slower.train(request(round_), Constant(A, B))  # type: ignore[arg-type]
+    expected = START - share * RATE * gradient(START, A, B)
+    np.testing.assert_allclose(trained(reply), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_fedprox_pulls_to_what_was_sent(tmp_path: Path, steps: int) -> None:
     """The gradient of mu/2 ||w - w_sent||^2 is mu (w - w_sent): nothing in the first step."""
