@@ -17,7 +17,7 @@ from common.config import Training
 from common.forecast.forecaster import load_weights, weights_of
 from common.forecast.presets import Preset
 from common.forecast.windows import Windows
-from fl_client.training import evaluate, local_update
+from fl_client.training import evaluate, learning_rate, local_update
 
 Weights = dict[str, NDArray[np.float32]]
 _LAST_LAYERS = {
@@ -77,17 +77,18 @@ def fine_tune(
         return FineTuned(float("nan"), float("nan"), least_gain)
     held = held.every(max(1, len(held) // check_windows))
     before = evaluate(model, held)["loss"]
-    rate = training.learning_rate or windows.preset.learning_rate
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_personal(windows.preset, name))
     try:
-        own = training.model_copy(update={"learning_rate": rate})
-        local_update(model, train, own, steps=head_steps, seed=seed, household=household, round_=1)
+        local_update(
+            model, train, training, steps=head_steps, seed=seed, household=household, round_=1
+        )
     finally:
         for parameter in model.parameters():
             parameter.requires_grad_(True)
-    own = training.model_copy(update={"learning_rate": rate / 10.0})
-    local_update(model, train, own, steps=all_steps, seed=seed, household=household, round_=2)
+    rate = learning_rate(training, windows.preset) / 10.0
+    slower = training.model_copy(update={"learning_rate": rate})
+    local_update(model, train, slower, steps=all_steps, seed=seed, household=household, round_=2)
     result = FineTuned(before, evaluate(model, held)["loss"], least_gain)
     if not result.kept:
         load_weights(model, shared)

@@ -68,8 +68,13 @@ def _tensors(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], ...
     return tuple(groups)
 
 
+def learning_rate(training: Training, preset: Preset) -> float:
+    """The rate that is set, the preset's own where none is."""
+    return training.learning_rate or preset.learning_rate
+
+
 def _optimiser(model: nn.Module, training: Training, preset: Preset) -> torch.optim.Optimizer:
-    rate = training.learning_rate or preset.learning_rate
+    rate = learning_rate(training, preset)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if training.optimiser == "sgd":
         return torch.optim.SGD(trained, lr=rate, weight_decay=training.weight_decay)
@@ -112,7 +117,7 @@ def at_round(training: Training, preset: Preset, round_: int, decay_rounds: int)
     the Convergence of FedAvg on Non-IID Data", arXiv:1907.02189), and homes with a few weeks of
     data overfit. It stops falling at a sixteenth, so that a run of months still follows its homes.
     """
-    rate = training.learning_rate or preset.learning_rate
+    rate = learning_rate(training, preset)
     share = max(1.0 / (1.0 + round_ / decay_rounds), LEAST_SHARE)
     return training.model_copy(update={"learning_rate": rate * share})
 

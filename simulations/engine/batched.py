@@ -22,13 +22,7 @@ from flwr.serverapp import ServerApp
 from common.errors import InputError
 from fl_server.exchange import exchange
 from simulations.engine.block import Block
-from simulations.engine.loop import (
-    FIRST_NODE,
-    RunConfig,
-    SimulatedGrid,
-    server_context,
-    stamp,
-)
+from simulations.engine.loop import FIRST_NODE, RunConfig, SimulatedGrid, server_context, stamp
 from simulations.engine.parcel import Model, pack, unpack
 
 # Replies with models per actor: one that waits to be taken, one being made.
