@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec
 
 from fl_client import executor, host
 from fl_client.executor import Forks, Standby
+from simulations.deploy.flower import environment
 
 
 def spec(kind: TaskType = TaskType.CLIENT_APP, token: str = "t") -> ExecutionSpec:
@@ -92,6 +95,26 @@ def test_no_more_than_a_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     gate.touch()
     ended(forks)
     assert forks.get_eligible_capacity({TaskType.CLIENT_APP})[0]
+
+
+_AT_THE_FORK = """
+import os, sys
+from fl_client import node
+def fork():
+    print(len(os.listdir("/proc/self/task")))
+    sys.exit()
+node.stand_by = fork
+sys.argv = ["node", "3.0"]
+node.main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads by /proc")
+def test_a_supernode_has_one_thread_when_its_executor_is_forked_off(tmp_path: Path) -> None:
+    """In the environment a household is started with: the fork inherits nobody else's lock."""
+    command = [sys.executable, "-c", _AT_THE_FORK]
+    found = subprocess.run(command, env=environment(tmp_path), capture_output=True, check=True)
+    assert found.stdout.split() == [b"1"]
 
 
 def test_the_pinned_flower_has_what_is_replaced() -> None:
