@@ -17,7 +17,8 @@ from flwr.app import Context
 
 from common.config import Settings, from_run_config, parse, run_directory
 from common.data.frame import Household
-from common.data.source import Source, source_of
+from common.data.source import source_of
+from common.data.span import Source
 from common.errors import InputError
 
 DATA_VARIABLE = "FEDWATT_DATA"

@@ -7,8 +7,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import from_run_config, run_directory
-from fl_server.deployment import FOLDER_VARIABLE
-from fl_server.live import run_live
+from fl_server.host.folder import FOLDER_VARIABLE
+from fl_server.host.live import run_live
 from fl_server.start import run
 
 app = ServerApp()

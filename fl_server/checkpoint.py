@@ -8,9 +8,9 @@ from pathlib import Path
 from flwr.app import ArrayRecord
 from safetensors.numpy import load_file, save_file
 
+from common.files import write_whole
 from common.messages import decode_arrays, encode_arrays
 from fl_server.rounds import Rounds
-from fl_server.run_files import write_whole
 
 Fill = tuple[int, int, int, int]
 """bought, sold [mWh], paid, received [1e-6 currency]."""

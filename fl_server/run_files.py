@@ -1,24 +1,14 @@
 """The files of a run directory that the coordinator writes, one line a fact."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
+
+from common.files import plain, write_whole
 
 INTERVALS = "intervals.jsonl"
 ROUNDS = "rounds.jsonl"
 REPORTS = "reports.json"
-
-
-def _plain(value: object) -> object:
-    """JSON has no NaN: what is not a number is null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 class Lines:
@@ -34,7 +24,7 @@ class Lines:
 
     def write(self, line: Mapping[str, object]) -> None:
         """Append one line."""
-        self._file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+        self._file.write(json.dumps(plain(line), allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -53,15 +43,3 @@ def read_lines(path: Path) -> list[dict[str, object]]:
         except json.JSONDecodeError:
             break
     return lines
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file so that a reader sees the old or the new one, never a half."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write a JSON file whole."""
-    write_whole(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")

@@ -9,10 +9,12 @@ from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from common.config import Settings, dump
-from common.data.source import Source, source_of
+from common.data.source import source_of
+from common.data.span import Source
 from common.energy.battery import BatterySpec
 from common.energy.tariff import end_value
 from common.errors import InputError
+from common.files import write_json, write_whole
 from common.messages import JOIN, Join, Joined, MessageError, encode_arrays
 from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.coordinator import Coordinator, Prices, RunFiles
@@ -21,7 +23,7 @@ from fl_server.ledger import Ledger
 from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, write_json, write_whole
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines
 from fl_server.strategy import check_privacy, make_strategy
 
 _NODE_POLL_S = 0.05

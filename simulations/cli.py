@@ -24,8 +24,15 @@ COMMANDS = {
 }
 
 
+_ELSEWHERE = {
+    "benchmark": "simulations.benchmarks.command",
+    "server": "fl_server.host.commands",
+    "client": "fl_client.host.commands",
+}
+
+
 class _Lazy(TyperGroup):
-    """Imports ``simulations.commands.NAME`` when NAME is called: start-up stays quick."""
+    """Imports a command's module when it is called: start-up stays quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -33,7 +40,9 @@ class _Lazy(TyperGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"simulations.commands.{cmd_name}")
+        module = importlib.import_module(
+            _ELSEWHERE.get(cmd_name, f"simulations.commands.{cmd_name}")
+        )
         return typer.main.get_command(module.app)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

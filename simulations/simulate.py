@@ -9,7 +9,7 @@ import yaml
 
 from common.config import Settings, dump, parse
 from common.errors import InputError
-from fl_server.run_files import write_whole
+from common.files import write_whole
 
 if TYPE_CHECKING:
     from simulations.engine.block import Block

@@ -13,9 +13,10 @@ from common.data.source import source_of
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import end_value
+from common.files import write_json
 from common.messages import MILLI
 from fl_server.ledger import Ledger
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, read_lines, write_json
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, read_lines
 from simulations import references
 
 Floats = NDArray[np.float64]

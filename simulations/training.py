@@ -15,11 +15,11 @@ from common.config import Settings
 from common.data.frame import Household
 from common.errors import InputError
 from common.forecast.forecaster import load_weights, weights_of
+from common.forecast.history import history_of
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, pool, training_windows
 from fl_client.training import Epoch, evaluate, fit
-from simulations.forecast_benchmark.homes import history_of
 
 VALIDATION = 0.1
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from common.data import citylearn, synthetic
 from common.data.frame import INTERVAL, Household, local_midnight
-from common.data.source import Span, choose
+from common.data.span import Span, choose
 from common.data.weather import LONDON
 from common.errors import InputError
 

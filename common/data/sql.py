@@ -11,7 +11,8 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from common import database, schema
+from common import database
+from common.data import schema
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import APPLIANCES, COLUMNS, IDLE_BATTERY, INTERVAL, Household
 from common.data.resample import HALF_HOUR_S, fill_gaps

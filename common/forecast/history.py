@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.data.frame import APPLIANCES, COLUMNS
+from common.data.frame import APPLIANCES, COLUMNS, Household
 from common.errors import InputError
 from common.forecast.daylight import daylight
 
@@ -100,3 +100,11 @@ class History:
     def temperature(self, start: int, stop: int) -> Array:
         """Return (stop - start,) outdoor temperature in degC."""
         return self.values[start:stop, _TEMPERATURE]
+
+
+def history_of(household: Household) -> History:
+    """Return a household's readings as the arrays a forecaster reads."""
+    frame = household.frame
+    index = frame.index
+    assert isinstance(index, pd.DatetimeIndex)  # the canonical frame has checked it
+    return History(frame.to_numpy(dtype=float), index, household.timezone)

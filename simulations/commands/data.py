@@ -200,7 +200,7 @@ def check(
     ] = None,
 ) -> None:
     """Say per household what the readings are like and what is suspicious, and draw a picture."""
-    from simulations.data_picture import draw_check
+    from simulations.data.picture import draw_check
 
     homes = [path] if path.is_file() else store.household_files(path)
     loaded = [store.read_household(file) for file in track(homes, "reading")]
@@ -235,8 +235,8 @@ def compare(
     picture: Annotated[Path | None, typer.Option(help="where to draw")] = None,
 ) -> None:
     """Compare generated homes, without car and panels, with real ones of the same year."""
-    from simulations.data_picture import draw_comparison
-    from simulations.data_realism import FIGURES, collect, compare, mean_days
+    from simulations.data.picture import draw_comparison
+    from simulations.data.realism import FIGURES, collect, compare, mean_days
 
     if site not in SITES:
         raise InputError(f"--site {site!r}: known: {', '.join(SITES)}")
@@ -283,7 +283,7 @@ def benchmark(
     url: Annotated[str | None, typer.Option(help="also time reading from this database")] = None,
 ) -> None:
     """Time an import of Low Carbon London rows and, with --url, reads from a database."""
-    from simulations.data_benchmark import time_import, time_reading
+    from simulations.data.timing import time_import, time_reading
 
     typer.echo(time_import(households, days))
     if url is not None:

@@ -16,7 +16,7 @@ from common.errors import InputError
 from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
-from simulations.bill_page import page
+from simulations.report.bill_page import page
 
 app = typer.Typer(no_args_is_help=True, help="verify a ledger, print bills")
 _FILE = "ledger.sqlite"

@@ -17,7 +17,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Say how a server or a household is doing; exit status 1 where it is not running."""
-    from simulations.deploy.status import client_status, server_status
+    from fl_client.host.status import client_status
+    from fl_server.host.status import server_status
 
     if (directory / "server.yaml").is_file():
         facts = server_status(directory.resolve())

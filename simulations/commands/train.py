@@ -38,7 +38,7 @@ def train(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already holds something; choose a new folder for --out")
 
-    from simulations.forecast_benchmark.homes import load_households
+    from simulations.homes import load_households
     from simulations.training import train_pooled
 
     homes = load_households(

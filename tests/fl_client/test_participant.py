@@ -1,4 +1,4 @@
-"""The household's side of each strategy, against updates derived by hand (see tests/pair.py)."""
+"""The household's side of each strategy, against updates derived by hand (support/pair.py)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from common.messages import NUM_EXAMPLES, MessageError
 from common.model_messages import ModelReply, ModelRequest
 from fl_client.participant import Participant, clipped
 from fl_client.personal_store import PersonalStore
-from tests.pair import RATE, SGD, Constant, Pair, gradient, weights
+from tests.support.pair import RATE, SGD, Constant, Pair, gradient, weights
 
 A, B = 1.0, -2.0
 START = np.array([3.0, 4.0])

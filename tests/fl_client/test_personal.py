@@ -12,7 +12,7 @@ from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, training_windows
 from fl_client.personal import fine_tune, is_personal, with_personal
 from fl_client.training import evaluate
-from tests.common.forecast.homes import home
+from tests.support.homes import home
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from common.forecast.scalers import fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, training_windows
 from fl_client.training import Epoch, Hook, evaluate, fit, local_update
-from tests.common.forecast.homes import home
+from tests.support.homes import home
 
 
 @pytest.fixture(scope="module")

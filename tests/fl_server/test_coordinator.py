@@ -16,7 +16,7 @@ from fl_server.ledger import Ledger
 from fl_server.start import run as run_server
 from simulations.engine.loop import LoopGrid, server_context
 from tests.simulations.conftest import homes, small
-from tests.simulations.reading import intervals
+from tests.support.reading import intervals
 
 __all__ = ["homes"]  # a fixture, shared
 

@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 import yaml
 
-from fl_server.deployment import Folder
-from fl_server.members import read_members
+from fl_server.host.folder import Folder
+from fl_server.host.members import read_members
 from tests.hosts.network import Hosts
 
 FEDWATT = (sys.executable, "-c", "from simulations.cli import main; main()")
@@ -210,7 +210,7 @@ class Community:
         for process in self.services[name].processes():
             with suppress(psutil.NoSuchProcess):
                 words = process.cmdline()
-                found += "fl_client.node" in words and "fl_client.keeper" not in words
+                found += "fl_client.host.node" in words and "fl_client.host.keeper" not in words
         return found > 2  # its SuperNode, the executor, and a fork of that
 
     def decided(self, name: str) -> int:

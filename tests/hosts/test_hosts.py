@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.deployment import Folder
-from simulations.deploy.tls import make_authority, make_server_certificate
-from tests.deploy.community import Homes, contexts, simulated
-from tests.deploy.community import community as folder_of
-from tests.deploy.community import run as run_here
-from tests.deploy.intruder import EXPECTED
-from tests.deploy.test_live import never, opened, rows, settled, traded
+from fl_server.host.folder import Folder
+from fl_server.host.tls import make_authority, make_server_certificate
+from tests.fl_server.host.test_live import never, opened, rows, settled, traded
 from tests.hosts.community import Community
 from tests.hosts.network import why_not
 from tests.simulations.conftest import HISTORY_DAYS
+from tests.support.community import Homes, contexts, simulated
+from tests.support.community import community as folder_of
+from tests.support.community import run as run_here
+from tests.support.intruder import EXPECTED
 
 LONG = os.environ.get("FEDWATT_HOSTS") == "long"
 _REASON = why_not()
@@ -128,7 +128,7 @@ def intrude(there: Community) -> None:
     there.await_(lambda: len(there.received(thief)) > 1 and there.interval() > 0, "an interval")
     [run, *_] = re.findall(r"\[RUN (\d+)", there.log(thief))
     done = there.on(
-        thief, sys.executable, "-m", "tests.deploy.intruder", f"{there.address}:9092",
+        thief, sys.executable, "-m", "tests.support.intruder", f"{there.address}:9092",
         str(there.server / "tls" / "ca.crt"), str(there.root / thief / "key"),
         str(there.root / victim / "key.pub"), str(there.node(thief)), str(there.node(victim)),
         there.received(thief)[0], there.received(victim)[-1], run,

@@ -14,7 +14,7 @@ from fl_server.run_files import INTERVALS, read_lines
 from simulations.report import write_report
 from simulations.simulate import simulate, stored_settings
 from tests.simulations.conftest import small
-from tests.simulations.reading import intervals, ledger_rows, summary
+from tests.support.reading import intervals, ledger_rows, summary
 
 Run = Callable[[Settings], Path]
 

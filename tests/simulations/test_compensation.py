@@ -14,7 +14,7 @@ from simulations.commands.simulate import _print
 from simulations.report import write_report
 from simulations.simulate import simulate
 from tests.simulations.conftest import small
-from tests.simulations.reading import ledger_rows, summary
+from tests.support.reading import ledger_rows, summary
 
 Run = Callable[[Settings], Path]
 

@@ -7,8 +7,8 @@ from common.data.quality import measure
 from common.data.store import household_files, read_household
 from common.data.synthetic import Community, generate, names
 from simulations.cli import main
-from simulations.data_realism import collect, compare, mean_days
-from tests.common.data.reference import reference
+from simulations.data.realism import collect, compare, mean_days
+from tests.support.reference import reference
 
 
 def data(monkeypatch, *words):

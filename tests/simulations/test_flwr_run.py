@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulations.simulate import simulate
-from tests.deploy.test_live import rows
+from tests.fl_server.host.test_live import rows
 from tests.simulations.conftest import small
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from common.data.store import household_files, read_household, write_household
 from fl_server.ledger import Ledger
 from simulations.simulate import stored_settings
 from tests.simulations.conftest import HISTORY_DAYS, small
-from tests.simulations.reading import intervals, ledger_rows, model, summary
+from tests.support.reading import intervals, ledger_rows, model, summary
 
 Run = Callable[[Settings], Path]
 

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from common.config import load
 from common.errors import InputError
 from common.forecast.scalers import scaler_from_arrays
-from simulations.commands import benchmark_forecasts, train
-from simulations.forecast_benchmark.homes import load_households
+from simulations.benchmarks.forecasts import command as benchmark_forecasts
+from simulations.commands import train
+from simulations.homes import load_households
 from simulations.training import read_weights, train_pooled
 
 SMALL = ["--households", "2", "--days", "24", "--stride", "16", "--set", "training.max_epochs=2"]

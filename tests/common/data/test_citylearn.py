@@ -9,7 +9,7 @@ import pytest
 from common.data import citylearn
 from common.data.source import open_source
 from common.errors import InputError
-from tests.common.data.reference import reference
+from tests.support.reference import reference
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from common.data.frame import APPLIANCES
 from common.data.importing import import_files
 from common.data.readings import Options
 from common.data.store import household_files, read_household
-from tests.common.data.reference import reference
+from tests.support.reference import reference
 
 DAYS = 3
 

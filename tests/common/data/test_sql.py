@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from common import database, schema, schema_ledger
+from common import database, schema_ledger
+from common.data import schema
 from common.data.frame import Household
 from common.data.source import open_source
 from common.data.sql import Readings

@@ -10,7 +10,7 @@ from common.forecast.forecaster import Forecaster, weights_of
 from common.forecast.inputs import ahead_block, wall_clock_rows
 from common.forecast.scalers import fit_scaler
 from common.forecast.transformer import build_model
-from tests.common.forecast.homes import home
+from tests.support.homes import home
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from common.forecast.presets import PRESETS
 from common.forecast.scalers import fit_scaler
 from common.forecast.streams import HORIZONS, QUANTILES, STREAMS, horizon_of
 from common.forecast.transformer import EnergyTransformer, build_model
-from tests.common.forecast.homes import home
+from tests.support.homes import home
 
 SMALL = [name for name in sorted(PRESETS) if name != "full"]
 

@@ -14,7 +14,7 @@ from common.forecast.presets import PRESETS
 from common.forecast.scalers import fit_scaler, scaler_from_arrays
 from common.forecast.streams import HORIZONS, KINDS, STREAMS
 from common.forecast.windows import Batch, Windows, pool, training_windows
-from tests.common.forecast.homes import home
+from tests.support.homes import home
 
 
 def test_feature_order_and_price_lags() -> None:

@@ -11,7 +11,7 @@ from common.energy.tariff import EndValue
 from common.market_rules import MarketRules
 from common.rng import generator
 from fl_client.trader import Situation
-from simulations.trader_benchmark.community import Community
+from simulations.benchmarks.traders.community import Community
 
 DAY = 48
 

@@ -26,7 +26,7 @@ from fl_client.trader.base import (
     SELL,
     STALE_FORECAST,
 )
-from simulations.trader_benchmark.community import halved, live, situation_at
+from simulations.benchmarks.traders.community import halved, live, situation_at
 from tests.fl_client.trader.homes import community, situation
 
 TRADERS = [*KINDS, "model"]

@@ -10,7 +10,7 @@ from common.market_rules import MICRO
 from fl_server.audit import audit
 from fl_server.bills import COMPENSATION_FIGURES, FIGURES, bill
 from fl_server.ledger import COMMUNITY, COMPENSATION, Ledger, LedgerError
-from simulations.bill_page import page
+from simulations.report.bill_page import page
 from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
 from tests.fl_server.ledger.test_surcharge import capped
 

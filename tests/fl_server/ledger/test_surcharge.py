@@ -11,7 +11,7 @@ from common.market_rules import MICRO
 from fl_server.bills import CAP_FIGURES, FIGURES, bill
 from fl_server.ledger import SURCHARGE, Ledger
 from fl_server.settlement import Settlement, surcharge
-from simulations.bill_page import page
+from simulations.report.bill_page import page
 from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
 
 INTERVALS = 8

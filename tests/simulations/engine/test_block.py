@@ -15,7 +15,7 @@ from simulations.engine.block import Block
 from simulations.engine.journal import Journal
 from simulations.engine.loop import FIRST_NODE, LoopGrid, RunConfig, server_context, stamp
 from simulations.engine.parcel import Model, pack, unpack
-from tests.simulations.reading import intervals, ledger_rows, model
+from tests.support.reading import intervals, ledger_rows, model
 
 RUN_ID = 7
 HOUSEHOLDS = 5

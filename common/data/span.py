@@ -1,0 +1,73 @@
+"""What every source of households is, and the part of the data that a run needs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Protocol
+
+import pandas as pd
+
+from common.data.frame import INTERVAL, Household, local_midnight
+from common.errors import InputError
+
+
+class Source(Protocol):
+    """Some households, in order of their names."""
+
+    label: str
+    real: bool
+
+    def names(self) -> list[str]:
+        """Return the names of the households, sorted."""
+
+    def load(self, name: str) -> Household:
+        """Return one household. Raises InputError that names it."""
+
+    def start(self) -> pd.Timestamp:
+        """Return the UTC time of interval 0: the local midnight at which a run begins.
+
+        Raises InputError when a household's readings do not cover the run from there.
+        """
+
+
+class Span:
+    """The part of the data a run needs."""
+
+    def __init__(
+        self, start: date | None, days: float, history_days: int, timezone: str | None
+    ) -> None:
+        self.day = start
+        self.intervals = max(1, round(days * 48))
+        self.history_days = history_days
+        self.timezone = timezone
+
+    def start(self, spans: Sequence[tuple[str, str, pd.Timestamp, int]]) -> pd.Timestamp:
+        """Return interval 0 for households given as (name, zone, first interval, rows)."""
+        zone = self.timezone or spans[0][1]
+        if self.day is not None:
+            begin = local_midnight(self.day.isoformat(), zone)
+        else:
+            latest = max(first for _, _, first, _ in spans).tz_convert(zone)
+            days = self.history_days + (latest != latest.normalize())
+            begin = local_midnight(latest.tz_localize(None) + pd.Timedelta(days=days), zone)
+        end = begin + self.intervals * INTERVAL
+        for name, _, first, rows in spans:
+            last = first + rows * INTERVAL
+            if begin < first or end > last:
+                raise InputError(
+                    f"household {name} has readings from {first:%Y-%m-%d %H:%M} to "
+                    f"{last:%Y-%m-%d %H:%M} UTC; the run needs {begin:%Y-%m-%d %H:%M} to "
+                    f"{end:%Y-%m-%d %H:%M}"
+                )
+        return begin
+
+    def adjust(self, household: Household) -> Household:
+        """Return the household in the time zone asked for."""
+        return household if self.timezone is None else replace(household, timezone=self.timezone)
+
+
+def choose(names: Sequence[str], households: int, where: str) -> list[str]:
+    """Return the first ``households`` names in sorted order. Raises InputError if too few."""
+    if households > len(names):
+        raise InputError(f"{households} households asked for, {where} has {len(names)}")
+    return sorted(names)[:households]

@@ -1,0 +1,49 @@
+"""Processes on this machine: their environment, their ports, and becoming another one."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+Facts = dict[str, str | int | float | bool | None]
+BIN = Path(sys.executable).parent
+# What a Flower process, and the apps it starts, may have of this environment.
+_PASSED = ("HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "TMPDIR", "LD_LIBRARY_PATH")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a Flower process whose own files are under ``home``."""
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    return {
+        **passed,
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        **(more or {}),
+    }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and no other."""
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+def exec_process(command: Sequence[str], env: Mapping[str, str]) -> None:
+    """Become this process: signals and exit status are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvpe(command[0], list(command), dict(env))
+
+
+def listens(port: int) -> bool:
+    """Whether a process of this host listens on a port."""
+    return any(
+        connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:2] == (port,)
+        for connection in psutil.net_connections("inet")
+    )

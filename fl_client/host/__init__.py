@@ -1,0 +1,1 @@
+"""What keeps a household running on its own computer."""

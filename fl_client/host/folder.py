@@ -1,0 +1,137 @@
+"""A household's folder, and the command of its SuperNode."""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+import fl_client
+from common.data.frame import check_name
+from common.errors import InputError
+from common.files import check_secret, write_secret
+from common.processes import environment, exec_process, is_loopback
+from fl_client.host.clientapp import check_release
+from fl_client.host.key import make_node_key
+from fl_client.host.node import FLOWERS_POLL_S
+from fl_client.membership import DATA_VARIABLE, own_settings
+
+LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
+
+
+@dataclass(frozen=True)
+class ClientFile:
+    """``client.yaml``: who this is, where its data is, whom it talks to and how often."""
+
+    name: str
+    data: str
+    server: str
+    port: int
+    insecure: bool
+    poll_s: float = FLOWERS_POLL_S
+
+
+def init_client(
+    root: Path,
+    name: str,
+    data: str,
+    server: str,
+    ca: Path | None,
+    port: int,
+    insecure: bool,
+    poll_s: float = FLOWERS_POLL_S,
+) -> str:
+    """Make the folder; returns the public key's line. Raises InputError, leaving nothing."""
+    check_name(name)
+    _check_poll("--poll", poll_s)
+    if (root / "client.yaml").exists():
+        raise InputError(f"{root}: is a household's folder already")
+    _check_address(server, insecure)
+    if ca is None and not insecure:
+        raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
+    if ca is not None and not ca.is_file():
+        raise InputError(f"--ca {ca}: no such file")
+    secret = "://" in data and urlsplit(data).password is not None
+    if "://" not in data and data not in ("citylearn", "synthetic"):
+        if not Path(data).exists():
+            raise InputError(f"--data {data}: no such file or folder")
+        data = str(Path(data).resolve())
+    root.mkdir(parents=True, exist_ok=True)
+    root.chmod(0o700)
+    if ca is not None:
+        (root / "ca.crt").write_bytes(ca.read_bytes())
+    if secret:
+        write_secret(root / "secret.env", f"{DATA_VARIABLE}={data}\n".encode())
+    line = make_node_key(root, name)
+    file = ClientFile(name, "" if secret else data, server, port, insecure, poll_s)
+    (root / "client.yaml").write_text(yaml.safe_dump(asdict(file), sort_keys=False))
+    return line
+
+
+def _check_poll(key: str, poll_s: float) -> None:
+    if not LEAST_POLL_S <= poll_s <= MOST_POLL_S:
+        raise InputError(f"{key} {poll_s}: between {LEAST_POLL_S} and {MOST_POLL_S} seconds")
+
+
+def _check_address(server: str, insecure: bool) -> None:
+    host, colon, port = server.rpartition(":")
+    if not colon or not port.isdigit() or not host:
+        raise InputError(f"--server {server!r}: expected HOST:PORT")
+    if insecure and not is_loopback(host.strip("[]")):
+        raise InputError(f"insecure with server {server}: without TLS only loopback will do")
+
+
+def read_client(root: Path) -> ClientFile:
+    """Read ``client.yaml``. Raises InputError."""
+    file = root / "client.yaml"
+    if not file.is_file():
+        raise InputError(f"{root}: no household's folder (run fedwatt client init)")
+    try:
+        return ClientFile(**yaml.safe_load(file.read_text()))
+    except (TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: {' '.join(str(error).split())}") from None
+
+
+def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of the household's SuperNode. Raises InputError."""
+    check_release()
+    file = read_client(root)
+    _check_address(file.server, file.insecure)
+    _check_poll(f"{root / 'client.yaml'}: poll_s", file.poll_s)
+    own_settings(root / "settings.yaml")
+    command = [sys.executable, "-m", "fl_client.host.node", str(file.poll_s)]
+    command += ["--superlink", file.server, "--host", "127.0.0.1", "--port", str(file.port)]
+    if file.insecure:
+        command.append("--insecure")
+    else:
+        for needed in ("ca.crt", "key"):
+            if not (root / needed).is_file():
+                raise InputError(f"{root / needed}: missing; without TLS there is no start")
+        check_secret(root / "key")
+        command += ["--root-certificates", str(root / "ca.crt")]
+        command += ["--auth-supernode-private-key", str(root / "key")]
+    node = {"household": file.name, "state": str(root / "state"), "data": file.data}
+    command += ["--node-config", " ".join(f"{k}={json.dumps(v)}" for k, v in node.items())]
+    own = _secrets(root / "secret.env")
+    if not os.access(Path(fl_client.__file__).parent, os.W_OK):
+        # Compiled code is kept beside the source where that may be written to.
+        own["NUMBA_CACHE_DIR"] = str(root / "cache")
+    return command, environment(root / "flwr", own)
+
+
+def _secrets(path: Path) -> dict[str, str]:
+    """Variables of a secret file, lines of KEY=VALUE."""
+    if not path.exists():
+        return {}
+    check_secret(path)
+    pairs = [line.partition("=") for line in path.read_text().splitlines() if "=" in line]
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def start_client(root: Path) -> None:
+    """Become the daemon that keeps the household's SuperNode connected. Raises InputError."""
+    command, env = supernode(root)
+    exec_process([sys.executable, "-m", "fl_client.host.keeper", *command], env)

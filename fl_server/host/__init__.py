@@ -1,0 +1,1 @@
+"""What keeps the coordinator running on its own computer."""

@@ -1,0 +1,165 @@
+"""The community's page: price, volume, rounds, who is there, bills. One file, no script."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from fl_server.host.view import View
+
+_SHOWN = 96
+_REFRESH_S = 30
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --accent: #2a78d6; --soft: #2a78d655; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1.5rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+p.sub { margin: .2rem 0 1.2rem; opacity: .75; }
+.tiles { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
+.tile { border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem; }
+.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+.tile span { font-size: .85rem; opacity: .75; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: right; }
+th:first-child, td:first-child { text-align: left; } th { font-weight: 600; font-size: .85rem; }
+.off { color: #c2410c; } svg { display: block; width: 100%; height: auto; }
+svg text { font: 11px system-ui, sans-serif; fill: currentColor; opacity: .75; }
+"""
+
+
+def draw(view: View) -> str:
+    """Return the page as HTML; it asks for itself again every half minute."""
+    status = view.status
+    body = _waiting(view) if not status else _community(view)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="refresh" content="{_REFRESH_S}">'
+        f"<title>Community</title><style>{_STYLE}</style></head><body>{body}</body></html>"
+    )
+
+
+def _waiting(view: View) -> Markup:
+    names = ", ".join(view.admitted) or "nobody yet"
+    return Markup("<h1>Community</h1><p>No run has begun. Admitted: {}.</p>").format(names)
+
+
+def _community(view: View) -> Markup:
+    status = view.status
+    online = sum(h["online"] for h in status["households"].values())
+    last = view.intervals[-1] if view.intervals else {}
+    day = view.intervals[-48:]
+    tiles = [
+        (_money(last.get("local_price")), "local price per kWh, last settled half hour"),
+        (_money(last.get("retail")), "grid price per kWh then"),
+        (f"{sum(line['delivered_kwh'] for line in day):.2f} kWh", "traded in the last 48"),
+        (f"{online} of {len(status['households'])}", "households online"),
+        (str(len(view.rounds)), "model rounds"),
+        (f"{status['interval']} of {status['intervals']}", "half hours"),
+    ]
+    state = status["phase"] if view.alive else "the coordinator is not running"
+    sub = Markup('<p class="sub">{}; status {:.0f} s old{}</p>').format(
+        state, view.age_s or 0.0, f"; last settled {last['time'][:16]} UTC" if last else ""
+    )
+    parts = [Markup("<h1>Community</h1>"), sub, Markup('<div class="tiles">')]
+    parts += [
+        Markup('<div class="tile"><b>{}</b><span>{}</span></div>').format(value, text)
+        for value, text in tiles
+    ]
+    parts.append(Markup("</div>"))
+    parts.append(_chart("Price per kWh: local (dots), grid (steps)", view.intervals[-_SHOWN:]))
+    parts.append(_households(view))
+    parts.append(_rounds(view.rounds[-8:]))
+    return Markup("").join(parts)
+
+
+def _households(view: View) -> Markup:
+    rows = []
+    for name, home in view.status["households"].items():
+        today, total = view.bills.get(name, (0.0, 0.0))
+        there = Markup("online") if home["online"] else Markup('<span class="off">away</span>')
+        rows.append(
+            Markup(
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.2f}</td><td>{:.2f}</td></tr>"
+            ).format(name, there, home["owed"], today, total)
+        )
+    head = Markup(
+        "<h2>Households</h2><table><thead><tr><th>Household</th><th>Connection</th>"
+        "<th>Half hours owed</th><th>Bill today</th><th>Bill in all</th></tr></thead><tbody>"
+    )
+    return head + Markup("").join(rows) + Markup("</tbody></table>")
+
+
+def _rounds(rounds: Sequence[dict[str, Any]]) -> Markup:
+    if not rounds:
+        return Markup("")
+    body = Markup("").join(
+        Markup(
+            "<tr><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td><td>{:.1f} s</td></tr>"
+        ).format(
+            line["round"],
+            line["replies"],
+            line["sampled"],
+            line["dropped"],
+            "" if line["val_loss"] is None else f"{line['val_loss']:.4f}",
+            line["seconds"],
+        )
+        for line in reversed(rounds)
+    )
+    head = Markup(
+        "<h2>Model rounds</h2><table><thead><tr><th>Round</th><th>Updates</th><th>Dropped</th>"
+        "<th>Validation loss</th><th>Took</th></tr></thead><tbody>"
+    )
+    return head + body + Markup("</tbody></table>")
+
+
+def _chart(title: str, lines: Sequence[dict[str, Any]]) -> Markup:
+    """Prices over bars of traded energy, as SVG."""
+    if len(lines) < 2:
+        return Markup("")
+    width, height, left, top = 900, 220, 44, 10
+    inner_w, inner_h = width - left - 10, height - top - 24
+    highest: float = max(max(line["retail"], line["local_price"] or 0.0) for line in lines) * 1.1
+    most = max(max(line["delivered_kwh"] for line in lines), 1e-9)
+    step = inner_w / len(lines)
+
+    def y(price: float) -> float:
+        return top + inner_h * (1 - price / highest)
+
+    bars = "".join(
+        f'<rect x="{left + i * step:.1f}" width="{max(step - 1, 1):.1f}" '
+        f'y="{top + inner_h * (1 - 0.5 * line["delivered_kwh"] / most):.1f}" '
+        f'height="{inner_h * 0.5 * line["delivered_kwh"] / most:.1f}" fill="var(--soft)"/>'
+        for i, line in enumerate(lines)
+    )
+    retail = " ".join(
+        f"{left + (i + side) * step:.1f},{y(line['retail']):.1f}"
+        for i, line in enumerate(lines)
+        for side in (0, 1)
+    )
+    dots = "".join(
+        f'<circle cx="{left + (i + 0.5) * step:.1f}" cy="{y(line["local_price"]):.1f}" r="2.5" '
+        'fill="var(--accent)"/>'
+        for i, line in enumerate(lines)
+        if line["local_price"] is not None
+    )
+    ticks = "".join(
+        f'<line x1="{left}" x2="{width - 10}" y1="{y(v):.1f}" y2="{y(v):.1f}" '
+        f'stroke="var(--line)"/><text x="{left - 6}" y="{y(v) + 4:.1f}" '
+        f'text-anchor="end">{v:.2f}</text>'
+        for v in (0.0, highest / 2, highest / 1.1)
+    )
+    ends = (
+        f'<text x="{left}" y="{height - 6}">{escape(str(lines[0]["time"])[:16])}</text>'
+        f'<text x="{width - 10}" y="{height - 6}" text-anchor="end">'
+        f"{escape(str(lines[-1]['time'])[:16])} UTC</text>"
+    )
+    return Markup(
+        f"<h2>{escape(title)}; bars: energy traded, up to {most:.2f} kWh</h2>"
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+        f'{ticks}{bars}<polyline points="{retail}" fill="none" stroke="currentColor" '
+        f'stroke-opacity=".55"/>{dots}{ends}</svg>'
+    )
+
+
+def _money(value: float | None) -> str:
+    return "no trade" if value is None else f"{value:.3f}"

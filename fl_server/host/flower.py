@@ -1,0 +1,142 @@
+"""The Flower processes of a deployment and how they are called: SuperLink, SuperNode, ``flwr``."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+from common.config import Settings
+from common.errors import InputError
+from common.files import check_secret
+from common.processes import BIN, environment, is_loopback
+from fl_server.host.folder import FOLDER_VARIABLE, Deployment, Folder
+
+CONNECTION = "fedwatt"
+
+
+def superlink(folder: Folder) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of the coordinator's SuperLink. Raises InputError."""
+    deployment = folder.deployment()
+    listen = deployment.listen
+    command = [
+        sys.executable, "-m", "fl_server.host.superlink",
+        "--database", str(folder.database),
+        "--disable-runtime-dependency-installation",
+        "--host", "127.0.0.1",
+        "--port", str(deployment.control_port),
+    ]  # fmt: skip
+    if deployment.insecure:
+        if not is_loopback(deployment.address):
+            raise InputError(
+                f"{folder.server_file}: insecure with address {deployment.address}: "
+                "without TLS only loopback will do"
+            )
+        listen = "127.0.0.1"
+        command.append("--insecure")
+    else:
+        tls = folder.tls
+        for file in ("ca.crt", "server.pem", "server.key"):
+            if not (tls / file).is_file():
+                raise InputError(f"{tls / file}: missing; without TLS there is no start")
+        check_secret(tls / "server.key")
+        check_secret(tls / "ca.key")
+        command += [
+            "--ssl-ca-certfile", str(tls / "ca.crt"),
+            "--ssl-certfile", str(tls / "server.pem"),
+            "--ssl-keyfile", str(tls / "server.key"),
+            "--enable-supernode-auth",
+        ]  # fmt: skip
+    command += ["--fleet-api-address", f"{listen}:{deployment.fleet_port}"]
+    limits = {
+        "FEDWATT_MESSAGE_MB": str(deployment.message_mb),
+        "FEDWATT_REQUESTS_PER_S": str(deployment.requests_per_s),
+        "FEDWATT_MB_PER_HOUR": str(deployment.megabytes_per_hour),
+    }
+    return command, environment(folder.flower, {FOLDER_VARIABLE: str(folder.root), **limits})
+
+
+def write_connection(folder: Folder, deployment: Deployment) -> None:
+    """Tell ``flwr`` where this coordinator's SuperLink is."""
+    folder.flower.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trust = (
+        "insecure = true\n"
+        if deployment.insecure
+        else f"root-certificates = {json.dumps(str(folder.tls / 'ca.crt'))}\n"
+    )
+    (folder.flower / "config.toml").write_text(
+        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
+        f'address = "127.0.0.1:{deployment.control_port}"\n{trust}'
+    )
+
+
+def write_app(folder: Folder, settings: Settings) -> None:
+    """Write the app description that Flower hands to the ServerApp and to every household.
+
+    It carries no code, no path and no password: each host runs the fedwatt it has installed.
+    """
+    plain = json.loads(settings.model_dump_json(exclude={"ledger", "data"}))
+    folder.app.mkdir(parents=True, exist_ok=True)
+    (folder.app / "pyproject.toml").write_text(
+        _PROJECT + f"settings = {json.dumps(json.dumps(plain))}\n"
+    )
+
+
+_PROJECT = """\
+[project]
+name = "fedwatt-live"
+version = "1.0.0"
+
+[tool.flwr.app]
+publisher = "fedwatt"
+
+[tool.flwr.app.components]
+serverapp = "fl_server.app:app"
+clientapp = "fl_client.app:app"
+
+[tool.flwr.app.config]
+live = true
+"""
+
+
+def await_superlink(deployment: Deployment, patience_s: float = 30.0) -> None:
+    """Wait until the SuperLink takes calls: it may have been started a moment ago.
+
+    Raises ConnectionError after ``patience_s`` seconds.
+    """
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", deployment.control_port), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                where = f"port {deployment.control_port}"
+                raise ConnectionError(f"no SuperLink on {where} (fedwatt server start)") from None
+            time.sleep(0.5)
+
+
+def flwr(folder: Folder, *arguments: str, timeout: float = 120.0) -> dict[str, object]:
+    """Call ``flwr ... --format json`` and return what it says. Raises ConnectionError."""
+    command = [str(BIN / "flwr"), *arguments, "--format", "json"]
+    try:
+        done = subprocess.run(
+            command, env=environment(folder.flower), capture_output=True, text=True,
+            timeout=timeout, cwd=folder.root, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ConnectionError("flwr: no answer from the SuperLink") from None
+    answer = _json_of(done.stdout)
+    if done.returncode or not answer.get("success"):
+        said = str(answer.get("error-message") or done.stderr or done.stdout)
+        raise ConnectionError(f"flwr {arguments[0]}: {' '.join(said.split())[-300:]}")
+    return answer
+
+
+def _json_of(text: str) -> dict[str, object]:
+    begin = text.find("{")
+    try:
+        loaded = json.loads(text[begin:]) if begin >= 0 else {}
+    except json.JSONDecodeError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,0 +1,107 @@
+"""``fedwatt server run``: submits the run and stands by it until it is finished.
+
+The ServerApp lives inside the SuperLink's host processes; it holds a lock while it lives. Where the
+lock is free and the run is not finished, it is submitted again: Flower does not resume a run.
+"""
+
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.errors import InputError
+from common.files import read_json
+from fl_server.host.clock import next_half_hour
+from fl_server.host.flower import CONNECTION, flwr, write_app
+from fl_server.host.folder import Folder, Live, alive
+from fl_server.host.journal import journal, journal_to
+from fl_server.host.members import read_members
+
+_POLL_S = 1.0
+_TAKES_UP_S = 90.0
+_LONGEST_PAUSE_S = 60.0
+
+
+def run_server(root: Path, speed: float | None, start: datetime | None, page: bool) -> None:
+    """Start the run of a server folder, or continue it, until it is finished.
+
+    Raises InputError for what only its keeper can mend.
+    """
+    folder = Folder(root)
+    journal_to(folder.log / "run.jsonl")
+    deployment = folder.deployment()
+    members = read_members(folder.members)
+    if not (members or deployment.insecure):
+        raise InputError(f"{root}: nobody is admitted (fedwatt server admit)")
+    settings = folder.settings(None if deployment.insecure else len(members))
+    _begin(folder, settings.digest(), speed, start)
+    write_app(folder, settings)
+    if page:
+        from fl_server.host.web import serve
+
+        serve(folder, deployment.page_host, deployment.page_port)
+    failures, pause = 0, 1.0
+    while not _finished(folder):
+        if alive(folder):
+            time.sleep(_POLL_S)
+            continue
+        outcome = _outcome(folder)
+        if outcome.get("input"):
+            raise InputError(str(outcome["error"]).removeprefix("InputError: "))
+        if outcome:
+            journal("the ServerApp ended", error=str(outcome.get("error")))
+        try:
+            folder.outcome.unlink(missing_ok=True)
+            submitted = time.monotonic()
+            answer = flwr(folder, "run", str(folder.app), CONNECTION)
+            journal("run submitted", flower_run=str(answer.get("run-id")))
+            _await_start(folder)
+            pause = 1.0 if time.monotonic() - submitted > _TAKES_UP_S else min(2 * pause, 60.0)
+            failures = 0
+        except ConnectionError as error:
+            failures += 1
+            journal("SuperLink not reached", error=str(error), attempt=failures)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def _begin(folder: Folder, digest: str, speed: float | None, start: datetime | None) -> None:
+    """Fix the run's own id, its first interval and its clock, unless it has begun."""
+    if Live.read(folder.live) is not None:
+        return
+    deployment = folder.deployment()
+    begin = start or deployment.start
+    real_time = begin is None
+    if real_time:
+        if speed not in (None, 1.0):
+            raise InputError("--speed: faster than real time needs --start, a day in the past")
+        anchor = next_half_hour(deployment.lead_s)
+        begin = datetime.fromtimestamp(anchor, UTC)
+    else:
+        anchor = time.time() + deployment.lead_s
+    assert begin is not None
+    moment = pd.Timestamp(begin)
+    moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+    run = f"{digest}-{secrets.token_hex(4)}"
+    Live(run, moment.isoformat(), anchor, speed).write(folder.live)
+
+
+def _outcome(folder: Folder) -> dict[str, Any]:
+    return read_json(folder.outcome)
+
+
+def _finished(folder: Folder) -> bool:
+    return _outcome(folder).get("state") == "finished"
+
+
+def _await_start(folder: Folder) -> None:
+    """Wait until the ServerApp holds the folder, or has ended already."""
+    end = time.monotonic() + _TAKES_UP_S
+    while time.monotonic() < end:
+        if alive(folder) or folder.outcome.exists():
+            return
+        time.sleep(_POLL_S)
+    journal("the ServerApp did not start", seconds=_TAKES_UP_S)

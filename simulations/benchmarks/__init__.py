@@ -1,0 +1,1 @@
+"""What ``fedwatt benchmark`` measures, each in a folder with its command."""

@@ -1,0 +1,78 @@
+"""``fedwatt benchmark deployment``: what a real coordinator and real households cost."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from common.errors import InputError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def deployment(
+    out: Annotated[Path, typer.Option(help="new folder for results.json and the logs")],
+    supernodes: Annotated[
+        str, typer.Option(help="comma-separated numbers of households on this machine")
+    ] = "4,50",
+    rounds: Annotated[int, typer.Option(help="market rounds of each size", min=1)] = 5,
+    idle: Annotated[float, typer.Option(help="seconds to watch households without work")] = 120.0,
+    poll: Annotated[float, typer.Option(help="seconds between two questions for messages")] = 3.0,
+    model: Annotated[
+        str | None, typer.Option(help="preset to train once, after the last market round")
+    ] = None,
+) -> None:
+    """Start a SuperLink and so many SuperNodes with TLS and keys; measure them idle, then trading.
+
+    A household takes 0.2 GB, and a training one 0.4 GB more: 50 need 16 GB.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    sizes = [_number(part) for part in supernodes.split(",")]
+    from simulations.benchmarks.deployment.run import clear, measure
+
+    rows = []
+    for size in sizes:
+        place = out.resolve() / str(size)
+        row = measure(size, place, rounds=rounds, idle_s=idle, poll_s=poll, preset=model)
+        clear(place)
+        rows.append(row)
+        down, up = row.mb_per_day
+        typer.echo(
+            f"{size} households: market round {_span(row.round_s)} s, "
+            f"{row.missing} of {size * rounds} replies missing, fills told after "
+            f"{_span(row.told_s)} s more; one without work: {row.pss_mb:.0f} MB "
+            f"({row.rss_mb:.0f} MB resident), {row.cpu_s_per_hour:.0f} s of CPU an hour; "
+            f"a day: {down:.1f} MB received, {up:.1f} MB sent"
+        )
+    found = {
+        "rounds": rounds,
+        "idle_s": idle,
+        "cores": os.cpu_count(),
+        "load_average_at_the_end": list(psutil.getloadavg()),
+        "sizes": [{**asdict(row), "mb_per_day": row.mb_per_day} for row in rows],
+    }
+    (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _span(seconds: list[float]) -> str:
+    """The middle of some durations, and how far they reach."""
+    if not seconds:
+        return "-"
+    ordered = sorted(seconds)
+    return f"{ordered[len(ordered) // 2]:.1f} ({ordered[0]:.1f} to {ordered[-1]:.1f})"
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise InputError(f"--supernodes {text.strip()!r}: expected whole numbers of at least 1")
+    return number

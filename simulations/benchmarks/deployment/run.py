@@ -1,0 +1,275 @@
+"""One community on this machine, set up by the same commands as anywhere, and measured.
+
+Every household has its SuperNode, its key and its folder; all speak gRPC with TLS to a SuperLink on
+loopback. The first one's traffic goes through a wire with a meter.
+"""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import yaml
+
+from common.data.store import write_household
+from common.data.synthetic import generate, names
+from common.errors import InputError
+from fl_client.host.folder import init_client, supernode
+from fl_server.host.flower import superlink
+from fl_server.host.folder import Folder
+from fl_server.host.setup import admit_household, init_server
+from fl_server.run_files import ROUNDS, read_lines
+from simulations.benchmarks.deployment.relay import Relay
+from simulations.progress import track
+
+HISTORY_DAYS = 9
+DAY_S = 86_400.0
+# What a household takes while its app answers, and a little more: the machine must not swap.
+_GB_EACH = 0.32
+_FEDWATT = (sys.executable, "-c", "from simulations.cli import main; main()")
+_START_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One size. Memory in MB of one household without work: ``pss_mb`` shares of shared pages
+    (median over households), ``rss_mb`` of the first one as if it were alone. ``cpu_s_per_hour``:
+    of one without work. ``round_s``: market rounds, from the request to the booked interval;
+    ``told_s``: from there until everybody has confirmed its fills; ``missing``: replies that did
+    not come, in all rounds. ``idle_mb_per_day``: (down, up) of one without work; ``round_kb``:
+    what a market round adds, both messages; ``model_round_mb`` what a model round adds, None
+    without.
+    """
+
+    supernodes: int
+    poll_s: float
+    pss_mb: float
+    rss_mb: float
+    cpu_s_per_hour: float
+    round_s: list[float]
+    told_s: list[float]
+    missing: int
+    model_round_s: list[float]
+    idle_mb_per_day: tuple[float, float]
+    round_kb: tuple[float, float]
+    model_round_mb: tuple[float, float] | None
+
+    @property
+    def mb_per_day(self) -> tuple[float, float]:
+        """Bytes of a household and real day: 48 market rounds, 8 model rounds, and the polling."""
+        model = self.model_round_mb or (0.0, 0.0)
+        down, up = (
+            self.idle_mb_per_day[i] + 48 * self.round_kb[i] / 1e3 + 8 * model[i] for i in (0, 1)
+        )
+        return down, up
+
+
+def measure(
+    supernodes: int, out: Path, *, rounds: int, idle_s: float, poll_s: float, preset: str | None
+) -> Measured:
+    """Set up, measure idle for ``idle_s`` seconds, run ``rounds`` market rounds, take down.
+
+    ``preset``: model trained once after the last market round, None for none. Raises InputError
+    where the machine has too little memory, RuntimeError where a part does not come up.
+    """
+    free = psutil.virtual_memory().available / 1e9
+    if free < supernodes * _GB_EACH:
+        needed = supernodes * _GB_EACH
+        raise InputError(f"--supernodes {supernodes}: needs {needed:.0f} GB, {free:.0f} are free")
+    homes = out / "homes"
+    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
+    for name in track(names(supernodes), "homes"):
+        write_household(
+            generate(name, seed=3, first=first, intervals=(HISTORY_DAYS + 2) * 48), homes
+        )
+    settings = [
+        f"run.days={rounds / 48}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
+        f"fl.every_intervals={rounds}", f"fl.enabled={'false' if preset is None else 'true'}",
+        f"run.node_deadline_s={_START_S}", f"run.reply_deadline_s={_START_S}",
+        *([] if preset is None else [f"model.preset={preset}"]),
+    ]  # fmt: skip
+    folder = Folder(out / "server")
+    ports = dict(zip(("fleet_port", "control_port", "page_port"), _free_ports(3), strict=True))
+    init_server(
+        folder.root, ["127.0.0.1"], None, settings, str(homes), supernodes,
+        {**ports, "insecure": False},
+    )  # fmt: skip
+    patient = {"lead_s": 1.0, "market_deadline_s": 600.0, "closing_deadline_s": 600.0}
+    deployment = yaml.safe_load(folder.server_file.read_text())
+    folder.server_file.write_text(yaml.safe_dump(deployment | patient))
+    with ExitStack() as stack:
+        command, env = superlink(folder)
+        stack.enter_context(_service(command, env, out / "superlink.log"))
+        _wait(lambda: "Uvicorn running" in _text(out / "superlink.log"), "the SuperLink")
+        relay = Relay(("127.0.0.1", ports["fleet_port"]))
+        stack.callback(relay.close)
+        nodes = []
+        own = _free_ports(supernodes)
+        for number, name in enumerate(track(names(supernodes), "households started")):
+            home = out / "households" / name
+            port = relay.port if number == 0 else ports["fleet_port"]
+            key = init_client(
+                home, name, str(homes / f"{name}.parquet"), f"127.0.0.1:{port}",
+                folder.tls / "ca.crt", own[number], insecure=False, poll_s=poll_s,
+            )  # fmt: skip
+            admit_household(folder.root, key, name)
+            command, env = supernode(home)
+            keeper = [sys.executable, "-m", "fl_client.host.keeper", *command]
+            nodes.append(stack.enter_context(_service(keeper, env, home / "log.txt")))
+
+        def there() -> bool:
+            return _text(out / "superlink.log").count("Activated") >= supernodes
+
+        _wait(there, f"{supernodes} households")
+        time.sleep(5.0)
+        idle = _idle(nodes, relay, idle_s)
+        meter, begin = (relay.down, relay.up), time.monotonic()
+        _run(folder, out / "run.log")
+        gone = time.monotonic() - begin
+        extra = (relay.down - meter[0], relay.up - meter[1])
+    return _measured(folder, supernodes, poll_s, rounds, idle, gone, extra)
+
+
+def _measured(
+    folder: Folder,
+    supernodes: int,
+    poll_s: float,
+    rounds: int,
+    idle: "_Idle",
+    gone: float,
+    extra: tuple[int, int],
+) -> Measured:
+    events = [json.loads(x) for x in _text(folder.log / "coordinator.jsonl").splitlines()]
+    # The last booking closes the run: no market round belongs to it.
+    booked = [e for e in events if e["event"] == "interval booked" and e["interval"] < rounds]
+    told = [e for e in events if e["event"] == "fills told"]
+    if len(booked) < rounds:
+        raise RuntimeError(f"{folder.root}: {len(booked)} of {rounds} market rounds were booked")
+    learned = read_lines(folder.run / ROUNDS)
+    added = [bytes_ - rate * gone for bytes_, rate in zip(extra, idle.bytes_per_s, strict=True)]
+    model = None
+    if learned:
+        # The size of the model is known; what else was added belongs to the market rounds.
+        size = [
+            float(learned[0][key]) / supernodes  # type: ignore[arg-type]
+            for key in ("bytes_down", "bytes_up")
+        ]
+        # It is sent once more at the start, for everybody to forecast with.
+        added = [added[0] - 1.5 * size[0], added[1] - size[1]]
+        model = (size[0] / 1e6, size[1] / 1e6)
+    return Measured(
+        supernodes=supernodes,
+        poll_s=poll_s,
+        pss_mb=idle.pss_mb,
+        rss_mb=idle.rss_mb,
+        cpu_s_per_hour=idle.cpu_s_per_hour,
+        round_s=[e["seconds"] for e in booked],
+        told_s=[_between(a, b) for a, b in zip(booked, told, strict=False)],
+        missing=sum(len(e["missing"]) for e in booked),
+        model_round_s=[float(line["seconds"]) for line in learned],  # type: ignore[arg-type]
+        idle_mb_per_day=(
+            idle.bytes_per_s[0] * DAY_S / 1e6,
+            idle.bytes_per_s[1] * DAY_S / 1e6,
+        ),
+        round_kb=(added[0] / rounds / 1e3, added[1] / rounds / 1e3),
+        model_round_mb=model,
+    )
+
+
+def _between(a: dict[str, str], b: dict[str, str]) -> float:
+    return float((pd.Timestamp(b["time"]) - pd.Timestamp(a["time"])).total_seconds())
+
+
+@dataclass(frozen=True)
+class _Idle:
+    pss_mb: float
+    rss_mb: float
+    cpu_s_per_hour: float
+    bytes_per_s: tuple[float, float]
+
+
+def _idle(nodes: list[psutil.Process], relay: Relay, seconds: float) -> _Idle:
+    trees = [[node, *node.children(recursive=True)] for node in nodes]
+
+    def spent() -> list[float]:
+        return [sum(sum(p.cpu_times()[:2]) for p in tree) for tree in trees]
+
+    before, meter, begin = spent(), (relay.down, relay.up), time.monotonic()
+    time.sleep(seconds)
+    gone = time.monotonic() - begin
+    cpu = np.median(np.subtract(spent(), before)) / gone * 3600
+    memory = [[p.memory_full_info() for p in tree] for tree in trees]
+    return _Idle(
+        pss_mb=float(np.median([sum(m.pss for m in tree) for tree in memory])) / 1e6,
+        rss_mb=sum(m.rss for m in memory[0]) / 1e6,
+        cpu_s_per_hour=float(cpu),
+        bytes_per_s=((relay.down - meter[0]) / gone, (relay.up - meter[1]) / gone),
+    )
+
+
+def _run(folder: Folder, log: Path) -> None:
+    command = [*_FEDWATT, "server", "run", str(folder.root), "--speed", "max", "--no-page"]
+    with log.open("wb") as file:
+        done = subprocess.run(command, stdout=file, stderr=file, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{log}: the run ended with status {done.returncode}")
+
+
+@contextmanager
+def _service(command: list[str], env: dict[str, str], log: Path) -> Iterator[psutil.Process]:
+    """A process and all it starts, ended on the way out."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            found = [process, *process.children(recursive=True)]
+        for one in found:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGTERM)
+        for one in psutil.wait_procs(found, timeout=10)[1]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def _wait(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + _START_S
+    while not true():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{what} did not come up within {_START_S:.0f} s")
+        time.sleep(0.5)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        plugs = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for plug in plugs:
+            plug.bind(("127.0.0.1", 0))
+        return [int(plug.getsockname()[1]) for plug in plugs]
+
+
+def clear(out: Path) -> None:
+    """Forget the homes and folders of a size that has been measured; logs stay."""
+    for part in ("homes", "households", "server/flwr", "server/superlink.db"):
+        path = out / part
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""``fedwatt benchmark scale``: time and memory of a run against its number of households."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from common.config import Settings, load
+from common.errors import InputError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_ENGINES = ("batched", "loop", "flower")
+
+
+@app.command()
+def scale(
+    out: Annotated[Path, typer.Option(help="new folder for results.json, picture.png, the runs")],
+    households: Annotated[
+        str, typer.Option(help="comma-separated numbers of households")
+    ] = "10,100,1000",
+    days: Annotated[float, typer.Option(help="days of each run")] = 1.0,
+    engines: Annotated[str, typer.Option(help="of batched, loop, flower")] = "batched,loop,flower",
+    loop_limit: Annotated[int, typer.Option(help="most households for the loop")] = 1000,
+    flower_limit: Annotated[int, typer.Option(help="most for Flower's own engine")] = 100,
+    config: Annotated[str | None, typer.Option(help="preset or YAML file")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+) -> None:
+    """Run synthetic communities of growing size on every engine; print where the time goes."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    sizes = [_number(part) for part in households.split(",")]
+    chosen = [name.strip() for name in engines.split(",")]
+    for name in chosen:
+        if name not in _ENGINES:
+            raise InputError(f"--engines {name!r}: expected of {', '.join(_ENGINES)}")
+    from simulations.benchmarks.scale import output
+    from simulations.benchmarks.scale.run import measure
+
+    most = {"loop": loop_limit, "flower": flower_limit}
+    rows = []
+    for engine in chosen:
+        for size in sizes:
+            if size > most.get(engine, size):
+                continue
+            run = {"households": size, "days": days, "engine": engine}
+            settings: Settings = load(
+                config, set_ or (), run=run, data={"source": "synthetic", "fallback": None}
+            )
+            rows.append(measure(settings, out.resolve() / f"{engine}-{size}"))
+            typer.echo(f"{engine}, {size} households: {sum(rows[-1].wall_s.values()):.1f} s")
+    facts: dict[str, object] = {
+        "days": days,
+        "set": list(set_ or ()),
+        "cores": os.cpu_count(),
+        "load_average_at_the_end": list(psutil.getloadavg()),
+    }
+    output.write(out, rows, facts)
+    output.show(rows)
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise InputError(f"--households {text.strip()!r}: expected whole numbers of at least 1")
+    return number

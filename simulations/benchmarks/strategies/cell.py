@@ -1,0 +1,288 @@
+"""One cell of the grid: a strategy, a dial and a seed, from the first round to the last."""
+
+import contextlib
+import gc
+import logging
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import ConfigRecord
+
+from common.config import Training
+from common.forecast.forecaster import load_weights, weights_of
+from common.forecast.transformer import build_model
+from common.forecast.windows import pool
+from common.messages import encode_arrays
+from common.model_messages import Weights
+from fl_client.training import local_update
+from fl_server.initial import initial_weights
+from fl_server.privacy import Privacy, Spent
+from fl_server.roster import Roster
+from fl_server.rounds import Rounds
+from fl_server.strategy import check_privacy, make_strategy
+from simulations.benchmarks.strategies.homes import Home, homes_of
+from simulations.benchmarks.strategies.households import (
+    Errors,
+    Households,
+    day_errors,
+    forecast_day,
+)
+from simulations.benchmarks.strategies.money import share_of_optimum
+from simulations.benchmarks.strategies.setup import Cell, Setup, options_of
+from simulations.engine.loop import LoopGrid, server_context
+
+Row = dict[str, Any]
+_FLOAT = 4  # bytes
+
+
+@dataclass
+class Account:
+    """What has been spent since the first round."""
+
+    bytes_up: int = 0
+    bytes_down: int = 0
+    messages: int = 0
+    dropped: int = 0
+    train_loss: float = float("nan")
+    spent: Spent | None = None
+
+
+def run_cell(cell: Cell, setup: Setup) -> tuple[list[Row], dict[str, float]]:
+    """Run a cell. Returns its rows, a function of the arguments alone, and what it cost to run."""
+    torch.set_num_threads(1)
+    _prepare_process()
+    begin, cpu = time.perf_counter(), time.process_time()
+    _reset_peak()
+    homes = homes_of(
+        setup.data,
+        setup.households,
+        setup.timezone,
+        setup.preset,
+        setup.train_days,
+        setup.test_days,
+        cell.dial.data_only(),
+        cell.seed,
+    )
+    rows = _reference(cell, setup, homes) if cell.entry.reference else _strategy(cell, setup, homes)
+    cost = {
+        "wall_s": time.perf_counter() - begin,
+        "cpu_s": time.process_time() - cpu,
+        "peak_mb": _peak_mb(),
+    }
+    return rows, cost
+
+
+@lru_cache(maxsize=1)
+def _prepare_process() -> None:
+    """Once a process: Flower's strategies log every round, and some collect garbage every reply."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    gc.freeze()  # what is imported by now is not searched again and again
+
+
+def _lengths(cell: Cell, setup: Setup) -> tuple[int, int]:
+    return cell.dial.rounds or setup.rounds, cell.dial.local_steps or setup.local_steps
+
+
+def _training(setup: Setup) -> Training:
+    return Training.model_validate(
+        {
+            "batch_size": setup.batch_size,
+            "learning_rate": setup.learning_rate,
+            "optimiser": setup.optimiser,
+            "device": "cpu",
+        }
+    )
+
+
+@contextlib.contextmanager
+def _seeded_torch() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
+    dial, names = cell.dial, [home.name for home in homes]
+    rounds_, steps = _lengths(cell, setup)
+    asked = int(np.ceil(dial.participation * len(homes) - 1e-9))
+    strategy = make_strategy(
+        cell.entry.name,
+        options_of(cell.entry, asked),
+        fraction_train=dial.participation,
+        fraction_evaluate=1.0,
+        seed=cell.seed,
+    )
+    privacy = None
+    if dial.privacy_clip is not None:
+        privacy = Privacy(dial.privacy_clip, dial.privacy_noise)
+    check_privacy(cell.entry.name, private=privacy is not None)
+    measured = setup.measured(rounds_)
+    arrays = encode_arrays(initial_weights(setup.preset, None, cell.seed))
+    rows: list[Row] = []
+    account = Account()
+    with tempfile.TemporaryDirectory(prefix="fedwatt-") as home_files, _seeded_torch():
+        households = Households(
+            homes,
+            dial,
+            setup.preset,
+            _training(setup),
+            steps,
+            cell.seed,
+            Path(home_files),
+            measured,
+        )
+        server_context(1, {})
+        grid = LoopGrid(households.app(), len(homes), {}, 1)
+        roster = Roster(grid, dict(zip(grid.get_node_ids(), names, strict=True)))
+        rounds = Rounds(
+            strategy,
+            roster,
+            arrays,
+            cell.seed,
+            max_update_bytes=2**31,
+            deadline_s=3600.0,
+            compression=dial.compression,
+            privacy=privacy,
+            compression_down=dial.compression_down,
+        )
+        _, account.bytes_down, _ = rounds.broadcast(0, ConfigRecord())
+        account.messages = 2 * len(homes)
+        rows += _rows(cell, 0, homes, households.errors, households.malicious, account)
+        for round_ in range(1, rounds_ + 1):
+            result = rounds.run(round_, ConfigRecord(), ConfigRecord())
+            account.bytes_up += result.screening.bytes_up
+            account.bytes_down += result.bytes_down
+            account.messages += 2 * (result.sampled + len(homes))
+            account.dropped += sum(result.screening.dropped.values())
+            account.spent = result.spent
+            loss = None if result.train is None else result.train.get("train_loss")
+            account.train_loss = float(loss) if isinstance(loss, int | float) else float("nan")
+            if round_ in measured:
+                rows += _rows(cell, round_, homes, households.errors, households.malicious, account)
+        _add_money(rows, cell, setup, rounds_, households.forecasting)
+    return rows
+
+
+def _rows(
+    cell: Cell,
+    round_: int,
+    homes: list[Home],
+    errors: dict[tuple[int, str], Errors],
+    malicious: set[str],
+    account: Account,
+) -> list[Row]:
+    return [
+        {
+            "strategy": cell.entry.text,
+            "dial": cell.dial_name,
+            "seed": cell.seed,
+            "household": home.name,
+            "round": round_,
+            "malicious": home.name in malicious,
+            **errors[round_, home.name],
+            "train_loss": account.train_loss,
+            "bytes_up": account.bytes_up,
+            "bytes_down": account.bytes_down,
+            "messages": account.messages,
+            "dropped": account.dropped,
+            "epsilon": account.spent.epsilon if account.spent else float("nan"),
+            "epsilon_server": account.spent.epsilon_server if account.spent else float("nan"),
+            "share_of_optimum": float("nan"),
+        }
+        for home in homes
+    ]
+
+
+def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
+    """The table's references, measured in the same rounds.
+
+    ``local-only`` trains each home's own model for the steps it would take in the federation;
+    ``centralised`` trains one model on all windows pooled, with as many steps in all as the homes
+    take together. Its bytes are those of the readings it needs.
+    """
+    rounds_, steps = _lengths(cell, setup)
+    measured = setup.measured(rounds_)
+    training = _training(setup)
+    account, errors = Account(), {}
+    rows: list[Row] = []
+    if cell.entry.name == "centralised":
+        readings = sum(len(h.before.train) + setup.test_days * 48 for h in homes)
+        account.bytes_up = readings * 3 * _FLOAT  # load, price, temperature
+    with _seeded_torch():
+        model = build_model(setup.preset)
+        start = initial_weights(setup.preset, None, cell.seed)
+        own: dict[str, Weights] = {home.name: start for home in homes}
+        for round_ in range(rounds_ + 1):
+            if round_ > 0 and cell.entry.name == "local-only":
+                for home in homes:
+                    load_weights(model, own[home.name])
+                    local_update(
+                        model,
+                        home.phase(round_).train,
+                        training,
+                        steps=steps,
+                        seed=cell.seed,
+                        household=home.name,
+                        round_=round_,
+                    )
+                    own[home.name] = weights_of(model)
+            if round_ > 0 and cell.entry.name == "centralised":
+                load_weights(model, start)
+                windows = pool([home.phase(round_).train for home in homes])
+                local_update(
+                    model,
+                    windows,
+                    training,
+                    steps=steps * len(homes),
+                    seed=cell.seed,
+                    household="pooled",
+                    round_=round_,
+                )
+                start = weights_of(model)
+                own = {home.name: start for home in homes}
+            if round_ not in measured:
+                continue
+            for home in homes:
+                if cell.entry.name == "mean-7-days":
+                    forecast = home.phase(round_).baseline
+                else:
+                    load_weights(model, own[home.name])
+                    forecast = forecast_day(model, home, round_)
+                errors[round_, home.name] = day_errors(forecast, home, round_)
+            rows += _rows(cell, round_, homes, errors, set(), account)
+    _add_money(rows, cell, setup, rounds_, None if cell.entry.name == "mean-7-days" else own)
+    return rows
+
+
+def _add_money(
+    rows: list[Row], cell: Cell, setup: Setup, last: int, weights: dict[str, Weights] | None
+) -> None:
+    changed = cell.dial.model_dump(exclude_defaults=True).keys()
+    if setup.money_days <= 0 or changed - {"privacy_clip", "privacy_noise"}:
+        return
+    share = share_of_optimum(setup, cell.seed, weights)
+    for row in rows:
+        if row["round"] == last:
+            row["share_of_optimum"] = share
+
+
+def _reset_peak() -> None:
+    """Forget the process's peak memory, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
+        return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

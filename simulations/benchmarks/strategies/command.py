@@ -1,0 +1,101 @@
+"""``fedwatt benchmark strategies``: aggregation strategies under dials, with all their costs."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import InputError
+from common.forecast.presets import find_preset
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def strategies(
+    out: Annotated[Path, typer.Option(help="folder for rows, costs and report.html; resumed")],
+    strategies: Annotated[
+        str | None,
+        typer.Option(help="a,b(option=value),module:Class; default: those of the parts"),
+    ] = None,
+    dials: Annotated[
+        Path | None, typer.Option(help="YAML file of dials; default: those of the parts")
+    ] = None,
+    parts: Annotated[
+        str, typer.Option(help="of the full grid: table,dials,attacks,compression,privacy")
+    ] = "table,dials,attacks,compression,privacy",
+    data: Annotated[str, typer.Option(help="citylearn, synthetic, a folder or URL")] = "citylearn",
+    households: Annotated[int, typer.Option(min=1, help="first N by name")] = 11,
+    rounds: Annotated[int, typer.Option(min=1)] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="repetitions, seeds 0..K-1")] = 5,
+    local_steps: Annotated[int, typer.Option(min=1, help="steps a home and round")] = 4,
+    preset: Annotated[str, typer.Option(help="model preset")] = "slot-small",
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    learning_rate: Annotated[float | None, typer.Option(help="default: the preset's")] = None,
+    optimiser: Annotated[str, typer.Option(help="adamw or sgd, on the household")] = "adamw",
+    train_days: Annotated[int, typer.Option(min=9, help="days to train on")] = 56,
+    test_days: Annotated[int, typer.Option(min=1, help="held-out days after them")] = 14,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="rounds between errors")] = 1,
+    money_days: Annotated[
+        float, typer.Option(min=0.0, help="held-out days lived in the market; 0: no money")
+    ] = 0.0,
+    workers: Annotated[int, typer.Option(min=0, help="processes; 0: one per core")] = 0,
+    quick: Annotated[bool, typer.Option(help="a small grid for a first look")] = False,
+) -> None:
+    """Run the grid of strategies, dials and seeds; continue one that was stopped.
+
+    Writes OUT/rows.parquet (one row a strategy, dial, seed, household and measured round),
+    OUT/costs.parquet (seconds and memory a cell), OUT/tables.md and OUT/report.html.
+    """
+    from simulations.benchmarks.strategies import grid, presets, report
+    from simulations.benchmarks.strategies.dials import read_dials
+    from simulations.benchmarks.strategies.setup import Setup, check, split_entries
+
+    find_preset(preset)
+    if optimiser not in ("adamw", "sgd"):
+        raise InputError(f"--optimiser {optimiser!r}: expected adamw or sgd")
+    if quick:
+        households, rounds, seeds = min(households, 8), min(rounds, 4), min(seeds, 2)
+    setup = Setup(
+        data=data,
+        households=households,
+        rounds=rounds,
+        preset=preset,
+        local_steps=local_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        optimiser=optimiser,
+        train_days=train_days,
+        test_days=test_days,
+        evaluate_every=evaluate_every,
+        money_days=money_days,
+    )
+    if quick:
+        plan = {"table": (presets.QUICK_STRATEGIES, presets.QUICK_DIALS)}
+    else:
+        plan = {}
+        for part in filter(None, (part.strip() for part in parts.split(","))):
+            if part not in presets.PARTS:
+                raise InputError(f"--parts {part!r}: known are {', '.join(presets.PARTS)}")
+            plan[part] = presets.PARTS[part]
+    if dials is not None:
+        given = read_dials(dials)
+        text = strategies or presets.STRATEGIES
+        jobs = [(split_entries(text), given)]
+    else:
+        jobs = [
+            (split_entries(strategies or named), read_dials(values))
+            for named, values in plan.values()
+        ]
+    for entries, _ in jobs:
+        for entry in entries:
+            check(entry, households)
+    every = {name: dial for _, part in jobs for name, dial in part.items()}
+    cells = grid.unique([cell for e, d in jobs for cell in grid.cells_of(e, d, seeds)])
+    named = sorted({cell.entry.text: cell.entry for cell in cells}.values(), key=lambda e: e.text)
+    grid.open_grid(out, setup, named, every)
+    count = grid.run_grid(cells, setup, out, workers or os.cpu_count() or 1)
+    rows, costs = grid.gather(cells, every, setup, out)
+    path = report.write(rows, costs, setup, every, out)
+    print(f"{count} cells run, {len(cells)} in the table: {path}")

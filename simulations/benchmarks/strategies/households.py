@@ -1,0 +1,159 @@
+"""The households of a cell behind Flower messages, and what they measure on held-out days."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from common.config import Training
+from common.forecast import metrics
+from common.forecast.forecaster import load_weights
+from common.forecast.transformer import build_model
+from common.messages import NUM_EXAMPLES, encode_metrics
+from common.model_messages import ModelReply, ModelRequest, Weights
+from fl_client.participant import Participant
+from fl_client.personal_store import PersonalStore
+from simulations.benchmarks.strategies.attacks import Poisoned, corrupted
+from simulations.benchmarks.strategies.dials import Dial
+from simulations.benchmarks.strategies.homes import Home
+
+Errors = dict[str, float]
+
+
+def day_errors(forecast: NDArray[np.float64], home: Home, round_: int) -> Errors:
+    """Errors of day-ahead consumption on the held-out days; forecast (D, 48) in kWh."""
+    phase = home.phase(round_)
+    return {
+        "nrmse": metrics.nrmse(forecast, phase.actual),
+        "rmse": metrics.rmse(forecast, phase.actual),
+        "mae": metrics.mae(forecast, phase.actual),
+        "mase": metrics.mase(forecast, phase.actual, phase.scale),
+        "bias": metrics.bias(forecast, phase.actual),
+    }
+
+
+def forecast_day(model: torch.nn.Module, home: Home, round_: int) -> NDArray[np.float64]:
+    """Forecast each held-out day, (D, 48) kWh, with the weights the model holds."""
+    phase = home.phase(round_)
+    inputs = {name: torch.from_numpy(value) for name, value in phase.test.inputs.items()}
+    model.eval()
+    with torch.inference_mode():
+        # Models that read a window make all streams at once.
+        streams = model(inputs) if "window" in inputs else model(inputs, ("day",))
+    values = streams["consumption_day"].numpy().astype(np.float64)
+    forecast: NDArray[np.float64] = np.maximum(home.offset + home.kwh_per_unit * values, 0.0)
+    return forecast
+
+
+class Households:
+    """Answers train and evaluate messages for all homes; ``errors`` holds what was measured.
+
+    The participants are those of a deployment; a dial only takes away steps or answers, or
+    corrupts what is sent.
+    """
+
+    def __init__(
+        self,
+        homes: Sequence[Home],
+        dial: Dial,
+        preset: str,
+        training: Training,
+        steps: int,
+        seed: int,
+        directory: Path,
+        measured: frozenset[int],
+    ) -> None:
+        self._homes, self._dial, self._seed = homes, dial, seed
+        self._measured = measured
+        self._model = build_model(preset)
+        names = [home.name for home in homes]
+        self.malicious = dial.malicious(seed, names)
+        self._leader = min(self.malicious, default="")
+        self._by_name = {home.name: home for home in homes}
+        self._participants = [
+            Participant(
+                name=name,
+                model=self._model,
+                training=training,
+                steps=steps,
+                seed=seed,
+                store=PersonalStore(directory / name, keep=2),
+                seeded_noise=True,
+            )
+            for name in names
+        ]
+        self.errors: dict[tuple[int, str], Errors] = {}
+        self.forecasting: dict[str, Weights] = {}
+
+    def app(self) -> ClientApp:
+        """The ClientApp of all homes; a node's partition is its place in the list."""
+        app = ClientApp()
+
+        @app.train()
+        def train(message: Message, context: Context) -> Message:
+            h = int(context.node_config["partition-id"])
+            reply = self.train(h, self._participants[h].read(message.content))
+            return Message(reply.encode(), reply_to=message)
+
+        @app.evaluate()
+        def evaluate(message: Message, context: Context) -> Message:
+            h = int(context.node_config["partition-id"])
+            found = self.evaluate(h, self._participants[h].read(message.content))
+            return Message(encode_metrics(found), reply_to=message)
+
+        return app
+
+    def train(self, h: int, request: ModelRequest) -> ModelReply:
+        """Train, or drop out, or do harm."""
+        home, dial, round_ = self._homes[h], self._dial, request.round
+        if dial.drops(self._seed, home.name, round_):
+            raise RuntimeError("dropped out")
+        if home.name in self.malicious:
+            return self._attack(h, request)
+        if dial.straggles(self._seed, home.name, round_):
+            participant = self._participants[h]
+            steps = participant.steps if request.local_steps is None else request.local_steps
+            request = replace(request, local_steps=max(1, round(steps * dial.straggler_work)))
+        return self._participants[h].train(request, home.phase(round_).train)
+
+    def _attack(self, h: int, request: ModelRequest) -> ModelReply:
+        kind, home, participant = self._dial.attack, self._homes[h], self._participants[h]
+        train = home.phase(request.round).train
+        if kind == "label-poison":
+            return participant.train(request, Poisoned(train))  # type: ignore[arg-type]
+        if kind == "collude":
+            # All send the very same update, that of the first of them.
+            home = self._by_name[self._leader]
+            train = home.phase(request.round).train
+            participant = replace(participant, name=self._leader)
+        plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
+        reply = participant.train(plain, train)
+        assert reply.weights is not None
+        bad = corrupted(
+            kind,
+            self._dial.attack_scale,
+            request.weights,
+            reply.weights,
+            self._seed,
+            home.name,
+            request.round,
+        )
+        return replace(reply, weights=bad)
+
+    def evaluate(self, h: int, request: ModelRequest) -> Mapping[str, float | int]:
+        """Measure the model this household forecasts with, in the rounds that are asked about."""
+        home = self._homes[h]
+        if request.round not in self._measured:
+            return {NUM_EXAMPLES: 1}
+        windows = home.phase(request.round).train
+        weights = self._participants[h].forecasting_weights(request, windows)
+        load_weights(self._model, weights)
+        found = day_errors(forecast_day(self._model, home, request.round), home, request.round)
+        self.errors[request.round, home.name] = found
+        self.forecasting[home.name] = weights
+        return {NUM_EXAMPLES: 1, "nrmse": found["nrmse"]}

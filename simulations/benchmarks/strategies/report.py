@@ -1,0 +1,71 @@
+"""The page and the Markdown tables of a benchmark."""
+
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+
+from simulations.benchmarks.strategies import figures, tables
+from simulations.benchmarks.strategies.dials import Dial
+from simulations.benchmarks.strategies.setup import Setup
+from simulations.report.page import Content, Section, page, paragraph, table
+
+PAGE = "report.html"
+MARKDOWN = "tables.md"
+
+
+def _table(found: tables.Table | None) -> Content:
+    if found is None:
+        return ""
+    body = table(found.columns, found.lines, caption=found.title)
+    return Markup("{}{}").format(body, paragraph(found.note, "note") if found.note else "")
+
+
+def write(
+    rows: pd.DataFrame, costs: pd.DataFrame, setup: Setup, dials: dict[str, Dial], out: Path
+) -> Path:
+    """Write ``report.html`` and ``tables.md`` into ``out``; returns the page's path."""
+    attacks = tables.attacks(rows, dials)
+    found = [
+        tables.overview(rows, costs),
+        tables.fairness(rows),
+        tables.data_dials(rows, dials),
+        None if attacks is None else attacks.table,
+        tables.compression(rows, dials),
+        tables.privacy(rows, dials),
+    ]
+    overview, fair, data, attack, small, private = found
+    compressed = [
+        n for n, d in dials.items() if (d.compression, d.compression_down) != ("none", "none")
+    ]
+    sections = [
+        Section(
+            "Strategies",
+            [figures.error_by_round(rows), _table(overview), figures.error_by_bytes(rows)],
+            "Every strategy and the references, nothing in the way.",
+        ),
+        Section("Fairness", [figures.fairness(rows), _table(fair)]),
+        Section("Data and participation", [_table(data)]),
+        Section(
+            "Attacks",
+            [] if attacks is None else [figures.attack_grid(attacks), _table(attack)],
+        ),
+        Section(
+            "Compression",
+            [figures.compression_curves(rows, compressed, tables.BASE), _table(small)]
+            if small
+            else [],
+        ),
+        Section("Privacy", [_table(private)]),
+    ]
+    seeds = rows["seed"].nunique()
+    subtitle = (
+        f"{setup.households} homes of {setup.data}, preset {setup.preset}, {setup.rounds} rounds "
+        f"of {setup.local_steps} steps of {setup.batch_size} windows, {seeds} seeds; "
+        f"{setup.train_days} days to train on, {setup.test_days} held out, drawn by seed"
+    )
+    path = out / PAGE
+    path.write_text(page("Aggregation strategies", sections, subtitle=subtitle), encoding="utf-8")
+    text = "\n".join(one.markdown() for one in found if one is not None)
+    (out / MARKDOWN).write_text(f"{subtitle}.\n\n{text}", encoding="utf-8")
+    return path

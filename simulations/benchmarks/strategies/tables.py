@@ -1,0 +1,300 @@
+"""The benchmark's results as tables: a title, columns, lines of text, and what to read in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from simulations.benchmarks.strategies import statistics as stat
+from simulations.benchmarks.strategies.dials import CLEAN, Dial
+from simulations.benchmarks.strategies.setup import REFERENCES
+from simulations.report import text
+
+BASE = "fedavg"
+TARGET = 0.9
+"""Share of FedAvg's gain at which rounds and bytes are counted."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for a page or a Markdown file."""
+
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown."""
+        rows = [self.columns, ["---"] * len(self.columns), *self.lines]
+        body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        return f"### {self.title}\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def percent(mean: stat.Mean) -> str:
+    """A relative change with its interval."""
+    if np.isnan(mean.value):
+        return text.MISSING
+    half = "" if np.isnan(mean.half) else f" ± {100 * mean.half:.1f}"
+    return f"{100 * mean.value:+.1f}{half} %"
+
+
+def share(mean: stat.Mean) -> str:
+    """A share with its interval."""
+    if np.isnan(mean.value):
+        return text.MISSING
+    half = "" if np.isnan(mean.half) else f" ± {100 * mean.half:.1f}"
+    return f"{100 * mean.value:.1f}{half} %"
+
+
+def probability(p: float) -> str:
+    """A p value."""
+    return text.MISSING if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _has(rows: pd.DataFrame, dial: str) -> bool:
+    return bool((rows["dial"] == dial).any())
+
+
+def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
+    """All strategies in the clean community, the references among them."""
+    if not _has(rows, CLEAN):
+        return None
+    names = stat.strategies_of(rows, CLEAN)
+    base = BASE if BASE in names else names[0]
+    against = {n: stat.difference(rows, (n, CLEAN), (base, CLEAN)) for n in names}
+    tested = [n for n in names if n != base]
+    corrected = dict(zip(tested, stat.holm([against[n].p for n in tested]), strict=True))
+    goals = stat.targets(rows, base, CLEAN, TARGET)
+    reach = stat.to_target(rows, [CLEAN], goals).set_index("strategy")
+    end = stat.final(rows[rows["dial"] == CLEAN])
+    paid = costs[costs["dial"] == CLEAN].groupby("strategy")[["cpu_s", "wall_s", "peak_mb"]].mean()
+    spending = [{str(k): float(v) for k, v in paid[c].items()} for c in paid.columns]
+    lines = []
+    for name in names:
+        own = end[end["strategy"] == name]
+        one = own.groupby("seed")[["bytes_up", "bytes_down", "messages"]].first().mean()
+        money = stat.mean_of(own.groupby("seed")["share_of_optimum"].first().to_numpy())
+        goal = reach.loc[[name]]
+        hit = int(goal["rounds"].notna().sum())
+        lines.append(
+            [
+                name + (" (reference)" if name in REFERENCES else ""),
+                str(against[name].own),
+                percent(stat.difference(rows, (name, CLEAN), ("mean-7-days", CLEAN)).change)
+                if name != "mean-7-days"
+                else text.MISSING,
+                text.MISSING if name == base else percent(against[name].change),
+                probability(corrected.get(name, float("nan"))),
+                f"{own['mae'].mean():.3f}",
+                f"{own['mase'].mean():.3f}",
+                f"{own['bias'].mean():+.3f}",
+                f"{goal['rounds'].mean():.1f} ({hit}/{len(goal)})" if hit else text.MISSING,
+                text.size(goal["bytes"].mean()) if hit else text.MISSING,
+                text.size(one["bytes_up"]),
+                text.size(one["bytes_down"]),
+                f"{one['messages']:.0f}",
+                *(text.decimal(spent.get(name), 1) for spent in spending),
+                share(money),
+            ]
+        )  # fmt: skip
+    return Table(
+        "Strategies in the clean community",
+        (
+            "strategy", "nRMSE", "against mean of 7 days", f"against {base}", "p (Holm)",
+            "MAE [kWh]", "MASE", "bias",
+            "rounds to target", "bytes to target", "bytes up", "bytes down", "messages", "CPU [s]",
+            "wall [s]", "peak [MB]", "share of optimum",
+        ),
+        lines,
+        f"Errors of day-ahead consumption on held-out days, mean over homes, ± half of the 95 % "
+        f"interval over seeds. Target: the error at which {base} has made {100 * TARGET:.0f} % of "
+        "its gain over the first weights, per seed; in brackets how many seeds reach it. Peak: "
+        "memory of the process, model code included.",
+    )  # fmt: skip
+
+
+def fairness(rows: pd.DataFrame) -> Table | None:
+    """How the error is spread over the homes."""
+    if not _has(rows, CLEAN):
+        return None
+    found = stat.fairness(rows, CLEAN).sort_values("p90", ignore_index=True)
+    spread = found[["p10", "median", "p90", "worst"]].to_numpy(np.float64)
+    worse = found["worse"].to_numpy(np.float64)
+    lines = [
+        [
+            str(name),
+            *(f"{value:.3f}" for value in spread[i]),
+            text.MISSING if np.isnan(worse[i]) else f"{100 * worse[i]:.0f} %",
+        ]
+        for i, name in enumerate(found["strategy"])
+    ]
+    return Table(
+        "Fairness over homes",
+        ("strategy", "p10", "median", "p90", "worst home", "worse than local-only"),
+        lines,
+        "nRMSE of each home, mean over seeds. Last column: share of (home, seed) pairs with a "
+        "larger error than a model trained on that home alone for the same steps.",
+    )
+
+
+def data_dials(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """Errors under dials of data and of answers."""
+    names = [n for n, d in dials.items() if n == CLEAN or _of_data(d)]
+    names = [n for n in names if _has(rows, n)]
+    if len(names) < 2:
+        return None
+    changed = set(rows[rows["dial"].isin([n for n in names if n != CLEAN])]["strategy"])
+    order = [s for s in stat.strategies_of(rows, CLEAN) if s in changed]
+    lines = []
+    for strategy in order:
+        cells = []
+        for name in names:
+            one = rows[(rows["dial"] == name) & (rows["strategy"] == strategy)]
+            if one.empty:
+                cells.append(text.MISSING)
+                continue
+            cells.append(str(stat.difference(rows, (strategy, name), (strategy, name)).own))
+        lines.append([strategy, *cells])
+    return Table(
+        "Dials of data and participation",
+        ("strategy", *names),
+        lines,
+        "nRMSE, mean over homes, ± half of the 95 % interval over seeds. A dial that changes the "
+        "data changes what can be reached: compare within a column.",
+    )
+
+
+def _of_data(dial: Dial) -> bool:
+    other = dial.model_dump(exclude_defaults=True)
+    odd = {"attack", "attackers", "attack_scale", "compression", "compression_down"}
+    return bool(other) and not odd & other.keys() and "privacy_clip" not in other
+
+
+@dataclass(frozen=True)
+class AttackGrid:
+    """Change of the honest homes' error against clean FedAvg, (strategies, attacks)."""
+
+    strategies: list[str]
+    attacks: list[str]
+    change: np.ndarray
+    half: np.ndarray
+    table: Table
+
+
+def attacks(rows: pd.DataFrame, dials: dict[str, Dial]) -> AttackGrid | None:
+    """The attack x defence grid."""
+    named = [n for n, d in dials.items() if d.attack != "none" and _has(rows, n)]
+    if not named or not _has(rows, CLEAN):
+        return None
+    attacked = rows[rows["dial"].isin(named)]
+    names = sorted(set(attacked["strategy"]) - set(REFERENCES))
+    columns = [CLEAN, *named]
+    found = np.full((2, len(names), len(columns)), np.nan)
+    lines = []
+    for i, strategy in enumerate(names):
+        cells = []
+        for j, name in enumerate(columns):
+            one = stat.difference(rows, (strategy, name), (BASE, CLEAN))
+            found[:, i, j] = one.change.value, one.change.half
+            mark = "" if np.isnan(one.change.value) or one.change.value > 0.05 else " ✓"
+            cells.append(percent(one.change) + mark)
+        lines.append([strategy, *cells])
+    seven = stat.difference(rows, ("mean-7-days", CLEAN), (BASE, CLEAN))
+    note = (
+        f"Error of the honest homes against {BASE} without attack, same homes and seeds, mean ± "
+        "half of the 95 % interval; ✓: within 5 %. The mean of the last 7 days, which no attack "
+        f"can reach, stands at {percent(seven.change)}."
+    )
+    table = Table("Attacks and defences", ("strategy", *columns), lines, note)
+    return AttackGrid(names, columns, found[0], found[1], table)
+
+
+def compression(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """What compression costs in error and saves in bytes."""
+    named = [
+        n
+        for n, d in dials.items()
+        if (d.compression, d.compression_down) != ("none", "none") and _has(rows, n)
+    ]
+    if not named or not _has(rows, CLEAN):
+        return None
+    pairs = [
+        (s, n)
+        for s in stat.strategies_of(rows, CLEAN)
+        if s not in REFERENCES
+        for n in named
+        if ((rows["dial"] == n) & (rows["strategy"] == s)).any()
+    ]
+    tests = [stat.difference(rows, (s, n), (s, CLEAN)) for s, n in pairs]
+    corrected = stat.holm([t.p for t in tests])
+    lines = []
+    for (strategy, name), test, p in zip(pairs, tests, corrected, strict=True):
+        goals = stat.targets(rows, strategy, CLEAN, TARGET)
+        both = stat.to_target(rows[rows["strategy"] == strategy], [CLEAN, name], goals)
+        wide = both.pivot(index="seed", columns="dial", values="bytes").dropna(how="all")
+        ratio = (wide[CLEAN] / wide[name]).dropna() if name in wide else pd.Series(dtype=float)
+        end = stat.final(rows[rows["strategy"] == strategy])
+        per = end.groupby("dial")[["bytes_up", "bytes_down", "round"]].mean()
+        up, down = per["bytes_up"] / per["round"], per["bytes_down"] / (per["round"] + 0.5)
+        lines.append(
+            [
+                strategy,
+                name,
+                percent(test.change),
+                probability(p),
+                f"{up[CLEAN] / up[name]:.2f}x",
+                f"{(up + down)[CLEAN] / (up + down)[name]:.1f}x",
+                f"{ratio.mean():.1f}x ({len(ratio)}/{len(wide)})" if len(ratio) else text.MISSING,
+            ]
+        )
+    return Table(
+        "Compression of updates",
+        (
+            "strategy", "dial", "error against uncompressed", "p (Holm)", "fewer bytes up",
+            "fewer bytes in all", "fewer bytes to the same error",
+        ),
+        lines,
+        "Bytes as sent, up and down, array headers included; the first model is sent whole in "
+        f"every case. Same error: where the uncompressed strategy has made {100 * TARGET:.0f} % of "
+        "its gain, per seed; mean of the seeds that reach it, their number in brackets.",
+    )  # fmt: skip
+
+
+def privacy(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """Error and money against epsilon."""
+    named = [n for n, d in dials.items() if d.privacy_clip is not None and _has(rows, n)]
+    if not named or not _has(rows, CLEAN):
+        return None
+    lines = []
+    for name in [CLEAN, *named]:
+        for strategy in sorted(set(rows[rows["dial"] == named[0]]["strategy"]) - set(REFERENCES)):
+            one = stat.difference(rows, (strategy, name), (strategy, CLEAN))
+            end = stat.final(rows[(rows["strategy"] == strategy) & (rows["dial"] == name)])
+            money = stat.mean_of(end.groupby("seed")["share_of_optimum"].first().to_numpy())
+            lines.append(
+                [
+                    strategy,
+                    name,
+                    _epsilon(end["epsilon"].mean()),
+                    _epsilon(end["epsilon_server"].mean()),
+                    str(one.own),
+                    text.MISSING if name == CLEAN else percent(one.change),
+                    share(money),
+                ]
+            )
+    return Table(
+        "Privacy",
+        (
+            "strategy", "dial", "epsilon (models)", "epsilon (server)", "nRMSE",
+            "against no privacy", "share of optimum",
+        ),
+        lines,
+        "Client-level differential privacy at delta 1e-5 for the whole run: against those who see "
+        "the models, and against the server, which sees each noised update.",
+    )  # fmt: skip
+
+
+def _epsilon(value: float) -> str:
+    return "none" if np.isnan(value) else "infinite" if np.isinf(value) else f"{value:.1f}"

@@ -1,0 +1,242 @@
+"""Folders, keys and certificates: what is made, with which rights, and when a start is refused."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from typer.testing import CliRunner
+
+from common.data.frame import check_name
+from common.errors import InputError
+from fl_client.host.commands import app as client_app
+from fl_client.host.folder import init_client, supernode
+from fl_client.host.key import make_node_key
+from fl_client.membership import own_settings
+from fl_server.host.commands import app as server_app
+from fl_server.host.flower import superlink, write_app
+from fl_server.host.folder import Folder
+from fl_server.host.members import admit, expel, read_members
+from fl_server.host.setup import init_server
+from fl_server.host.tls import check_public_key, days_left, make_authority, make_server_certificate
+
+PORTS = {"fleet_port": 9092, "control_port": 8000, "page_port": 9100}
+FLAT = ["tariff.source=flat"]
+
+
+def server(root: Path, address: str = "127.0.0.1", insecure: bool = False) -> Folder:
+    init_server(root, [address], None, FLAT, None, 1, {**PORTS, "insecure": insecure})
+    return Folder(root)
+
+
+def household(root: Path, folder: Folder, data: str = "synthetic") -> str:
+    return init_client(
+        root, "maple-7", data, "127.0.0.1:9092", folder.tls / "ca.crt", 9094, insecure=False
+    )
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
+    """Every private key, and a database's password, is a file of mode 0600 in a folder of 0700."""
+    folder = server(tmp_path / "server")
+    url = "postgresql://maple:hunter2@db.example.org/homes"
+    household(tmp_path / "home", folder, data=url)
+    for secret in ("server/tls/ca.key", "server/tls/server.key", "home/key", "home/secret.env"):
+        assert mode(tmp_path / secret) == 0o600
+    assert mode(tmp_path / "server") == mode(tmp_path / "home") == 0o700
+    assert "hunter2" not in (tmp_path / "home" / "client.yaml").read_text()
+    command, env = supernode(tmp_path / "home")
+    assert not any("hunter2" in part for part in command)
+    assert env["FEDWATT_DATA"] == url
+
+
+def test_certificate_names_the_server_and_nothing_else(tmp_path: Path) -> None:
+    """The server's certificate carries its addresses as SAN, cannot sign, and verifies."""
+    make_authority(tmp_path)
+    make_server_certificate(tmp_path, ["grid.example.org", "192.0.2.7"])
+    authority = x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes())
+    made = x509.load_pem_x509_certificate((tmp_path / "server.pem").read_bytes())
+    made.verify_directly_issued_by(authority)
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["grid.example.org", "localhost"]
+    found = [str(ip) for ip in names.get_values_for_type(x509.IPAddress)]
+    assert found == ["192.0.2.7", "127.0.0.1"]
+    assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert 824 < days_left(tmp_path / "server.pem") < 826
+    make_server_certificate(tmp_path, ["192.0.2.7"], days=-0.5)
+    assert days_left(tmp_path / "server.pem") < 0
+
+
+def test_no_start_without_tls(tmp_path: Path) -> None:
+    """A missing certificate or a key that others may read stops server and household."""
+    folder = server(tmp_path / "server")
+    household(tmp_path / "home", folder)
+    assert "--enable-supernode-auth" in superlink(folder)[0]
+    (folder.tls / "server.key").chmod(0o644)
+    with pytest.raises(InputError, match="others may read this secret"):
+        superlink(folder)
+    (folder.tls / "server.key").unlink()
+    with pytest.raises(InputError, match="without TLS there is no start"):
+        superlink(folder)
+    (tmp_path / "home" / "key").chmod(0o640)
+    with pytest.raises(InputError, match="others may read this secret"):
+        supernode(tmp_path / "home")
+    (tmp_path / "home" / "ca.crt").unlink()
+    with pytest.raises(InputError, match="without TLS there is no start"):
+        supernode(tmp_path / "home")
+
+
+def test_insecure_is_for_loopback(tmp_path: Path) -> None:
+    """Without TLS a server listens, and a household connects, on loopback or not at all."""
+    folder = server(tmp_path / "server", insecure=True)
+    command, _ = superlink(folder)
+    assert "--insecure" in command
+    assert "127.0.0.1:9092" in command
+    with pytest.raises(InputError, match="only loopback"):
+        server(tmp_path / "other", "192.0.2.7", insecure=True)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(InputError, match="only loopback"):
+        init_client(tmp_path / "home", "a", "synthetic", "192.0.2.7:9092", None, 9094, True)
+    edited = folder.server_file.read_text().replace("address: 127.0.0.1", "address: 192.0.2.7")
+    folder.server_file.write_text(edited)
+    with pytest.raises(InputError, match="only loopback"):
+        superlink(folder)
+
+
+def test_households_are_sent_no_path_and_no_password(tmp_path: Path) -> None:
+    """What goes to households holds neither the ledger's URL nor where the server's data is."""
+    url = "postgresql://books:secret@db.example.org/ledger"
+    init_server(
+        tmp_path / "server", ["127.0.0.1"], None, [*FLAT, f"ledger.url={url}"], None, 1,
+        {**PORTS, "insecure": False},
+    )  # fmt: skip
+    folder = Folder(tmp_path / "server")
+    write_app(folder, folder.settings())
+    sent = b"".join(f.read_bytes() for f in folder.app.rglob("*") if f.is_file())
+    assert b"secret" not in sent
+    assert str(tmp_path).encode() not in sent
+    assert [f.name for f in folder.app.iterdir()] == ["pyproject.toml"]
+
+
+def test_bad_input_is_one_line_and_status_two(tmp_path: Path) -> None:
+    """Names, addresses, keys and folders that will not do are refused, and nothing is left."""
+    folder = server(tmp_path / "server")
+    with pytest.raises(InputError, match="is a server folder already"):
+        server(tmp_path / "server")
+    for name in ("", "../x", "a b", "x" * 65, "-a"):
+        with pytest.raises(InputError, match="name"):
+            check_name(name)
+    runner = CliRunner()
+    done = runner.invoke(
+        client_app,
+        ["init", str(tmp_path / "home"), "--name", "a", "--data", "synthetic", "--server", "here"],
+    )
+    assert isinstance(done.exception, InputError)
+    assert "HOST:PORT" in str(done.exception)
+    done = runner.invoke(
+        client_app, ["init", str(tmp_path / "home"), "--name", "a", "--data", "/no/such/file",
+                     "--ca", str(folder.tls / "ca.crt")],
+    )  # fmt: skip
+    assert "no such file" in str(done.exception)
+    assert not (tmp_path / "home").exists()
+    for speed in ("fast", "0", "-1"):
+        done = runner.invoke(server_app, ["run", str(tmp_path / "server"), "--speed", speed])
+        assert "--speed" in str(done.exception)
+    done = runner.invoke(server_app, ["run", str(tmp_path / "server")])
+    assert "nobody is admitted" in str(done.exception)
+    with pytest.raises(InputError, match="--tariff"):
+        init_server(tmp_path / "b", ["127.0.0.1"], None, [], None, 1, {**PORTS, "insecure": False})
+    assert not (tmp_path / "b").exists()
+
+
+def test_public_key_must_be_an_elliptic_curve(tmp_path: Path) -> None:
+    """The key of client init is accepted; others are not."""
+    line = make_node_key(tmp_path, "maple-7")
+    assert check_public_key(line + "\n") == line
+    assert line.startswith("ecdsa-sha2-nistp384 ")
+    assert isinstance(ec.SECP384R1(), ec.EllipticCurve)
+    for bad in ("", "hello", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHK2p1yQf0bXx0Qe6Y5v"):
+        with pytest.raises(InputError, match="public key"):
+            check_public_key(bad)
+
+
+def test_names_are_bound_once(tmp_path: Path) -> None:
+    """A name belongs to one node until it is expelled."""
+    path = tmp_path / "members.json"
+    admit(path, "B", 2**63 + 5, "key b")
+    admit(path, "A", 7, "key a")
+    assert read_members(path) == {7: "A", 2**63 + 5: "B"}
+    with pytest.raises(InputError, match="admitted already"):
+        admit(path, "A", 8, "key c")
+    assert expel(path, "A") == 7
+    with pytest.raises(InputError, match="not admitted"):
+        expel(path, "A")
+
+
+def test_a_household_overrules_only_what_is_its_own(tmp_path: Path) -> None:
+    """Battery, connection, trader and its silence are its own; the market's rules are not."""
+    file = tmp_path / "settings.yaml"
+    assert own_settings(file) == {}
+    file.write_text("battery: {capacity_kwh: 10.0}\nrun: {metrics: none}\n")
+    assert own_settings(file)["battery"] == {"capacity_kwh": 10.0}
+    for text, key in (("market: {loss: 0}", "market"), ("run: {seed: 1}", "run.seed")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=key):
+            own_settings(file)
+
+
+def test_a_household_asks_at_its_own_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--poll reaches Flower's loop, which the pinned release still has; other waits stay."""
+    import importlib
+    import inspect
+
+    import grpc  # type: ignore[import-untyped]
+
+    from fl_client.host import node
+
+    folder = server(tmp_path / "server")
+    arguments = ["127.0.0.1:9092", folder.tls / "ca.crt", 9094, False]
+    with pytest.raises(InputError, match=r"between 0\.1 and 60"):
+        init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 0.0)  # type: ignore[arg-type]
+    init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 15.0)  # type: ignore[arg-type]
+    command, _ = supernode(tmp_path / "home")
+    assert command[1:4] == ["-m", "fl_client.host.node", "15.0"]
+
+    loop = importlib.import_module("flwr.supernode.start_client_internal")
+    assert f"time.sleep({node.FLOWERS_POLL_S})" in inspect.getsource(loop.start_client_internal)
+    slept: list[float] = []
+    monkeypatch.setattr(loop, "time", loop.time)
+    monkeypatch.setattr(grpc, "secure_channel", lambda *a, options, **k: options)
+    monkeypatch.setenv(node._TASK_POLL, "1")
+    monkeypatch.setattr(node.time, "sleep", slept.append)
+    node.pace(15.0, node.Standby(0, 0))
+    loop.time.sleep(3)
+    loop.time.sleep(0.5)
+    assert slept == [15.0, 0.5]
+    options = grpc.secure_channel("address", None, options=[("a", 1)])
+    assert ("a", 1) in options
+    assert any(key == "grpc.keepalive_time_ms" for key, _ in options)
+
+
+def test_faults_of_a_household_stay_at_home(caplog: pytest.LogCaptureFixture) -> None:
+    """The coordinator hears what kind of fault it was; a file's name and readings it does not."""
+    from common.messages import MessageError
+    from fl_client.host.clientapp import HouseholdError, discreet
+
+    def fails(error: Exception) -> None:
+        def app(message: object, context: object) -> None:
+            raise error
+
+        discreet(app)(None, None)  # type: ignore[arg-type]
+
+    with pytest.raises(HouseholdError, match=r"^InputError$"):
+        fails(InputError("/home/maple/meter.parquet: 0.731 kWh twice"))
+    assert "0.731" in caplog.text
+    with pytest.raises(MessageError, match="is over"):
+        fails(MessageError("interval 3 is over"))
+    with pytest.raises(KeyError, match="has not joined"):
+        fails(KeyError("household maple-7 has not joined this run"))

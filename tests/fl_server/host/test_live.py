@@ -1,0 +1,311 @@
+"""The coordinator on its own host: the ledger of a simulation, and nothing lost when it dies."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+
+from fl_server.host.folder import Folder
+from fl_server.host.live import LiveCoordinator
+from fl_server.ledger import COMMUNITY, LATE, SETTLEMENT, Ledger
+from tests.simulations.conftest import HISTORY_DAYS
+from tests.support.community import (
+    NODE,
+    Homes,
+    Killed,
+    community,
+    contexts,
+    forget,
+    run,
+    simulated,
+)
+
+NAMES = ["H0001", "H0002", "H0003"]
+INTERVALS = 12
+SHORT = (
+    f"run.days={INTERVALS / 48}",
+    f"run.history_days={HISTORY_DAYS}",
+    "model.preset=edge",
+    "fl.local_steps=1",
+    "fl.every_intervals=6",
+)
+MARKET_ONLY = (*SHORT, "fl.enabled=false")
+
+
+def never(_: Message) -> bool:
+    return False
+
+
+def opened(directory: Path) -> Ledger:
+    ledger = Ledger(f"sqlite:///{directory / 'ledger.sqlite'}")
+    ledger.attach()
+    return ledger
+
+
+def rows(directory: Path) -> list[tuple[int, ...]]:
+    """Postings of a run's ledger in order, hashes aside: a run's own name is part of them."""
+    with opened(directory) as ledger:
+        assert ledger.verify().ok
+        return [tuple(row)[1:-1] for row in ledger.rows()]
+
+
+def settled(directory: Path, households: int) -> Counter[tuple[int, int]]:
+    """How often each (interval, household) was settled: on time with all, or late by itself."""
+    times: Counter[tuple[int, int]] = Counter()
+    on_time = {}
+    with opened(directory) as ledger:
+        assert ledger.verify().ok
+        entries = {(row.interval, row.entry) for row in ledger.rows()}
+    for interval, entry in entries:
+        if entry == SETTLEMENT:
+            on_time[interval] = set(range(households))
+        elif entry >= LATE:
+            times[interval, entry - LATE] += 1
+    for interval, entry in entries:
+        if entry >= LATE:
+            on_time[interval].discard(entry - LATE)
+    times.update((interval, h) for interval, who in on_time.items() for h in who)
+    return times
+
+
+def traded(directory: Path) -> set[int]:
+    """Intervals in which households traded with each other."""
+    with opened(directory) as ledger:
+        return {r.interval for r in ledger.rows() if r.entry == 1 and r.account >= len(COMMUNITY)}
+
+
+def exactly_once(directory: Path, households: int = len(NAMES)) -> None:
+    assert settled(directory, households) == {
+        (t, h): 1 for t in range(INTERVALS) for h in range(households)
+    }
+
+
+def meters(root: Path, name: str) -> list[tuple[float, ...]]:
+    """What a household's own books say was bought, sold and exchanged with the grid."""
+    with sqlite3.connect(root / name / "state" / "household.sqlite") as db:
+        return db.execute(
+            "SELECT bought, sold, grid_import, grid_export FROM intervals ORDER BY t"
+        ).fetchall()
+
+
+def agree(root: Path, folder: Folder) -> None:
+    """The ledger and the households' own books tell of the same energy, to the mWh's rounding."""
+    with opened(folder.run) as ledger:
+        booked = ledger.balances()
+    for name in NAMES:
+        own = sum(b - s + i - e for b, s, i, e in meters(root, name)) * 1e6
+        assert booked[name][0] == pytest.approx(own, abs=2 * INTERVALS)
+    assert sum(money for _, money in booked.values()) == 0
+    assert set(COMMUNITY) < set(booked)
+
+
+def test_parity_with_a_simulation(homes: Path, tmp_path: Path) -> None:
+    """The same households, data, seed and days give the same ledger and model, row by row."""
+    day = (*SHORT, "run.days=0.75", "fl.every_intervals=12")
+    folder = community(tmp_path / "server", homes, NAMES, *day, hour=0)
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
+    directory = simulated(homes, tmp_path / "simulated", folder, len(NAMES))
+    assert rows(folder.run) == rows(directory)
+    assert traded(folder.run)
+    final = "model/final.safetensors"
+    assert (folder.run / final).read_bytes() == (directory / final).read_bytes()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the commit", "after the commit"])
+def test_coordinator_killed_at_every_settlement(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Killed around every commit and started again each time: the ledger of a run that lived."""
+    whole = community(tmp_path / "whole", homes, NAMES, *MARKET_ONLY)
+    run(whole, Homes(contexts(tmp_path / "a", homes, NAMES, whole), never))
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+    grid = Homes(contexts(tmp_path / "b", homes, NAMES, folder), never)
+    record, deaths = Ledger.record, set()
+
+    def dies(self: Ledger, interval: int, *rest: object) -> bool:
+        first = interval not in deaths
+        deaths.add(interval)
+        if first and before:
+            raise Killed
+        done = record(self, interval, *rest)  # type: ignore[arg-type]
+        if first:
+            raise Killed
+        return done
+
+    monkeypatch.setattr(Ledger, "record", dies)
+    for _ in range(INTERVALS + 1):
+        with pytest.raises(Killed):
+            run(folder, grid)
+    run(folder, grid)
+    assert len(deaths) == INTERVALS + 1
+    assert traded(folder.run)
+    assert rows(folder.run) == rows(whole.run)
+    assert json.loads(folder.outcome.read_text()) == {"state": "finished"}
+    lines = [json.loads(x) for x in (folder.run / "intervals.jsonl").read_text().splitlines()]
+    assert [line["interval"] for line in lines] == list(range(INTERVALS))
+    exactly_once(folder.run)
+
+
+def test_household_that_is_away_is_settled_later(homes: Path, tmp_path: Path) -> None:
+    """Away for some intervals, it is settled for each of them once, and trades again after."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+
+    def away(message: Message) -> bool:
+        t = int(message.metadata.group_id.partition("-")[0])
+        return message.metadata.dst_node_id == NODE + 1 and 3 <= t < 8
+
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), away))
+    exactly_once(folder.run)
+    agree(tmp_path, folder)
+    with opened(folder.run) as ledger:
+        late = sorted({r.interval for r in ledger.rows() if r.entry == LATE + 1})
+    assert late == [2, 3, 4, 5, 6]  # at t it reports t - 1
+    assert traded(folder.run)
+    missing = [
+        json.loads(line)["missing"]
+        for line in (folder.run / "intervals.jsonl").read_text().splitlines()
+    ]
+    assert missing[3:8] == [["H0002"]] * 5
+    assert not any(missing[:3] + missing[8:])
+
+
+def test_reply_lost_after_the_household_decided(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A household whose reply is lost has decided all the same; its next reply is in step."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+    grid = Homes(contexts(tmp_path, homes, NAMES, folder), never)
+    pull = grid.pull_messages
+    lost = []
+
+    def lossy(ids: list[str]) -> list[Message]:
+        kept = []
+        for reply in pull(ids):
+            group = reply.metadata.group_id.partition("-")[0]
+            home = reply.metadata.src_node_id
+            if home == NODE and group in ("4", "7") and "interval" in reply.metadata.message_type:
+                lost.append(group)
+                reply.metadata.__dict__["_src_node_id"] = 1  # nobody's: as if it never came
+            kept.append(reply)
+        return kept
+
+    monkeypatch.setattr(grid, "pull_messages", lossy)
+    run(folder, grid)
+    assert lost == ["4", "7"]
+    exactly_once(folder.run)
+    agree(tmp_path, folder)
+
+
+def test_household_that_lost_its_disk_joins_again(homes: Path, tmp_path: Path) -> None:
+    """Its books are gone; it is told the past, joins and is settled for every interval once."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+    wiped: list[int] = []
+
+    def wipe(message: Message) -> bool:
+        t = int(message.metadata.group_id.partition("-")[0])
+        if t == 6 and not wiped:
+            wiped.append(t)
+            for file in (tmp_path / NAMES[0] / "state").glob("household.sqlite*"):
+                file.unlink()
+        return False
+
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), wipe))
+    assert wiped
+    exactly_once(folder.run)
+    assert len(meters(tmp_path, NAMES[0])) == INTERVALS
+
+
+def test_repeated_request_gets_the_stored_reply(homes: Path, tmp_path: Path) -> None:
+    """Each message delivered twice, to fresh processes: the same bytes back, the same ledger."""
+    once = community(tmp_path / "once", homes, NAMES[:2], *MARKET_ONLY)
+    run(once, Homes(contexts(tmp_path / "a", homes, NAMES[:2], once), never))
+    folder = community(tmp_path / "twice", homes, NAMES[:2], *MARKET_ONLY)
+    homes_of = contexts(tmp_path / "b", homes, NAMES[:2], folder)
+    grid = Homes(homes_of, never)
+    replies: list[tuple[bytes, bytes]] = []
+
+    def again(message: Message) -> bool:
+        from simulations.engine.loop import answer
+
+        forget()
+        first = answer(grid._app, message, homes_of[message.metadata.dst_node_id])
+        forget()
+        second = answer(grid._app, message, homes_of[message.metadata.dst_node_id])
+        if "interval" in message.metadata.message_type:
+            pair = [dict(m.content.config_records["config"]) for m in (first, second)]
+            replies.append(tuple(repr(sorted(p.items())).encode() for p in pair))  # type: ignore[arg-type]
+        return False
+
+    grid.spoil = again
+    run(folder, grid)
+    assert len(replies) == 2 * (INTERVALS + 1)
+    assert all(first == second for first, second in replies)
+    assert rows(folder.run) == rows(once.run)
+
+
+def test_coordinator_skips_intervals_it_slept_through(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the clock, intervals that passed while it was away are settled without a market."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+    interval = LiveCoordinator._interval
+
+    def slow(self: LiveCoordinator, t: int) -> None:
+        interval(self, t)
+        if t == 4:
+            monkeypatch.setattr(type(self._clock), "current", lambda _, t: max(t, 8))
+
+    monkeypatch.setattr(LiveCoordinator, "_interval", slow)
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
+    exactly_once(folder.run)
+    agree(tmp_path, folder)
+    assert traded(folder.run)
+    assert not traded(folder.run) & {5, 6, 7}
+
+
+def test_a_short_break_costs_a_rehearsal_nothing(homes: Path, tmp_path: Path) -> None:
+    """Without a clock, whoever was there a moment ago is waited for: nobody misses a round."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+
+    class Breaks(Homes):
+        looks = 0
+
+        def get_node_ids(self) -> Iterable[int]:
+            self.looks += bool(self.away)
+            if self.looks == 4:
+                self.away.clear()
+            return super().get_node_ids()
+
+    def breaks(message: Message) -> bool:
+        t = int(message.metadata.group_id.partition("-")[0])
+        if t == 4 and "fills" in message.metadata.message_type and not grid.looks:
+            grid.away = set(contexts_)
+        return False
+
+    contexts_ = contexts(tmp_path, homes, NAMES, folder)
+    grid = Breaks(contexts_, breaks)
+    run(folder, grid)
+    assert grid.looks == 4
+    lines = (folder.run / "intervals.jsonl").read_text().splitlines()
+    assert [json.loads(line)["missing"] for line in lines] == [[]] * INTERVALS
+
+
+def test_fills_that_differ_from_those_announced_are_refused(homes: Path, tmp_path: Path) -> None:
+    """What a household was told it traded holds: another figure later is an error, not a fact."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
+
+    def tamper(message: Message) -> bool:
+        if "fills" in message.metadata.message_type and message.metadata.dst_node_id == NODE:
+            config = message.content.config_records["config"]
+            config["fill"] = b"\1" + bytes(config["fill"])[1:]  # type: ignore[arg-type]
+        return False
+
+    grid = Homes(contexts(tmp_path, homes, NAMES, folder), tamper)
+    run(folder, grid)
+    log = (folder.log / "coordinator.jsonl").read_text()
+    assert "are not those announced" in log
+    assert {h for _, h in settled(folder.run, len(NAMES))} >= {1, 2}

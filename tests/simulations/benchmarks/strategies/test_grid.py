@@ -1,0 +1,154 @@
+"""A small grid from end to end: identical rows, resuming, references, a strategy of one's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import InputError
+from simulations.benchmarks.strategies import grid, report
+from simulations.benchmarks.strategies.dials import Dial, read_dials
+from simulations.benchmarks.strategies.setup import Setup, check, entry_of, split_entries
+
+SETUP = Setup("synthetic", households=4, rounds=2, local_steps=1, batch_size=4, train_days=10,
+              test_days=2)  # fmt: skip
+MINE = "tests.simulations.benchmarks.strategies.mine:NormBounded"
+DIALS: dict[str, object] = {
+    "clean": {},
+    "nan": {"attack": "nan", "attackers": 0.25},
+    "int8": {"compression": "int8", "compression_down": "int8", "dropouts": 0.3},
+    "dp": {"privacy_clip": 0.1},
+}
+
+
+def run(out: Path, text: str, dials: dict[str, Dial]) -> pd.DataFrame:
+    cells = grid.unique(grid.cells_of(split_entries(text), dials, 1))
+    grid.open_grid(out, SETUP, split_entries(text), dials)
+    grid.run_grid(cells, SETUP, out, workers=1)
+    rows, costs = grid.gather(cells, dials, SETUP, out)
+    report.write(rows, costs, SETUP, dials, out)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    out = tmp_path_factory.mktemp("benchmark") / "a"
+    return out, run(out, f"fedavg,ditto(ditto_steps=1),{MINE}", read_dials(DIALS))
+
+
+def test_two_runs_of_one_seed_write_identical_bytes(
+    finished: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    """Attack, dropouts, compression and seeded noise included."""
+    dials = read_dials({name: DIALS[name] for name in ("int8", "dp")})
+    first, second = tmp_path / "a", tmp_path / "b"
+    run(first, "fedavg", dials)
+    run(second, "fedavg", dials)
+    assert (first / grid.ROWS).read_bytes() == (second / grid.ROWS).read_bytes()
+    # And they are the rows of the larger grid, so no cell depends on what ran before it.
+    keys = ["strategy", "dial", "seed", "round", "household"]
+    whole = finished[1]
+    whole = whole[(whole["strategy"] == "fedavg") & whole["dial"].isin(["int8", "dp"])]
+    mine = pd.read_parquet(first / grid.ROWS)
+    mine = mine[mine["strategy"] == "fedavg"]
+    pd.testing.assert_frame_equal(
+        whole.sort_values(keys, ignore_index=True), mine.sort_values(keys, ignore_index=True)
+    )
+
+
+def test_a_finished_cell_is_not_run_again(finished: tuple[Path, pd.DataFrame]) -> None:
+    """Nothing is missing; without one file, one cell is; a damaged file is run again."""
+    out, rows = finished
+    dials = read_dials(DIALS)
+    cells = grid.unique(
+        grid.cells_of(split_entries(f"fedavg,ditto(ditto_steps=1),{MINE}"), dials, 1)
+    )
+    assert grid.run_grid(cells, SETUP, out, workers=1) == 0
+    (out / "cells" / f"{cells[0].key}.parquet").unlink()
+    (out / "cells" / f"{cells[1].key}.parquet").write_bytes(b"cut off")
+    assert grid.run_grid(cells, SETUP, out, workers=1) == 2
+    again, _ = grid.gather(cells, dials, SETUP, out)
+    pd.testing.assert_frame_equal(again, rows)
+
+
+def test_every_combination_has_a_row(finished: tuple[Path, pd.DataFrame]) -> None:
+    """(3 strategies + 3 references) x 4 dials x 3 measured rounds x 4 homes, all errors finite."""
+    rows = finished[1]
+    assert len(rows) == 6 * 4 * 3 * 4
+    assert np.isfinite(rows[["nrmse", "rmse", "mae", "mase", "bias"]].to_numpy()).all()
+    assert rows.groupby(["dial", "strategy"]).size().nunique() == 1
+
+
+def test_nan_updates_are_dropped_and_counted(finished: tuple[Path, pd.DataFrame]) -> None:
+    """One of four attacks in each of two rounds."""
+    rows = finished[1]
+    attacked = rows[(rows["dial"] == "nan") & (rows["strategy"] == "fedavg") & (rows["round"] == 2)]
+    assert attacked["dropped"].unique().tolist() == [2]
+    assert attacked["malicious"].sum() == 1
+
+
+def test_int8_sends_under_a_third_of_the_bytes(finished: tuple[Path, pd.DataFrame]) -> None:
+    """Up, per update received (some drop out); down even fewer, but for the first model."""
+    rows = finished[1]
+    own = rows[(rows["strategy"] == "fedavg") & (rows["round"] == 2)].groupby("dial").first()
+    clean, small = own.loc["clean"], own.loc["int8"]
+    assert small["bytes_up"] / (8 - small["dropped"]) < clean["bytes_up"] / 8 / 3
+    assert small["bytes_down"] < clean["bytes_down"] / 2
+
+
+def test_epsilon_is_in_the_rows(finished: tuple[Path, pd.DataFrame]) -> None:
+    """It grows with the rounds, and the server's view is the larger."""
+    rows = finished[1]
+    own = rows[(rows["dial"] == "dp") & (rows["strategy"] == "fedavg")].groupby("round").first()
+    assert own["epsilon"].loc[2] > own["epsilon"].loc[1] > 0
+    assert (own["epsilon_server"].loc[1:] > own["epsilon"].loc[1:]).all()
+
+
+def test_the_page_and_the_tables_name_every_strategy(
+    finished: tuple[Path, pd.DataFrame],
+) -> None:
+    """Strategies, references and dials."""
+    out, rows = finished
+    text = (out / "tables.md").read_text()
+    for name in [*rows["strategy"].unique(), "int8", "nan", "dp"]:
+        assert name in text
+    assert "Attack and defence" in (out / "report.html").read_text()
+
+
+def test_another_benchmarks_folder_is_refused(finished: tuple[Path, pd.DataFrame]) -> None:
+    """Its settings would not be those of the rows in it."""
+    out, _ = finished
+    other = Setup("synthetic", households=5, rounds=2)
+    with pytest.raises(InputError, match="households"):
+        grid.open_grid(out, other, [], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("nonsense", "nonsense"), ("fedprox(mu=1)", "mu"), ("fedprox(mu)", "mu"), ("a(b", "a")],
+)
+def test_mistakes_in_strategies_are_named(text: str, named: str) -> None:
+    """Before anything is run."""
+
+    def read() -> None:
+        for entry in split_entries(text):
+            check(entry, 8)
+
+    with pytest.raises(InputError, match=named):
+        read()
+
+
+def test_options_are_read() -> None:
+    """Numbers as numbers; commas in brackets do not part strategies."""
+    entries = split_entries("fedavg, fedrep(head_steps=2,personal=mean.) ,m:C")
+    assert [e.name for e in entries] == ["fedavg", "fedrep", "m:C"]
+    assert dict(entries[1].options) == {"head_steps": 2, "personal": "mean."}
+    assert entry_of("fedprox(proximal_mu=0.5)").options == (("proximal_mu", 0.5),)
+
+
+def test_the_documentation_shows_the_strategy_that_is_tested() -> None:
+    """The example in docs/strategies.md is mine.py, word for word."""
+    root = Path(__file__).resolve().parents[4]
+    example = Path(__file__).with_name("mine.py").read_text()
+    assert example.strip() in (root / "docs" / "strategies.md").read_text()
