@@ -20,15 +20,15 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-MWH: Final = 1_000_000
+MILLI_WH_PER_KWH: Final = 1_000_000
 """mWh in a kWh."""
 MICRO: Final = 1_000_000
 """Micro in one unit of currency."""
 PPM: Final = 1_000_000
-MAX_QUANTITY_MWH: Final = 1_000 * MWH
+MAX_QUANTITY_MILLIWH: Final = 1_000 * MILLI_WH_PER_KWH
 """Largest order: 1,000 kWh in half an hour is no household's."""
 MAX_PRICE_MICRO: Final = 1_000 * MICRO
-"""Largest price: 1,000 per kWh. With MAX_QUANTITY_MWH it keeps price x quantity inside int64."""
+"""Largest price: 1,000 per kWh. With MAX_QUANTITY_MILLIWH, price x quantity fits int64."""
 _GRAIN: Final = 1e-4  # a float this close below an integer is that integer: 0.29 * 1e6 is not
 
 
@@ -106,28 +106,28 @@ def gross_up(ask_micro: Ints, keep_ppm: int, margin_ppm: int) -> Ints:
     return np.where(ask_micro > highest, MAX_PRICE_MICRO + 1, grossed)
 
 
-def delivered_of(sent_mwh: Ints, keep_ppm: int) -> Ints:
+def delivered_of(sent_milliwh: Ints, keep_ppm: int) -> Ints:
     """``floor((1 - loss) * sent)``, without overflow for sums up to 9e15 mWh."""
-    whole, rest = np.divmod(sent_mwh, PPM)
+    whole, rest = np.divmod(sent_milliwh, PPM)
     delivered: Ints = whole * keep_ppm + rest * keep_ppm // PPM
     return delivered
 
 
-def sent_for(delivered_mwh: Ints, keep_ppm: int | Ints) -> Ints:
+def sent_for(delivered_milliwh: Ints, keep_ppm: int | Ints) -> Ints:
     """``ceil(delivered / (1 - loss))``: the least that must be sent."""
-    whole, rest = np.divmod(delivered_mwh, keep_ppm)
+    whole, rest = np.divmod(delivered_milliwh, keep_ppm)
     sent: Ints = whole * PPM - np.floor_divide(-rest * PPM, np.asarray(keep_ppm))
     return sent
 
 
-def to_mwh(kwh: Floats) -> Ints:
+def to_milliwh(kwh: Floats) -> Ints:
     """Order quantities: kWh -> mWh, rounded down so that nobody trades more than was ordered."""
-    return np.floor(np.asarray(kwh, np.float64) * MWH + _GRAIN).astype(np.int64)
+    return np.floor(np.asarray(kwh, np.float64) * MILLI_WH_PER_KWH + _GRAIN).astype(np.int64)
 
 
-def meter_mwh(kwh: Floats) -> Ints:
+def meter_milliwh(kwh: Floats) -> Ints:
     """Meter readings: kWh -> mWh, rounded to nearest."""
-    return np.rint(np.asarray(kwh, np.float64) * MWH).astype(np.int64)
+    return np.rint(np.asarray(kwh, np.float64) * MILLI_WH_PER_KWH).astype(np.int64)
 
 
 def to_micro(price: float) -> int:
@@ -228,10 +228,10 @@ class Admission:
     source: Ints
     household: Ints
     side: npt.NDArray[np.int8]
-    quantity_mwh: Ints
+    quantity_milliwh: Ints
     price_micro: Ints
     feeder: Ints
-    min_mwh: Ints
+    min_milliwh: Ints
 
     @property
     def refused(self) -> int:
@@ -286,7 +286,7 @@ def admit(
     refuse(np.abs(orders.side) != 1, _SIDE)
     refuse(~np.isfinite(orders.quantity_kwh), _QUANTITY_NAN)
     refuse(orders.quantity_kwh < 0, _QUANTITY_NEGATIVE)
-    refuse(orders.quantity_kwh > MAX_QUANTITY_MWH / MWH, _QUANTITY_ABSURD)
+    refuse(orders.quantity_kwh > MAX_QUANTITY_MILLIWH / MILLI_WH_PER_KWH, _QUANTITY_ABSURD)
     refuse(~np.isfinite(orders.price), _PRICE_NAN)
     refuse(orders.price < 0, _PRICE_NEGATIVE)
     refuse(orders.price > MAX_PRICE_MICRO / MICRO, _PRICE_ABSURD)
@@ -300,8 +300,8 @@ def admit(
     # Later orders of a curve are dearer or cheaper ones: count the connection in their own order.
     good = good[np.lexsort((orders.number[good], household[good]))]
     side = orders.side[good]
-    quantity = to_mwh(orders.quantity_kwh[good])
-    least = -np.floor(-orders.min_kwh[good] * MWH + _GRAIN).astype(np.int64)
+    quantity = to_milliwh(orders.quantity_kwh[good])
+    least = -np.floor(-orders.min_kwh[good] * MILLI_WH_PER_KWH + _GRAIN).astype(np.int64)
     least = np.minimum(least, quantity)
     scaled = orders.price[good] * MICRO
     # A bid rounds down and an ask up: no one trades at a worse price than written.
@@ -311,9 +311,9 @@ def admit(
     for sign, limit in ((1, import_kwh), (-1, export_kwh)):
         mine = np.flatnonzero(side == sign)
         room = np.broadcast_to(np.asarray(limit, np.float64), (households,))[who[mine]]
-        reason[good[mine[_running_total(who[mine], quantity[mine]) > room * MWH + 0.5]]] = (
-            _CONNECTION
-        )
+        reason[
+            good[mine[_running_total(who[mine], quantity[mine]) > room * MILLI_WH_PER_KWH + 0.5]]
+        ] = _CONNECTION
 
     kept = reason[good] == _ACCEPTED
     best_bid = np.full(households, -1, np.int64)
@@ -329,10 +329,10 @@ def admit(
         source=good[kept],
         household=who[kept],
         side=side[kept],
-        quantity_mwh=quantity[kept],
+        quantity_milliwh=quantity[kept],
         price_micro=price[kept],
         feeder=orders.feeder[good[kept]],
-        min_mwh=least[kept],
+        min_milliwh=least[kept],
     )
 
 

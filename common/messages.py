@@ -28,7 +28,6 @@ PROTOCOL = 1
 
 _NPY_HEADER_MAX = 4096
 _REPORT_MAX = 100_000
-MILLI = 1_000_000  # mWh per kWh, and 1e-6 currency per currency unit
 
 T = TypeVar("T")
 Int = NDArray[np.int64]
@@ -276,8 +275,8 @@ class Announcement:
         bought, sold, paid, received = _row(config, "fill", 4)
         allowance = None
         if "allowance" in config:
-            mwh, scarcity = _row(config, "allowance", 2)
-            allowance = (mwh, scarcity)
+            milliwh, scarcity = _row(config, "allowance", 2)
+            allowance = (milliwh, scarcity)
         fill = (bought, sold, paid, received)
         return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance)
 

@@ -22,8 +22,8 @@ from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue, grid_cost
 from common.errors import InputError
 from common.forecast.history import History
-from common.market_rules import MarketRules
-from common.messages import MILLI, IntervalReply, IntervalRequest, Join, MessageError
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules
+from common.messages import IntervalReply, IntervalRequest, Join, MessageError
 from fl_client.readings import Clock, Member, Readings
 from fl_client.state import QUANTITIES, State
 from fl_client.trader import make_trader
@@ -202,8 +202,8 @@ class Group:
         ]
 
     def _learn_prices(self, request: IntervalRequest) -> None:
-        self._share = None if request.share < 0 else request.share / MILLI
-        self._scarcity = request.scarcity / MILLI
+        self._share = None if request.share < 0 else request.share / MILLI_WH_PER_KWH
+        self._scarcity = request.scarcity / MICRO
         self._retail[request.t : request.t + len(request.retail)] = request.retail[
             : len(self._retail) - request.t
         ]
@@ -246,7 +246,7 @@ class Group:
         """
         log, row = self.log, self.origin + t
         load, pv = self.load[:, row], self.pv[:, row]
-        bought, sold = fills[:, 0] / MILLI, fills[:, 1] / MILLI
+        bought, sold = fills[:, 0] / MILLI_WH_PER_KWH, fills[:, 1] / MILLI_WH_PER_KWH
         retail = float(self._retail[t])
         before = self._before(t)
         action = self._dispatch(before["soc"], load - pv, bought, sold, retail, allowed)
@@ -262,7 +262,7 @@ class Group:
         log["soc"][:, t], log["soh"][:, t], log["cycles"][:, t] = moved.soc, health, cycles
         log["retail"][:, t] = retail
         log["local_buy"][:, t], log["local_sell"][:, t] = self.signals[t]
-        log["cost"][:, t] = cost + (fills[:, 2] - fills[:, 3]) / MILLI
+        log["cost"][:, t] = cost + (fills[:, 2] - fills[:, 3]) / MICRO
         if self._shadowed:
             self._settle_shadow(t, before["shadow_soc"], load, pv, retail)
         self._sense(t)
@@ -279,10 +279,10 @@ class Group:
         # All have heard the same price, except who was away when it was told.
         for scarcity in np.unique(allowed[:, 1]).tolist():
             pick = allowed[:, 1] == scarcity
-            kwh = allowed[pick, 0] / MILLI
+            kwh = allowed[pick, 0] / MILLI_WH_PER_KWH
             action[pick] = self.trader.dispatch(
                 self._plan[pick], soc[pick], net[pick], bought[pick], sold[pick], retail, *common,
-                allowance=np.where(kwh < 0, np.inf, kwh), scarcity_price=scarcity / MILLI,
+                allowance=np.where(kwh < 0, np.inf, kwh), scarcity_price=scarcity / MICRO,
             )  # fmt: skip
         return action
 
@@ -331,7 +331,7 @@ class Group:
             log["grid_import"][known] + log["bought"][known]
             - log["grid_export"][known] - log["sold"][known]
         )  # fmt: skip
-        milli = np.rint(net * MILLI).astype(np.int64)
+        milli = np.rint(net * MILLI_WH_PER_KWH).astype(np.int64)
         return np.stack([known, np.maximum(milli, 0), np.maximum(-milli, 0)], axis=1)
 
     # ---- deciding -----------------------------------------------------------------------------
@@ -530,9 +530,9 @@ def _orders(decision: Decision) -> list[Ints]:
     Rounded so that nobody offers more than it has or a worse price than it means: quantities
     down, a buyer's price down, a seller's price up.
     """
-    price = decision.price * MILLI
+    price = decision.price * MICRO
     price = np.where(decision.side > 0, np.floor(price + 1e-6), np.ceil(price - 1e-6))
-    quantity = np.floor(decision.quantity_kwh * MILLI + 1e-6)
+    quantity = np.floor(decision.quantity_kwh * MILLI_WH_PER_KWH + 1e-6)
     table = np.stack([decision.side.astype(np.float64), quantity, price], axis=2)
     used = (decision.side != 0) & (quantity > 0)
     return [

@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS announced (
     paid INTEGER NOT NULL, received INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS allowed (
-    t INTEGER PRIMARY KEY, mwh INTEGER NOT NULL, scarcity INTEGER NOT NULL
+    t INTEGER PRIMARY KEY, milliwh INTEGER NOT NULL, scarcity INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
@@ -213,7 +213,9 @@ class State:
 
     def allowed(self, t: int) -> tuple[int, ...] | None:
         """Return (mWh from the grid, scarcity price [micro per kWh]) announced for ``t``."""
-        found = self._db.execute("SELECT mwh, scarcity FROM allowed WHERE t = ?", (t,)).fetchone()
+        found = self._db.execute(
+            "SELECT milliwh, scarcity FROM allowed WHERE t = ?", (t,)
+        ).fetchone()
         return None if found is None else tuple(found)
 
     def plan(self, t: int) -> tuple[Floats, Floats] | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import InputError
-from common.market_rules import MICRO, MWH
+from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_server.ledger import COMPENSATION, FILLS, SURCHARGE, Ledger
 
 Period = Literal["interval", "day", "month", "total"]
@@ -106,7 +106,7 @@ def bill(
     lines = table.groupby(_labels(time, by)).sum()
     lines.index.name = "period"
     for name in lines.columns:
-        lines[name] = lines[name] / (MWH if name.endswith("_kwh") else MICRO)
+        lines[name] = lines[name] / (MILLI_WH_PER_KWH if name.endswith("_kwh") else MICRO)
     return Bill(household, run, zone, lines)
 
 

@@ -81,11 +81,11 @@ class Checkpoint:
             lines={int(t): line for t, line in plain["lines"].items()},
             faults=[tuple(fault) for fault in plain["faults"]],
             allowances={
-                int(t): {int(h): mwh for h, mwh in who.items()}
+                int(t): {int(h): milliwh for h, milliwh in who.items()}
                 for t, who in plain.get("allowances", {}).items()
             },
             scarcity={int(t): price for t, price in plain.get("scarcity", {}).items()},
-            drawn={int(t): mwh for t, mwh in plain.get("drawn", {}).items()},
+            drawn={int(t): milliwh for t, milliwh in plain.get("drawn", {}).items()},
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.config import Settings
 from common.data.frame import INTERVAL as HALF_HOUR
-from common.market_rules import MICRO, MWH, MarketRules, Orders, admit, to_micro
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, Orders, admit, to_micro
 from common.messages import INTERVAL, IntervalReply, IntervalRequest, MessageError
 from common.rng import generator
 from fl_server.checkpoint import Checkpoint, Checkpoints
@@ -102,9 +102,11 @@ class Coordinator:
         self._feeder = np.arange(len(roster.names)) // (market.feeder_size or len(roster.names))
         # mWh in half an hour from a limit in kW.
         kw, export_kw = market.import_cap_kw, market.export_cap_kw
-        self._cap = None if kw is None else round(kw * MWH / 2)
-        self._allowed = None if kw is None else round(kw * (1 - market.cap_reserve) * MWH / 2)
-        self._export_cap = None if export_kw is None else round(export_kw * MWH / 2)
+        self._cap = None if kw is None else round(kw * MILLI_WH_PER_KWH / 2)
+        self._allowed = (
+            None if kw is None else round(kw * (1 - market.cap_reserve) * MILLI_WH_PER_KWH / 2)
+        )
+        self._export_cap = None if export_kw is None else round(export_kw * MILLI_WH_PER_KWH / 2)
         self._refused: dict[int, tuple[str, ...]] = {}
 
     def run(self) -> dict[str, Mapping[str, float]]:
@@ -142,8 +144,8 @@ class Coordinator:
             "local_price": None if clearing.price is None else clearing.price / MICRO,
             "marginal_buy": self._state.signals[t][0],
             "marginal_sell": self._state.signals[t][1],
-            "sent_kwh": clearing.sent_mwh / MWH,
-            "delivered_kwh": clearing.delivered_mwh / MWH,
+            "sent_kwh": clearing.sent_milliwh / MILLI_WH_PER_KWH,
+            "delivered_kwh": clearing.delivered_milliwh / MILLI_WH_PER_KWH,
             "orders": sum(len(orders) for orders in answers.orders.values()),
             "refused": refused,
             "missing": sorted(self._roster.names[h] for h in answers.faults),
@@ -252,7 +254,9 @@ class Coordinator:
         readings = reply.readings
         if readings[:, 0].tolist() != expected or (readings < 0).any():
             raise MessageError("readings of other intervals than asked for")
-        if (readings[:, 1:].max(initial=0)) > 1000 * MWH or (readings[:, 1] * readings[:, 2]).any():
+        if (readings[:, 1:].max(initial=0)) > 1000 * MILLI_WH_PER_KWH or (
+            readings[:, 1] * readings[:, 2]
+        ).any():
             raise MessageError("an absurd meter reading")
         return reply
 
@@ -351,10 +355,10 @@ class Coordinator:
             scarcity = self._scarcity(t)
             capped = clear_under_cap(
                 mechanism, book, self._rules, grid, seed,
-                cap_mwh=self._allowed, ceiling=scarcity, answered=answered,
+                cap_milliwh=self._allowed, ceiling=scarcity, answered=answered,
             )  # fmt: skip
             clearing, (buy, sell) = capped.clearing, capped.signal
-            self._state.allowances[t] = dict(enumerate(capped.mwh.tolist()))
+            self._state.allowances[t] = dict(enumerate(capped.milliwh.tolist()))
             self._state.scarcity[t] = scarcity
         self._state.signals.append((buy / MICRO, sell / MICRO))
         return clearing, admitted.refused, capped
@@ -366,11 +370,13 @@ class Coordinator:
 
     def _complete_line(self, t: int, settled: Settlement) -> None:
         line = self._state.lines[t]
-        line["grid_import_kwh"] = int(settled.grid_import.sum()) / MWH
-        line["grid_export_kwh"] = int(settled.grid_export.sum()) / MWH
+        line["grid_import_kwh"] = int(settled.grid_import.sum()) / MILLI_WH_PER_KWH
+        line["grid_export_kwh"] = int(settled.grid_export.sum()) / MILLI_WH_PER_KWH
         if self._cap is not None and settled.surcharge is not None:
-            line["above_cap_kwh"] = max(int(settled.grid_import.sum()) - self._cap, 0) / MWH
-            line["beyond_allowance_kwh"] = int(settled.surcharge.excess.sum()) / MWH
+            line["above_cap_kwh"] = (
+                max(int(settled.grid_import.sum()) - self._cap, 0) / MILLI_WH_PER_KWH
+            )
+            line["beyond_allowance_kwh"] = int(settled.surcharge.excess.sum()) / MILLI_WH_PER_KWH
             line["surcharged"] = int(settled.surcharge.charged.sum()) / MICRO
 
     def _close(self) -> dict[str, Mapping[str, float]]:
@@ -444,7 +450,7 @@ def _orders(t: int, replies: Mapping[int, Ints], feeder: Ints) -> Orders:
     return Orders(
         household=household,
         side=np.clip(table[:, 0], -2, 2).astype(np.int8),
-        quantity_kwh=table[:, 1] / MWH,
+        quantity_kwh=table[:, 1] / MILLI_WH_PER_KWH,
         price=table[:, 2] / MICRO,
         number=np.concatenate(numbers) if counts else np.zeros(0, np.int64),
         interval=np.full(len(table), t, dtype=np.int64),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.market_rules import MWH, Ints
+from common.market_rules import MILLI_WH_PER_KWH, Ints
 from fl_server.market.book import Fills
 
 
@@ -56,8 +56,8 @@ def settle(
     return Settlement(
         grid_import=taken,
         grid_export=given,
-        cost=(taken * retail + MWH // 2) // MWH,
-        revenue=(given * feed_in + MWH // 2) // MWH,
+        cost=(taken * retail + MILLI_WH_PER_KWH // 2) // MILLI_WH_PER_KWH,
+        revenue=(given * feed_in + MILLI_WH_PER_KWH // 2) // MILLI_WH_PER_KWH,
     )
 
 
@@ -73,6 +73,6 @@ def surcharge(
     total = int(excess.sum())
     above = min(above, total)
     energy = np.array([x * above // max(total, 1) for x in excess.tolist()], np.int64)
-    charged = (energy * max(scarcity - retail, 0) + MWH // 2) // MWH
+    charged = (energy * max(scarcity - retail, 0) + MILLI_WH_PER_KWH // 2) // MILLI_WH_PER_KWH
     share = int(charged.sum()) // len(charged)
     return Surcharge(excess, charged, np.full_like(charged, share))

@@ -10,7 +10,17 @@ from typing import Final
 import numpy as np
 
 from common.errors import InputError
-from common.market_rules import MICRO, MWH, PPM, Admission, Floats, Ints, MarketRules, Orders, admit
+from common.market_rules import (
+    MICRO,
+    MILLI_WH_PER_KWH,
+    PPM,
+    Admission,
+    Floats,
+    Ints,
+    MarketRules,
+    Orders,
+    admit,
+)
 from fl_server.market import GRID, Clearing
 
 REQUIRED: Final = ("order_id", "household", "side", "quantity_kwh", "price")
@@ -169,8 +179,8 @@ def write_trades(path: Path, trades: Clearing, file: OrderFile) -> None:
             _names(trades.sell_order, file, file.household),
             _names(trades.buy_order, file, file.order_id),
             _names(trades.sell_order, file, file.order_id),
-            (_decimal(x, MWH) for x in trades.sent.tolist()),
-            (_decimal(x, MWH) for x in trades.delivered.tolist()),
+            (_decimal(x, MILLI_WH_PER_KWH) for x in trades.sent.tolist()),
+            (_decimal(x, MILLI_WH_PER_KWH) for x in trades.delivered.tolist()),
             (_decimal(x, MICRO) for x in trades.buy_price.tolist()),
             (_decimal(x, MICRO * PPM) for x in received.tolist()),
             strict=True,

@@ -14,7 +14,7 @@ from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import end_value
 from common.files import write_json
-from common.messages import MILLI
+from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_server.ledger import Ledger
 from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, read_lines
 from simulations import references
@@ -46,15 +46,15 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         compensated = ledger.compensated()
     if verdict.error is not None:
         raise RuntimeError(f"the ledger does not verify: {verdict.error}")
-    paid = np.array([-balances[name][1] / MILLI for name in names])
-    money_residual = abs(sum(money for _, money in balances.values())) / MILLI
+    paid = np.array([-balances[name][1] / MICRO for name in names])
+    money_residual = abs(sum(money for _, money in balances.values())) / MICRO
     costs = paid - end.value(left)
     detail: list[dict[str, object]] = [
         {"name": n, "cost": float(c)} for n, c in zip(names, costs, strict=True)
     ]
     if settings.market.compensate_losers:
         for row, name in zip(detail, names, strict=True):
-            row["compensation"] = compensated.get(name, 0) / MILLI
+            row["compensation"] = compensated.get(name, 0) / MICRO
     cost = _costs(settings, retail, costs, households, detail)
     summary: dict[str, object] = {
         "seed": settings.run.seed,
@@ -231,7 +231,7 @@ def _cap(
         return np.array([float(line[name]) for line in lines])  # type: ignore[arg-type]
 
     above = 2 * column("above_cap_kwh")
-    scarce = column("allowance_price") > column("retail") + 0.5 / MILLI
+    scarce = column("allowance_price") > column("retail") + 0.5 / MICRO
     capped = None
     if _optima(settings):
         with suppress(ValueError):
@@ -309,5 +309,5 @@ def _energy_residual(
     for name, report in households.items():
         net = report["grid_import_kwh"] + report["bought_kwh"]
         net -= report["grid_export_kwh"] + report["sold_kwh"]
-        gaps.append(abs(net - balances[name][0] / MILLI) / max(1, len(lines)))
+        gaps.append(abs(net - balances[name][0] / MILLI_WH_PER_KWH) / max(1, len(lines)))
     return float(max(own, *gaps))

@@ -26,7 +26,7 @@ class Capped:
     """
 
     clearing: Clearing
-    mwh: Ints
+    milliwh: Ints
     price: int
     signal: tuple[int, int]
 
@@ -38,11 +38,11 @@ def clear_under_cap(
     grid: Grid,
     seed: int,
     *,
-    cap_mwh: int,
+    cap_milliwh: int,
     ceiling: int,
     answered: Mask,
 ) -> Capped:
-    """Clear ``book`` with nobody paying more than the allowance price, and share out ``cap_mwh``.
+    """Clear ``book`` with nobody paying more than the allowance price, and share out the cap.
 
     ``ceiling``: micro per kWh that imports beyond an allowance cost; no energy is worth more.
     ``answered`` (H,): households in the round. The others hear nothing in time, so each has its
@@ -50,8 +50,8 @@ def clear_under_cap(
     households draw from it their meters tell. ``grid.export_cap`` works as in every clearing.
     """
     households = len(answered)
-    share = cap_mwh // max(households, 1)
-    room = cap_mwh - share * int((~answered).sum())
+    share = cap_milliwh // max(households, 1)
+    room = cap_milliwh - share * int((~answered).sum())
     price = allowance_price(book, rules, grid.retail, room, ceiling)
     scarce = price > grid.retail
     grid = replace(grid, retail=price, import_cap=None if grid.export_cap is None else 0)
@@ -64,20 +64,20 @@ def clear_under_cap(
         np.add.at(out, book.household[which], left[which])
         return out
 
-    mwh = np.where(answered, 0, share)
+    milliwh = np.where(answered, 0, share)
     for wanted in (wants(book.price > price), wants(book.price == price)):
         given = _at_most(wanted, room)
-        mwh, room = mwh + given, room - int(given.sum())
+        milliwh, room = milliwh + given, room - int(given.sum())
     count = int(answered.sum())
     if count:
-        mwh = mwh + np.where(answered, room // count, 0)
+        milliwh = milliwh + np.where(answered, room // count, 0)
     buy, sell = clearing.signal(grid, rules.keep_ppm)
     # Scarcity: the next kWh costs what the cap makes it cost.
-    return Capped(clearing, mwh, price, (max(buy, price) if scarce else buy, sell))
+    return Capped(clearing, milliwh, price, (max(buy, price) if scarce else buy, sell))
 
 
 def allowance_price(
-    book: OrderBook, rules: MarketRules, retail: int, cap_mwh: int, ceiling: int
+    book: OrderBook, rules: MarketRules, retail: int, cap_milliwh: int, ceiling: int
 ) -> int:
     """The lowest price from ``retail`` to ``ceiling`` at which the orders leave the cap alone.
 
@@ -89,7 +89,7 @@ def allowance_price(
 
     def fits(price: int) -> bool:
         bought = int(book.quantity[buys & (book.price > price)].sum())
-        return bought - int(arriving[sells & (ask <= price)].sum()) <= cap_mwh
+        return bought - int(arriving[sells & (ask <= price)].sum()) <= cap_milliwh
 
     if fits(retail):
         return retail

@@ -24,19 +24,26 @@ def whole_blocks(book: OrderBook, clear: Callable[[Mask], Clearing]) -> Clearing
     """
     active = np.ones(len(book), bool)
     result = clear(active)
-    if not book.min_mwh.any():
+    if not book.min_milliwh.any():
         return result
     for round_ in range(_PATIENCE + 64):
         filled = result.filled
-        bad = np.flatnonzero((filled > 0) & (filled < book.min_mwh))
+        bad = np.flatnonzero((filled > 0) & (filled < book.min_milliwh))
         if not len(bad):
             return result
         count = (len(bad) + 1) // 2
         if round_ >= _PATIENCE:
-            rest = np.flatnonzero(active & (book.min_mwh > 0) & (filled >= book.min_mwh))
+            rest = np.flatnonzero(active & (book.min_milliwh > 0) & (filled >= book.min_milliwh))
             bad, count = np.concatenate((bad, rest)), len(bad) + (1 << (round_ - _PATIENCE))
-        served = filled[bad] / book.min_mwh[bad]
-        identity = (book.feeder, book.price, book.min_mwh, book.quantity, book.side, book.household)
+        served = filled[bad] / book.min_milliwh[bad]
+        identity = (
+            book.feeder,
+            book.price,
+            book.min_milliwh,
+            book.quantity,
+            book.side,
+            book.household,
+        )
         order = np.lexsort((*(column[bad] for column in identity), served))
         active[bad[order[:count]]] = False
         result = clear(active)

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from common.market_rules import (
     MAX_PRICE_MICRO,
-    MAX_QUANTITY_MWH,
-    MWH,
+    MAX_QUANTITY_MILLIWH,
+    MILLI_WH_PER_KWH,
     PPM,
     Admission,
     Ints,
@@ -26,7 +26,7 @@ class OrderBook:
     """N admitted orders: integer arrays of one length.
 
     ``side`` +1 buy or -1 sell; ``quantity`` mWh, delivered on buys and sent on sells; ``price``
-    micro per kWh of the same; ``min_mwh``: fill at least this much or nothing.
+    micro per kWh of the same; ``min_milliwh``: fill at least this much or nothing.
     """
 
     household: Ints
@@ -34,15 +34,15 @@ class OrderBook:
     quantity: Ints
     price: Ints
     feeder: Ints
-    min_mwh: Ints
+    min_milliwh: Ints
 
     def __post_init__(self) -> None:
         n = len(self.household)
-        for name in ("side", "quantity", "price", "feeder", "min_mwh"):
+        for name in ("side", "quantity", "price", "feeder", "min_milliwh"):
             if len(getattr(self, name)) != n:
                 raise ValueError(f"order book: {name} has {len(getattr(self, name))} rows, not {n}")
         if n and not (
-            0 <= self.quantity.min() <= self.quantity.max() <= MAX_QUANTITY_MWH
+            0 <= self.quantity.min() <= self.quantity.max() <= MAX_QUANTITY_MILLIWH
             and 0 <= self.price.min() <= self.price.max() <= MAX_PRICE_MICRO
             and self.household.min() >= 0
         ):
@@ -57,10 +57,10 @@ class OrderBook:
         return cls(
             household=admitted.household,
             side=admitted.side,
-            quantity=admitted.quantity_mwh,
+            quantity=admitted.quantity_milliwh,
             price=admitted.price_micro,
             feeder=admitted.feeder,
-            min_mwh=admitted.min_mwh,
+            min_milliwh=admitted.min_milliwh,
         )
 
     @classmethod
@@ -165,22 +165,22 @@ class Clearing:
         return out[:-1]
 
     @property
-    def sent_mwh(self) -> int:
+    def sent_milliwh(self) -> int:
         """Energy sent by peers to peers."""
         return int(self.sent[self._peer].sum())
 
     @property
-    def delivered_mwh(self) -> int:
+    def delivered_milliwh(self) -> int:
         """Energy delivered by peers to peers."""
         return int(self.delivered[self._peer].sum())
 
     @property
-    def grid_import_mwh(self) -> int:
+    def grid_import_milliwh(self) -> int:
         """Energy the grid sold inside the market."""
         return int(self.delivered[self.sell_order == GRID].sum())
 
     @property
-    def grid_export_mwh(self) -> int:
+    def grid_export_milliwh(self) -> int:
         """Energy the grid bought inside the market."""
         return int(self.sent[self.buy_order == GRID].sum())
 
@@ -221,18 +221,18 @@ class Clearing:
             return out
 
         def value(who: Ints, price: Ints, energy: Ints) -> tuple[Ints, Ints]:
-            whole, rest = np.divmod(price * energy, MWH)
+            whole, rest = np.divmod(price * energy, MILLI_WH_PER_KWH)
             return add_up(who, whole), add_up(who, rest)
 
         def cumulative(whole: Ints, rest: Ints) -> Ints:
-            return whole + np.diff(np.cumsum(rest) // MWH, prepend=0)
+            return whole + np.diff(np.cumsum(rest) // MILLI_WH_PER_KWH, prepend=0)
 
         paid = cumulative(*value(buyer, self.buy_price[bought_by], energy_in))
         received = cumulative(*value(seller, self.sell_price[sold_by], earned_on))
         whole, rest = value(buyer, book.price[buys], energy_in)
-        most = np.minimum(paid, whole + rest // MWH)
+        most = np.minimum(paid, whole + rest // MILLI_WH_PER_KWH)
         whole, rest = value(seller, book.price[sells], energy_out)
-        asked = whole - (-rest // MWH)
+        asked = whole - (-rest // MILLI_WH_PER_KWH)
         least = np.maximum(received, asked)
         short = int((paid - most).sum() + (least - received).sum())
         while short and (spare := least > asked).any():
@@ -249,8 +249,8 @@ class Clearing:
             received=received,
             loss=int(self.sent.sum() - self.delivered.sum()),
             fees=_total_value(self.fee, self.delivered),
-            grid_sold=self.grid_import_mwh,
-            grid_bought=self.grid_export_mwh,
+            grid_sold=self.grid_import_milliwh,
+            grid_bought=self.grid_export_milliwh,
             grid_received=_total_value(self.sell_price[from_grid], self.delivered[from_grid]),
             grid_paid=_total_value(self.buy_price[to_grid], self.delivered[to_grid]),
         )
@@ -258,5 +258,5 @@ class Clearing:
 
 def _total_value(price: Ints, energy: Ints) -> int:
     """``floor(sum(price * energy))`` in micro."""
-    whole, rest = np.divmod(price * energy, MWH)
-    return int(whole.sum() + rest.sum() // MWH)
+    whole, rest = np.divmod(price * energy, MILLI_WH_PER_KWH)
+    return int(whole.sum() + rest.sum() // MILLI_WH_PER_KWH)

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.market_rules import (
     MAX_PRICE_MICRO,
-    MWH,
+    MILLI_WH_PER_KWH,
     PPM,
     Ints,
     MarketRules,
@@ -68,7 +68,7 @@ def _ranked(book: OrderBook, orders: Ints, key: Ints) -> Ints:
         rows = order[spots]
         named = orders[rows]
         best = -book.price[named] * book.side[named]
-        size = (book.feeder[named], book.min_mwh[named], -book.quantity[named])
+        size = (book.feeder[named], book.min_milliwh[named], -book.quantity[named])
         keys = (named, *size, best, key[rows])
         order[spots] = rows[np.lexsort(keys)]
     return orders[order]
@@ -271,8 +271,8 @@ def mean_price(price: Ints, energy: Ints) -> int | None:
         return None
     if price[0] == price[-1] and (price == price[0]).all():
         return int(price[0])
-    whole, rest = np.divmod(price * energy, MWH)
-    return (int(whole.sum()) * MWH + int(rest.sum())) // volume
+    whole, rest = np.divmod(price * energy, MILLI_WH_PER_KWH)
+    return (int(whole.sum()) * MILLI_WH_PER_KWH + int(rest.sum())) // volume
 
 
 def between(low: int, high: int, k_ppm: int) -> int:

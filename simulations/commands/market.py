@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from common.errors import InputError
-from common.market_rules import MAX_PRICE_MICRO, MICRO, MWH, MarketRules, to_micro
+from common.market_rules import MAX_PRICE_MICRO, MICRO, MILLI_WH_PER_KWH, MarketRules, to_micro
 from fl_server.market import MECHANISMS, Clearing, Grid, OrderBook
 from fl_server.market import clear as clear_book
 from simulations.orders_csv import read_orders, write_trades
@@ -92,12 +92,20 @@ def _energy(name: str, kw: float | None) -> int | None:
         return None
     if not (math.isfinite(kw) and 0 <= kw <= 1e9):
         raise InputError(f"{name} {kw}: expected 0 kW or more")
-    return round(kw * _INTERVAL_HOURS * MWH)
+    return round(kw * _INTERVAL_HOURS * MILLI_WH_PER_KWH)
 
 
 def _summary(mechanism: str, trades: Clearing, orders: int) -> str:
     price = "no price" if trades.price is None else f"price {trades.price / MICRO:.6f}"
-    energy = f"{trades.sent_mwh / MWH:.6f} kWh sent, {trades.delivered_mwh / MWH:.6f} delivered"
-    from_grid, to_grid = trades.grid_import_mwh / MWH, trades.grid_export_mwh / MWH
+    sent, delivered, from_grid, to_grid = (
+        milliwh / MILLI_WH_PER_KWH
+        for milliwh in (
+            trades.sent_milliwh,
+            trades.delivered_milliwh,
+            trades.grid_import_milliwh,
+            trades.grid_export_milliwh,
+        )
+    )
+    energy = f"{sent:.6f} kWh sent, {delivered:.6f} delivered"
     grid = f", grid {from_grid:.6f} in, {to_grid:.6f} out" if from_grid or to_grid else ""
     return f"{mechanism}: {len(trades)} trades of {orders} orders, {energy}{grid}, {price}"

@@ -110,7 +110,7 @@ def test_rounding_never_worsens_an_order() -> None:
     which is 0.28999999999999998 in binary, stays 0.290000."""
     rows = ((0, 1, 0.1234567, 0.2000007, 0), (1, -1, 0.29, 0.2000007, 0), (2, 1, 0.57, 0.29, 0))
     admitted = admit(_orders(*rows), RULES, interval=7, households=4)
-    assert admitted.quantity_mwh.tolist() == [123_456, 290_000, 570_000]
+    assert admitted.quantity_milliwh.tolist() == [123_456, 290_000, 570_000]
     assert admitted.price_micro.tolist() == [200_000, 200_001, 290_000]
 
 
@@ -137,13 +137,13 @@ def test_arrival_order_decides_nothing(
 def test_what_passes_is_sound(rows: list[tuple[int, int, float, float, int]]) -> None:
     """Accepted orders are within bounds and keep the wedge inside every household."""
     admitted = admit(_orders(*rows), RULES, interval=7, households=4, export_kwh=4.0)
-    assert (admitted.quantity_mwh >= 0).all()
+    assert (admitted.quantity_milliwh >= 0).all()
     assert (admitted.price_micro >= 0).all()
     for h in range(4):
         mine = admitted.household == h
         bids = admitted.price_micro[mine & (admitted.side > 0)]
         asks = RULES.grossed_ask(admitted.price_micro[mine & (admitted.side < 0)])
-        assert admitted.quantity_mwh[mine & (admitted.side < 0)].sum() <= 4_000_000
+        assert admitted.quantity_milliwh[mine & (admitted.side < 0)].sum() <= 4_000_000
         assert mine.sum() <= RULES.max_steps
         assert not (len(bids) and len(asks)) or bids.max() < asks.min()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.market_rules import MICRO, MWH
+from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from common.rng import generator
 from fl_server.market import Grid, OrderBook
 
@@ -20,8 +20,8 @@ def random_book(orders: int, seed: int, feeders: int = 1) -> OrderBook:
     return OrderBook(
         household=np.arange(orders),
         side=rng.choice(np.array([1, -1], np.int8), orders),
-        quantity=rng.integers(MWH // 100, 3 * MWH, orders),
+        quantity=rng.integers(MILLI_WH_PER_KWH // 100, 3 * MILLI_WH_PER_KWH, orders),
         price=rng.integers(GRID.feed_in, GRID.retail, orders),
         feeder=np.arange(orders) % feeders,
-        min_mwh=np.zeros(orders, np.int64),
+        min_milliwh=np.zeros(orders, np.int64),
     )

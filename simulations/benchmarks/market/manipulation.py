@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from common.market_rules import MICRO, MWH, Ints, MarketRules
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, Ints, MarketRules
 from common.rng import generator
 from fl_server.market import MECHANISMS, Clearing, OrderBook, clear
 from simulations.benchmarks.market.books import GRID, random_book
@@ -58,9 +58,9 @@ def _best_lie(name: str, book: OrderBook, rules: MarketRules, liar: int, seed: i
         lie = clear(name, replace(book, price=price), rules, GRID, seed)
         # Shares are whole mWh, earnings per kWh whole micro.
         trades = 1 + _rows(honest, liar) + _rows(lie, liar)
-        grain = (trades * GRID.retail + int(book.quantity[liar])) / MICRO / MWH
+        grain = (trades * GRID.retail + int(book.quantity[liar])) / MICRO / MILLI_WH_PER_KWH
         best = max(best, float(gains_of(lie, true_price)[liar]) - truth - grain)
-    return best / (int(book.quantity[liar]) / MWH)
+    return best / (int(book.quantity[liar]) / MILLI_WH_PER_KWH)
 
 
 def _rows(trades: Clearing, order: int) -> int:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from common.market_rules import MICRO, MWH, Floats, MarketRules
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, Floats, MarketRules
 from fl_server.market import MECHANISMS, Clearing, OrderBook, clear
 from simulations.benchmarks.market.books import GRID, random_book
 from simulations.progress import track
@@ -35,10 +35,12 @@ def gains_of(trades: Clearing, true_price: Floats | None = None) -> Floats:
     """
     book = trades.book
     worth = book.price / MICRO if true_price is None else true_price
-    b, s, energy = trades.buy_order, trades.sell_order, trades.delivered / MWH
+    b, s, energy = trades.buy_order, trades.sell_order, trades.delivered / MILLI_WH_PER_KWH
     gain = np.zeros(len(book))
     np.add.at(gain, b, (worth[b] - trades.buy_price / MICRO) * energy)
-    np.add.at(gain, s, trades.sell_price / MICRO * energy - worth[s] * trades.sent / MWH)
+    np.add.at(
+        gain, s, trades.sell_price / MICRO * energy - worth[s] * trades.sent / MILLI_WH_PER_KWH
+    )
     return gain
 
 
@@ -46,7 +48,7 @@ def welfare_of(trades: Clearing) -> float:
     """Currency: value to buyers less cost to sellers, margin not counted."""
     worth = trades.book.price / MICRO
     value = worth[trades.buy_order] * trades.delivered - worth[trades.sell_order] * trades.sent
-    return float(value.sum()) / MWH
+    return float(value.sum()) / MILLI_WH_PER_KWH
 
 
 def jain(gain: Floats) -> float:
@@ -81,10 +83,10 @@ def compare(orders: int, books: int, seed: int) -> dict[str, Quality]:
 
 def _row(trades: Clearing, best: Clearing) -> tuple[float, ...]:
     gain = np.maximum(gains_of(trades), 0.0)  # a mWh of rounding may show as -1e-9
-    optimum, volume = welfare_of(best) or np.nan, best.delivered_mwh or np.nan
+    optimum, volume = welfare_of(best) or np.nan, best.delivered_milliwh or np.nan
     return (
         welfare_of(trades) / optimum,
-        trades.delivered_mwh / volume,
+        trades.delivered_milliwh / volume,
         np.nan if trades.price is None else trades.price / MICRO,
         float(gain.sum()) / optimum,
         jain(gain),

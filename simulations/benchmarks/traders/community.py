@@ -20,7 +20,7 @@ from common.energy.connection import ConnectionSpec
 from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue, grid_cost
 from common.errors import InputError
-from common.market_rules import MICRO, MWH, MarketRules, Orders, admit
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, Orders, admit
 from fl_client.trader import Decision, Situation, Trader, TraderForecast
 from fl_server.market import Grid, OrderBook, clear
 from fl_server.market.allowances import clear_under_cap
@@ -330,13 +330,21 @@ def _clear(
         buy, sell = clearing.signal(grid, c.rules.keep_ppm)
     else:
         capped = clear_under_cap(
-            "uniform", book, c.rules, grid, t, cap_mwh=round(cap.allowed(c.hours) * MWH),
+            "uniform", book, c.rules, grid, t,
+            cap_milliwh=round(cap.allowed(c.hours) * MILLI_WH_PER_KWH),
             ceiling=round(cap.scarcity_price * MICRO), answered=np.ones(count, bool),
         )  # fmt: skip
         clearing, (buy, sell) = capped.clearing, capped.signal
-        allowance = capped.mwh / MWH
+        allowance = capped.milliwh / MILLI_WH_PER_KWH
     fills = clearing.fills(count)
     price = np.nan if clearing.price is None else clearing.price / MICRO
     money = (fills.paid - fills.received) / MICRO
     signal = (buy / MICRO, sell / MICRO)
-    return fills.bought / MWH, fills.sold / MWH, money, price, signal, allowance
+    return (
+        fills.bought / MILLI_WH_PER_KWH,
+        fills.sold / MILLI_WH_PER_KWH,
+        money,
+        price,
+        signal,
+        allowance,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from common.market_rules import MAX_PRICE_MICRO, MAX_QUANTITY_MWH, MarketRules
+from common.market_rules import MAX_PRICE_MICRO, MAX_QUANTITY_MILLIWH, MarketRules
 from fl_server.market import Grid, OrderBook
 
 hundreds = settings(max_examples=max(200, settings().max_examples))
@@ -41,7 +41,7 @@ _PRICES = np.array(
     [0, 1, 2, FEED_IN, 99_999, 100_000, 100_001, 110_527, 175_000, 290_000, RETAIL, MAX_PRICE_MICRO]
 )
 _QUANTITIES = np.array(
-    [0, 1, 2, 19, 20, 21, 777, 475_000, 500_000, 1_000_000, 2_718_281, MAX_QUANTITY_MWH]
+    [0, 1, 2, 19, 20, 21, 777, 475_000, 500_000, 1_000_000, 2_718_281, MAX_QUANTITY_MILLIWH]
 )
 
 
@@ -78,7 +78,7 @@ def _large(draw: st.DrawFn, blocks: bool) -> OrderBook:
     price = rng.choice([100_000, 200_000], n) if ties else rng.integers(0, 400_000, n)
     if extremes and n:
         wild = rng.random(n) < 0.2
-        quantity = np.where(wild, rng.choice([0, 1, MAX_QUANTITY_MWH], n), quantity)
+        quantity = np.where(wild, rng.choice([0, 1, MAX_QUANTITY_MILLIWH], n), quantity)
         price = np.where(wild, rng.choice([0, 1, MAX_PRICE_MICRO], n), price)
     household = rng.integers(0, max(1, n // 3), n) if rng.random() < 0.5 else np.arange(n)
     least = quantity * rng.choice([0, 0, 1, 4], n) // 4 if blocks else np.zeros(n)
@@ -107,5 +107,5 @@ def permuted(book: OrderBook, order: np.ndarray) -> OrderBook:
         book.quantity[order],
         book.price[order],
         book.feeder[order],
-        book.min_mwh[order],
+        book.min_milliwh[order],
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from common.market_rules import MICRO, MWH, MarketRules
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules
 from fl_server.market import GRID, Clearing, Grid, OrderBook, clear
 
 RULES = MarketRules(loss=0.2, min_margin=0.25)
@@ -21,11 +21,11 @@ def _book(*orders: tuple[int, float, float], least: dict[int, float] | None = No
     side, quantity, price = (np.array(column) for column in zip(*orders, strict=True))
     minimum = np.zeros(len(orders), np.int64)
     for row, kwh in (least or {}).items():
-        minimum[row] = round(kwh * MWH)
+        minimum[row] = round(kwh * MILLI_WH_PER_KWH)
     return OrderBook(
         np.arange(len(orders)),
         side.astype(np.int8),
-        np.rint(quantity * MWH).astype(np.int64),
+        np.rint(quantity * MILLI_WH_PER_KWH).astype(np.int64),
         np.rint(price * MICRO).astype(np.int64),
         np.zeros(len(orders), np.int64),
         minimum,
@@ -36,7 +36,7 @@ BOOK = _book((1, 0.8, 0.40), (1, 0.8, 0.30), (-1, 1, 0.10), (-1, 1, 0.16), (-1, 
 
 
 def _kwh(trades: Clearing) -> list[float]:
-    return (trades.filled / MWH).tolist()
+    return (trades.filled / MILLI_WH_PER_KWH).tolist()
 
 
 def test_uniform_meets_in_the_middle_of_the_clearing_range() -> None:
@@ -148,7 +148,7 @@ def test_price_rises_instead_of_the_peak() -> None:
     book = _book((1, 1, 0.90), (1, 1, 0.50))
     free = clear("uniform", book, RULES, Grid(counterparty=True))
     assert free.price == 300_000
-    assert free.grid_import_mwh == 2_000_000
+    assert free.grid_import_milliwh == 2_000_000
     tight = clear("uniform", book, RULES, Grid(import_cap=1_000_000))
     assert tight.price == 700_000
     assert _kwh(tight) == [1.0, 0.0]
@@ -161,7 +161,7 @@ def test_peers_come_before_the_grid() -> None:
     but it bounds the price: the middle of 0.25 and 0.26."""
     trades = clear("uniform", BOOK, RULES, Grid(retail=260_000, feed_in=0, counterparty=True))
     assert trades.price == 255_000
-    assert trades.grid_import_mwh == 0
+    assert trades.grid_import_milliwh == 0
 
 
 def test_surplus_behind_a_cap_earns_less_than_feed_in() -> None:
@@ -172,7 +172,7 @@ def test_surplus_behind_a_cap_earns_less_than_feed_in() -> None:
     assert free.received.tolist() == [50_000, 50_000]
     tight = clear("uniform", book, RULES, Grid(export_cap=1_000_000))
     fills = tight.fills(2)
-    assert tight.grid_export_mwh <= 1_000_000
+    assert tight.grid_export_milliwh <= 1_000_000
     assert fills.sold[0] >= 999_998
     assert fills.sold[1] == 0
     assert 20_000 <= fills.received[0] < 50_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market_rules import MICRO, MWH, PPM, MarketRules, to_micro
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, MarketRules, to_micro
 from fl_server.market import GRID, MECHANISMS, Clearing, Grid, OrderBook, clear
 from tests.fl_server.market.books import books, hundreds, no_grid, permuted, rules, seeds, with_grid
 
@@ -16,7 +16,7 @@ ONE_PRICE = {"uniform", "pay-as-bid", "k-double", "mid-market", "bill-sharing"}
 
 
 def _orders(book: OrderBook) -> list[tuple[int, ...]]:
-    columns = (book.household, book.side, book.quantity, book.price, book.feeder, book.min_mwh)
+    columns = (book.household, book.side, book.quantity, book.price, book.feeder, book.min_milliwh)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -61,7 +61,7 @@ def _assert_trades_are_fair(trades: Clearing, rules: MarketRules) -> None:
 def _assert_orders_are_kept(trades: Clearing) -> None:
     filled, book = trades.filled, trades.book
     assert (filled <= book.quantity).all()
-    assert ((filled == 0) | (filled >= book.min_mwh)).all()
+    assert ((filled == 0) | (filled >= book.min_milliwh)).all()
 
 
 def _assert_accounts_balance(trades: Clearing, mechanism: str) -> None:
@@ -88,10 +88,14 @@ def _assert_accounts_balance(trades: Clearing, mechanism: str) -> None:
             most[int(book.household[b])] += int(book.price[b]) * delivered
         if s != GRID:
             least[int(book.household[s])] += int(book.price[s]) * sent
-    assert all(paid <= most[h] // MWH for h, paid in enumerate(fills.paid.tolist()))
-    assert all(got >= -(-least[h] // MWH) for h, got in enumerate(fills.received.tolist()))
+    assert all(paid <= most[h] // MILLI_WH_PER_KWH for h, paid in enumerate(fills.paid.tolist()))
+    assert all(
+        got >= -(-least[h] // MILLI_WH_PER_KWH) for h, got in enumerate(fills.received.tolist())
+    )
     traders = len(most | least)
-    assert -traders <= fills.residue - exact // MWH <= 4, "rounding is at most a micro each"
+    assert -traders <= fills.residue - exact // MILLI_WH_PER_KWH <= 4, (
+        "rounding is at most a micro each"
+    )
     if mechanism in ONE_PRICE and not (trades.buy_order == GRID).any() and fills.grid_sold == 0:
         assert exact == 0
         assert fills.residue <= 0
@@ -117,11 +121,11 @@ def test_every_trade_keeps_every_promise(
     if trades.price is not None and len(by_peers):
         assert by_peers.min() <= trades.price <= by_peers.max()
     if grid.import_cap is not None:
-        assert trades.grid_import_mwh <= grid.import_cap
+        assert trades.grid_import_milliwh <= grid.import_cap
     if grid.export_cap is not None:
-        assert trades.grid_export_mwh <= grid.export_cap
+        assert trades.grid_export_milliwh <= grid.export_cap
     if not grid.joins:
-        assert trades.grid_import_mwh == trades.grid_export_mwh == 0
+        assert trades.grid_import_milliwh == trades.grid_export_milliwh == 0
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -177,7 +181,7 @@ def test_orders_for_nothing_set_no_price(
     more = OrderBook(
         *(
             np.concatenate((getattr(book, name), getattr(zeros, name)))
-            for name in ("household", "side", "quantity", "price", "feeder", "min_mwh")
+            for name in ("household", "side", "quantity", "price", "feeder", "min_milliwh")
         )
     )
     before, after = (clear(mechanism, b, rules, Grid(), seed) for b in (book, more))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from scipy.optimize import linprog
 
-from common.market_rules import MICRO, MWH, PPM, MarketRules
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, MarketRules
 from fl_server.market import OrderBook, clear
 from tests.fl_server.market.books import books, hundreds, rules, seeds
 
@@ -17,7 +17,7 @@ def _best_welfare(book: OrderBook, rules: MarketRules) -> float:
     asks = rules.grossed_ask(book.price[sell])
     cost = np.concatenate((-book.price[buy], asks * keep)) / MICRO
     balance = np.concatenate((np.ones(buy.sum()), np.full(sell.sum(), -keep)))[None]
-    room = np.concatenate((book.quantity[buy], book.quantity[sell])) / MWH
+    room = np.concatenate((book.quantity[buy], book.quantity[sell])) / MILLI_WH_PER_KWH
     result = linprog(
         cost, A_eq=balance, b_eq=[0.0], bounds=np.column_stack((0 * room, room)), method="highs"
     )
@@ -38,9 +38,9 @@ def test_uniform_reaches_the_optimum(book: OrderBook, rules: MarketRules, seed: 
     trades = clear("uniform", book, rules, seed=seed)
     bids = book.price[trades.buy_order] / MICRO
     asks = rules.grossed_ask(book.price[trades.sell_order]) / MICRO
-    welfare = float(((bids - asks) * trades.delivered / MWH).sum())
+    welfare = float(((bids - asks) * trades.delivered / MILLI_WH_PER_KWH).sum())
     best = _best_welfare(book, rules)
-    one_mwh = float(book.price.max()) / MICRO / MWH
+    one_milliwh = float(book.price.max()) / MICRO / MILLI_WH_PER_KWH
     # Values as large as the terms whose difference the welfare is.
-    scale = 1e-7 * float(1 + (bids * trades.delivered / MWH).sum())
-    assert best - one_mwh - scale <= welfare <= best + one_mwh + scale
+    scale = 1e-7 * float(1 + (bids * trades.delivered / MILLI_WH_PER_KWH).sum())
+    assert best - one_milliwh - scale <= welfare <= best + one_milliwh + scale

@@ -42,7 +42,7 @@ def test_the_plain_loop_trades_the_same_energy() -> None:
     for seed in range(5):
         book = random_book(200, seed)
         _, pairs = clear_by_loop(rows_of(book), 0.05, 0.05)
-        volume = clear("uniform", book, MarketRules()).delivered_mwh / 1e6
+        volume = clear("uniform", book, MarketRules()).delivered_milliwh / 1e6
         assert sum(energy for *_, energy in pairs) == pytest.approx(volume, abs=1e-3)
 
 
