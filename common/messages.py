@@ -17,6 +17,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.constant import SType
 from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
+
 JOIN = "join"
 INTERVAL = "interval"
 FILLS = "fills"
@@ -30,8 +32,6 @@ _NPY_HEADER_MAX = 4096
 _REPORT_MAX = 100_000
 
 T = TypeVar("T")
-Int = NDArray[np.int64]
-Float = NDArray[np.float64]
 
 
 class MessageError(ValueError):
@@ -42,7 +42,7 @@ def _pack(values: NDArray[np.generic], kind: str) -> bytes:
     return np.ascontiguousarray(values, dtype=kind).tobytes()
 
 
-def _ints(data: object, columns: int, key: str) -> Int:
+def _ints(data: object, columns: int, key: str) -> Ints:
     if not isinstance(data, bytes) or len(data) % (8 * columns):
         raise MessageError(f"{key}: expected rows of {columns} 64-bit integers")
     return np.frombuffer(data, dtype="<i8").reshape(-1, columns).astype(np.int64)
@@ -56,7 +56,7 @@ def _row(config: Mapping[str, object], key: str, columns: int) -> list[int]:
     return row
 
 
-def _floats(data: object, key: str) -> Float:
+def _floats(data: object, key: str) -> Floats:
     if not isinstance(data, bytes) or len(data) % 8:
         raise MessageError(f"{key}: expected 64-bit floats")
     return np.frombuffer(data, dtype="<f8").astype(np.float64)
@@ -185,17 +185,17 @@ class IntervalRequest:
 
     run: str
     t: int
-    retail: Float
+    retail: Floats
     feed_in: float
-    fills: Int
+    fills: Ints
     signals_from: int
-    signals: Float
+    signals: Floats
     refused: tuple[str, ...] = ()
     closing: bool = False
-    past_retail: Float = field(default_factory=lambda: np.zeros(0))
+    past_retail: Floats = field(default_factory=lambda: np.zeros(0))
     share: int = -1
     scarcity: int = 0
-    allowances: Int = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
+    allowances: Ints = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
 
     def public(self) -> ConfigRecord:
         """Return what this request has in common with all of its interval."""
@@ -291,7 +291,7 @@ def content_bytes(content: RecordDict) -> int:
     return size
 
 
-def no_orders() -> Int:
+def no_orders() -> Ints:
     """An empty (0, 3) array of orders."""
     return np.zeros((0, 3), dtype=np.int64)
 
@@ -306,8 +306,8 @@ class IntervalReply:
     """
 
     t: int
-    readings: Int
-    orders: Int = field(default_factory=no_orders)
+    readings: Ints
+    orders: Ints = field(default_factory=no_orders)
     report: Mapping[str, float] = field(default_factory=dict)
 
     def encode(self) -> RecordDict:

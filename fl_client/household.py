@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
 from common.config import Settings
 from common.data.frame import COLUMNS, INTERVAL
 from common.energy.ageing import age
@@ -28,9 +29,6 @@ from fl_client.readings import Clock, Member, Readings
 from fl_client.state import QUANTITIES, State
 from fl_client.trader import make_trader
 from fl_client.trader.base import REASONS, Decision, Situation, TraderForecast
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 DAY = 48
 _NO_CAP = (-1, 0)

@@ -12,6 +12,7 @@ import torch
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
+from common.arrays import Ints
 from common.config import Settings
 from common.forecast.forecaster import Forecaster, load_weights
 from common.forecast.scalers import Scaler, fit_scaler
@@ -24,8 +25,6 @@ from fl_client.models import ModelStore, Weights
 from fl_client.participant import Participant
 from fl_client.personal_store import PersonalStore
 from fl_client.training import evaluate
-
-Ints = NDArray[np.int64]
 
 _DAY = 48
 _KEPT = 8

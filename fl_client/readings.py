@@ -10,14 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
 from common.data.frame import COLUMNS, Household
 from common.errors import InputError
 from common.forecast.history import History
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # From this many households on, readings live in files that the kernel may drop from memory.
 MAPPED_FROM = 64

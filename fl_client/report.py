@@ -6,15 +6,13 @@ Config may forbid it (``run.metrics: none``); the run then has no figures of hou
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.config import Settings
 from common.energy.tariff import EndValue
 from common.forecast.baselines import BASELINES
 from common.forecast.metrics import bias, mae, mase, nrmse, rmse, weekly_naive_scale
 from fl_client.household import DAY, Group
-
-Floats = NDArray[np.float64]
 
 _TOLERANCE_KWH = 1e-9
 _COMPARED = ("mean_7_days", "weekly_naive")

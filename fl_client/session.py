@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from flwr.app import Context
 
+from common.arrays import Ints
 from common.messages import Announcement, Join, Joined
-from fl_client.household import DayAhead, Group, Ints
+from fl_client.household import DayAhead, Group
 from fl_client.membership import Membership, membership
 from fl_client.readings import Member
 from fl_client.report import closing_report

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+
+from common.arrays import Floats, Ints
 
 # One column a quantity; energy in kWh per interval, state at the end of the interval.
 QUANTITIES = (
@@ -71,8 +72,6 @@ _PUT = (
     f"VALUES ({', '.join('?' * (len(QUANTITIES) + 3))})"
 )
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _MOST_OPEN = 200
 # The states whose file is open in this process, the longest open first.

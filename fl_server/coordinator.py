@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
 from common.config import Settings
 from common.data.frame import INTERVAL as HALF_HOUR
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, Orders, admit, to_micro
@@ -28,9 +28,6 @@ from fl_server.roster import Roster
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
 from fl_server.settlement import Settlement, settle, surcharge
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 NO_FILL = (0, 0, 0, 0)
 # Imports beyond an allowance cost this much more than the dearest price published.

@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from common import database
+from common.arrays import Ints
 from common.errors import InputError
-from common.market_rules import Ints
 from common.schema_ledger import accounts, metadata, postings, runs, states
 from fl_server.audit import (
     COMPENSATION,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.market_rules import MILLI_WH_PER_KWH, Ints
+from common.arrays import Ints
+from common.market_rules import MILLI_WH_PER_KWH
 from fl_server.market.book import Fills
 
 

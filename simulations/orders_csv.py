@@ -9,18 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from common.arrays import Floats, Ints
 from common.errors import InputError
-from common.market_rules import (
-    MICRO,
-    MILLI_WH_PER_KWH,
-    PPM,
-    Admission,
-    Floats,
-    Ints,
-    MarketRules,
-    Orders,
-    admit,
-)
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, Admission, MarketRules, Orders, admit
 from fl_server.market import GRID, Clearing
 
 REQUIRED: Final = ("order_id", "household", "side", "quantity_kwh", "price")

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from common.arrays import Floats
 from common.energy import battery as bat
 from common.energy import connection as con
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import EndValue, end_value, grid_cost
-
-Floats = NDArray[np.float64]
 
 # Times the highest retail price: what the programmes pay to leave load unserved.
 UNSERVED_PRICE = 100.0

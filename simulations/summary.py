@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.config import Settings
 from common.data.source import source_of
 from common.energy.battery import BatterySpec
@@ -19,7 +19,6 @@ from fl_server.ledger import Ledger
 from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, read_lines
 from simulations import references
 
-Floats = NDArray[np.float64]
 Report = Mapping[str, float]
 
 # A programme of this many household intervals takes some 20 s; larger runs leave the optima out.

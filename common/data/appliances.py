@@ -11,13 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
+from common.arrays import Floats
 from common.data import traits as t
 from common.data.frame import DAY
 from common.data.traits import Traits
 from common.data.weather import WARM_UP_DAYS, Site, Weather, moving_sum
 from common.rng import generator
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 _UNIFORMS = 48
 _NORMALS = 16
@@ -29,14 +29,14 @@ class Diary:
     """The draws of one home; D days, the first WARM_UP_DAYS of them only for memory."""
 
     traits: Traits
-    uniform: Array  # (D, _UNIFORMS)
-    normal: Array  # (D, _NORMALS)
-    ticks: Array  # (D, 3, 48) uniform
+    uniform: Floats  # (D, _UNIFORMS)
+    normal: Floats  # (D, _NORMALS)
+    ticks: Floats  # (D, 3, 48) uniform
     workday: Mask  # (D,)
     take: NDArray[np.int64]  # (T,) local half hour of each interval of the frame
     empty: Mask  # (D,) nobody at home: a journey
-    active: Array  # (D, 48) share of the people at home and awake
-    busy: Array  # (D,) how much is done, 1 on average
+    active: Floats  # (D, 48) share of the people at home and awake
+    busy: Floats  # (D,) how much is done, 1 on average
 
 
 def diary(seed: int, name: str, home: Traits, local: pd.DatetimeIndex) -> Diary:
@@ -66,7 +66,7 @@ def diary(seed: int, name: str, home: Traits, local: pd.DatetimeIndex) -> Diary:
     return Diary(home, uniform, normal, ticks, workday, take, empty, active, busy)
 
 
-def _active(home: Traits, uniform: Array, normal: Array, workday: Mask, empty: Mask) -> Array:
+def _active(home: Traits, uniform: Floats, normal: Floats, workday: Mask, empty: Mask) -> Floats:
     """(D, 48): 1 where somebody is at home and awake, less when some are out."""
     late = np.where(workday, 0.0, 1.0)
     wake = home.wake + late * 1.2 + 0.5 * home.shift * normal[:, 0]
@@ -84,7 +84,7 @@ def _active(home: Traits, uniform: Array, normal: Array, workday: Mask, empty: M
     return np.where(awake & ~empty[:, None], np.where(out, home.remain, 1.0), 0.0)
 
 
-def deposit(size: int, start: Array, hours: Array | float, kw: Array | float) -> Array:
+def deposit(size: int, start: Floats, hours: Floats | float, kw: Floats | float) -> Floats:
     """Return (size,) kWh of events that begin at ``start`` [half hours] and draw ``kw`` evenly.
 
     Energy is split over half hours by overlap; what lies beyond the end is cut off.
@@ -102,7 +102,7 @@ def deposit(size: int, start: Array, hours: Array | float, kw: Array | float) ->
     return total[:size]
 
 
-def _cycling(home: Traits, index: pd.DatetimeIndex) -> Array:
+def _cycling(home: Traits, index: pd.DatetimeIndex) -> Floats:
     """(T,) kWh of a compressor that runs ``duty`` of each period: exact over every slot."""
     hours = index[0].timestamp() / 3600 + np.arange(len(index) + 1) / 2
     cycle = hours / home.fridge_hours + home.phase
@@ -123,7 +123,7 @@ def mean_cold(site: Site) -> float:
     return float((below * share + spread * density).mean())
 
 
-def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str, Array]:
+def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str, Floats]:
     """Return the nine appliances, each (T,) kWh per interval."""
     home, u, z, take = day.traits, day.uniform, day.normal, day.take
     days = len(u)
@@ -132,8 +132,8 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
     present = ~day.empty
     shift = home.shift
 
-    def events(column: int, per_day: Array | float, hour: Array, hours: Array | float,
-               kw: Array | float) -> Array:  # fmt: skip
+    def events(column: int, per_day: Floats | float, hour: Floats, hours: Floats | float,
+               kw: Floats | float) -> Floats:  # fmt: skip
         """One draw a day decides; a rate above 1 makes the use longer."""
         rate = np.broadcast_to(per_day, (days,)) * day.busy
         happen = present & (u[:, column] < rate)
@@ -143,21 +143,21 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
         return deposit(size, start[happen], lasts, np.broadcast_to(kw, (days,))[happen])
 
     weekend = ~day.workday
-    evening: Array = np.maximum(home.dinner, home.back + 0.5) + 0.6 * shift * z[:, 5]
+    evening: Floats = np.maximum(home.dinner, home.back + 0.5) + 0.6 * shift * z[:, 5]
     dinner = home.cooking * t.DINNER_KWH * (0.6 + 0.8 * u[:, 11]) * day.busy
     stove = events(10, 0.85, evening, np.clip(dinner / home.cook_kw, 0.1, 2.5), home.cook_kw)
     lunch = np.where(weekend | (home.work < 0.5), 0.6, 0.15)
-    noon: Array = 12.7 + 0.5 * shift * z[:, 6]
+    noon: Floats = 12.7 + 0.5 * shift * z[:, 6]
     stove += events(12, lunch, noon, 0.35 * (0.5 + u[:, 13]), home.cooking * t.LUNCH_KWH / 0.35)
-    breakfast: Array = home.wake + 0.4 + 0.3 * shift * z[:, 7] + weekend
+    breakfast: Floats = home.wake + 0.4 + 0.3 * shift * z[:, 7] + weekend
     stove += events(14, 0.6, breakfast, 0.12, home.cooking * t.BREAKFAST_KWH / 0.12)
 
     heavy = np.where(day.workday, 0.9, 1.25)
-    hour: Array = np.where(u[:, 15] < 0.6, home.wake + 1 + 6 * u[:, 16], 16.5 + 4.5 * u[:, 16])
+    hour: Floats = np.where(u[:, 15] < 0.6, home.wake + 1 + 6 * u[:, 16], 16.5 + 4.5 * u[:, 16])
     washing = events(17, home.washes * heavy, hour, 0.3, 0.7 * t.WASH_KWH / 0.3)
     washing += events(17, home.washes * heavy, hour + 0.3, 1.1, 0.3 * t.WASH_KWH / 1.1)
     washing += events(17, home.dries * heavy, hour + 1.6, 0.75, t.DRYER_KWH / 0.75)
-    late: Array = evening + 1.4 + 0.6 * shift * z[:, 8]
+    late: Floats = evening + 1.4 + 0.6 * shift * z[:, 8]
     dishes = events(19, home.dishes, late, 0.35, 0.6 * t.DISH_KWH / 0.35)
     dishes += events(19, home.dishes, late + 0.7, 0.3, 0.4 * t.DISH_KWH / 0.3)
 
@@ -172,12 +172,12 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
     excess = np.maximum(home.small_rate * active * busy / np.maximum(rate, 1e-9), 1.0)
     small = np.where(dice < rate, drawn * excess * t.SMALL_KWH, 0.0)
 
-    morning: Array = home.wake + 0.2 + 0.3 * shift * z[:, 9] + weekend
-    bath: Array = home.bed - 1.0 + 0.5 * shift * z[:, 10]
+    morning: Floats = home.wake + 0.2 + 0.3 * shift * z[:, 9] + weekend
+    bath: Floats = home.bed - 1.0 + 0.5 * shift * z[:, 10]
     water = events(21, 0.65 * home.showers, morning, t.SHOWER_KWH / 9.5, 9.5)
     water += events(22, 0.35 * home.showers, bath, t.SHOWER_KWH / 9.5, 9.5)
     if home.tank_kwh > 0:
-        heat: Array = home.tank_kwh * np.exp(0.2 * z[:, 11]) * present
+        heat: Floats = home.tank_kwh * np.exp(0.2 * z[:, 11]) * present
         if home.night_timer:
             water += deposit(size, midnight + 1.0 + 2 * home.phase, heat / 2.8, 2.8)
         else:
@@ -204,7 +204,7 @@ def use(day: Diary, sky: Weather, site: Site, *, ev: bool, ac: bool) -> dict[str
     if home.storage_kwh > 0:
         known = np.maximum(np.bincount(take // DAY, minlength=days), 1)
         cold = np.bincount(take // DAY, below, minlength=days) / known
-        charge: Array = home.storage_kwh * cold * np.exp(0.25 * z[:, 13])
+        charge: Floats = home.storage_kwh * cold * np.exp(0.25 * z[:, 13])
         stored = deposit(size, midnight + 1.0, charge / home.storage_kw, home.storage_kw)
     dark = 1.0 - np.clip(sky.ghi / 100.0, 0.0, 1.0)
     light = home.light_kw * dark * at_home * 0.5

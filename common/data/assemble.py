@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
 from common.data.frame import (
     APPLIANCES,
     COARSEST_MINUTES,
@@ -21,7 +22,7 @@ from common.data.frame import (
     INTERVAL_MINUTES,
     Household,
 )
-from common.data.readings import CHANNELS, FLOWS, LEVELS, Floats, Ints
+from common.data.readings import CHANNELS, FLOWS, LEVELS
 from common.data.resample import HALF_HOUR_S, Grid, fill_gaps, spread, to_utc
 from common.data.spool import ESTIMATED, WALL_CLOCK
 from common.errors import InputError

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import DAY, Household
 
 WEEK = 7 * DAY
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

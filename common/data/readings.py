@@ -13,15 +13,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
 from common.data.frame import APPLIANCES
 
 LEVELS = ("temperature", "solar_irradiance", "price")
 # consumption: the whole home; import, export: the grid meter; charge, discharge: a home battery.
 FLOWS = ("consumption", "import", "export", "charge", "discharge", "pv")
 CHANNELS = (*APPLIANCES, *FLOWS, *LEVELS)
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.data.readings import Floats, Ints
+from common.arrays import Floats, Ints
 
 HALF_HOUR_S = 1800
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from common import database
+from common.arrays import Floats
 from common.data import schema
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import APPLIANCES, COLUMNS, IDLE_BATTERY, INTERVAL, Household
@@ -21,7 +22,6 @@ from common.errors import InputError
 _ENERGY = (*APPLIANCES, "pv")
 _LEVELS = ("price", "temperature", "solar_irradiance")
 _CHUNK = 5000
-Array = NDArray[np.float64]
 
 
 class Readings:
@@ -201,7 +201,7 @@ class Readings:
             )
 
 
-def _copy_out(connection: sa.Connection, query: sa.Select[Any], width: int) -> Array:
+def _copy_out(connection: sa.Connection, query: sa.Select[Any], width: int) -> Floats:
     """Return (n, width) of a query of double precision columns without nulls, by binary COPY.
 
     Three times as fast as fetching rows: the answer is one buffer. Format: a header of 19 bytes;

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pvlib
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.appliances import diary, use
 from common.data.frame import COLUMNS, IDLE_BATTERY, INTERVAL_MINUTES, Household
 from common.data.traits import LONDONERS, Population, draw
 from common.data.weather import LONDON, Site, Weather, prices, weather
 from common.rng import generator
 
-Array = NDArray[np.float64]
 DEFAULT_DAY = "2024-05-06"
 
 
@@ -41,7 +40,7 @@ def names(households: int) -> list[str]:
     return [f"H{number:0{width}d}" for number in range(1, households + 1)]
 
 
-def _pv(rng: np.random.Generator, sky: Weather) -> Array:
+def _pv(rng: np.random.Generator, sky: Weather) -> Floats:
     """(T,) kWh of one roof: PVWatts (Dobos 2014), Faiman cell temperature, isotropic sky."""
     kw_peak = rng.uniform(2.5, 6.0)
     plane = pvlib.irradiance.get_total_irradiance(

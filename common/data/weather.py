@@ -11,14 +11,13 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import pvlib
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.special import ndtr
 
+from common.arrays import Floats
 from common.data.frame import DAY, INTERVAL
 from common.rng import generator
 
-Array = NDArray[np.float64]
 # A moving sum of this many days carries an anomaly of correlation MEMORY from day to day.
 WARM_UP_DAYS = 16
 MEMORY = 0.7
@@ -50,16 +49,16 @@ class Weather:
     """Half-hourly weather, arrays (T,): degC, W/m2, degrees; the sun stands at mid-interval."""
 
     index: pd.DatetimeIndex
-    temperature: Array
-    ghi: Array
-    dni: Array
-    dhi: Array
-    zenith: Array
-    azimuth: Array
-    clear_ghi: Array
+    temperature: Floats
+    ghi: Floats
+    dni: Floats
+    dhi: Floats
+    zenith: Floats
+    azimuth: Floats
+    clear_ghi: Floats
 
 
-def moving_sum(daily: Array, memory: float = MEMORY) -> Array:
+def moving_sum(daily: Floats, memory: float = MEMORY) -> Floats:
     """Return (D - WARM_UP_DAYS,) unit-variance values from (D,) independent normal draws.
 
     An autoregression of order one, cut off after WARM_UP_DAYS days.
@@ -128,7 +127,7 @@ def weather(site: Site, seed: int, first: pd.Timestamp, intervals: int) -> Weath
 
 
 @lru_cache(maxsize=4)
-def prices(site: Site, seed: int, first: pd.Timestamp, intervals: int) -> Array:
+def prices(site: Site, seed: int, first: pd.Timestamp, intervals: int) -> Floats:
     """Return the community's retail price (T,) per kWh: three bands, seasons, daily level.
 
     Bands follow the local clock: night 00-07, peak 16-20 on weekdays, day otherwise. The level

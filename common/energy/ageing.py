@@ -9,11 +9,9 @@ charge throughput Ah of a 2.2 Ah cell and the temperature T. Calendar ageing is 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.energy.battery import BatterySpec, BatteryStep
-
-Floats = NDArray[np.float64]
 
 CELL_AH = 2.2
 _RATE = 0.5

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.errors import InputError
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

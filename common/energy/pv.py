@@ -2,11 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.forecast.daylight import places
-
-Floats = NDArray[np.float64]
 
 
 def clear_sky(times: pd.DatetimeIndex, timezone: str) -> Floats:

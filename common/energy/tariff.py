@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.energy.battery import BatterySpec
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.arrays import Floats32
 from common.errors import InputError
 from common.forecast.device import autocast, choose_device
 from common.forecast.history import History
@@ -29,8 +30,6 @@ from common.forecast.streams import (
 )
 from common.forecast.transformer import build_model
 
-Float = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Forecast:
@@ -40,8 +39,8 @@ class Forecast:
     None when the preset gives none.
     """
 
-    streams: Mapping[str, Float]
-    quantiles: Float | None
+    streams: Mapping[str, Floats32]
+    quantiles: Floats32 | None
     levels: tuple[float, ...] = QUANTILE_LEVELS
 
 
@@ -70,7 +69,7 @@ def _check(own: Mapping[str, torch.Tensor], weights: Mapping[str, NDArray[np.flo
             )
 
 
-def weights_of(model: torch.nn.Module, copy: bool = True) -> dict[str, Float]:
+def weights_of(model: torch.nn.Module, copy: bool = True) -> dict[str, Floats32]:
     """Return a model's weights as named float32 arrays.
 
     Without ``copy``, those of a model on the CPU are views, and change with it.
@@ -127,7 +126,7 @@ class Forecaster:
         if count != len(self._scalers):
             raise InputError(f"{count} histories for a forecaster of {len(self._scalers)}")
         at = [known] * count if isinstance(known, int | np.integer) else [int(k) for k in known]
-        pieces: dict[str, list[Float]] = {}
+        pieces: dict[str, list[Floats32]] = {}
         size = self.preset.inference_batch
         for start in range(0, count, size):
             stop = min(start + size, count)
@@ -171,7 +170,9 @@ class Forecaster:
             inputs[f"{name}_ahead"] = torch.from_numpy(ahead).to(self._device)
         return inputs
 
-    def _run(self, inputs: dict[str, torch.Tensor], horizons: tuple[str, ...]) -> dict[str, Float]:
+    def _run(
+        self, inputs: dict[str, torch.Tensor], horizons: tuple[str, ...]
+    ) -> dict[str, Floats32]:
         with torch.inference_mode(), autocast(self.preset, self._device):
             if self.preset.family == "slot":
                 outputs = self._model(inputs, horizons)
@@ -183,7 +184,7 @@ class Forecaster:
             if name == QUANTILES or STREAMS[name][1] in horizons
         }
 
-    def _in_units(self, outputs: dict[str, Float]) -> Forecast:
+    def _in_units(self, outputs: dict[str, Floats32]) -> Forecast:
         quantiles = outputs.pop(QUANTILES, None)
         streams = {}
         for name, output in outputs.items():

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import APPLIANCES, COLUMNS, Household
 from common.errors import InputError
 from common.forecast.daylight import daylight
 
-Array = NDArray[np.float64]
 CALENDAR_AHEAD = 1440
 """Steps of calendar kept beyond the last row: the longest horizon."""
 
@@ -57,7 +57,7 @@ class History:
     ``known`` on may hold anything, the future included.
     """
 
-    values: Array
+    values: Floats
     index: pd.DatetimeIndex
     timezone: str
 
@@ -88,16 +88,16 @@ class History:
         """(T + 1440,): half hours by which the household's clock is ahead of UTC."""
         return _clock_shift(self.index[0], len(self.index) + CALENDAR_AHEAD, self.timezone)
 
-    def consumption(self, start: int, stop: int) -> Array:
+    def consumption(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) kWh: the sum of the nine appliances."""
-        total: Array = self.values[start:stop, : len(APPLIANCES)].sum(axis=1)
+        total: Floats = self.values[start:stop, : len(APPLIANCES)].sum(axis=1)
         return total
 
-    def price(self, start: int, stop: int) -> Array:
+    def price(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) retail price per kWh."""
         return self.values[start:stop, _PRICE]
 
-    def temperature(self, start: int, stop: int) -> Array:
+    def temperature(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) outdoor temperature in degC."""
         return self.values[start:stop, _TEMPERATURE]
 

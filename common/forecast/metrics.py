@@ -5,14 +5,13 @@ error of the weekly naive forecast over the training span (Hyndman and Koehler 2
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from common.arrays import Floats
 from common.forecast.streams import SLOTS
 
-Array = NDArray[np.float64]
 
-
-def _pair(forecast: ArrayLike, actual: ArrayLike) -> tuple[Array, Array]:
+def _pair(forecast: ArrayLike, actual: ArrayLike) -> tuple[Floats, Floats]:
     f, a = np.broadcast_arrays(np.asarray(forecast, float), np.asarray(actual, float))
     seen = ~np.isnan(a)
     return f[seen], a[seen]

@@ -6,28 +6,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.errors import InputError
 from common.forecast.features import FEATURES, feature_matrix
 from common.forecast.history import History
 from common.forecast.streams import KINDS
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scaler:
     """Mean and scale of the 24 features, (24,), and of the targets consumption and price, (2,)."""
 
-    feature_mean: Array
-    feature_scale: Array
-    target_mean: Array
-    target_scale: Array
+    feature_mean: Floats
+    feature_scale: Floats
+    target_mean: Floats
+    target_scale: Floats
 
-    def features(self, raw: Array) -> NDArray[np.float32]:
+    def features(self, raw: Floats) -> NDArray[np.float32]:
         """Scale (..., 24) features."""
         return ((raw - self.feature_mean) / self.feature_scale).astype(np.float32)
 
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, Floats]:
         """Return the scaler as named arrays, to be saved."""
         return {name: getattr(self, name) for name in _SHAPES}
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Floats32
 from common.errors import InputError
 from common.forecast.history import CALENDAR_AHEAD, History
 from common.forecast.inputs import (
@@ -20,7 +21,6 @@ from common.forecast.presets import Preset, find_preset
 from common.forecast.scalers import Scaler
 from common.forecast.streams import HORIZONS, KINDS, SLOTS, STREAMS
 
-Float = NDArray[np.float32]
 Rows = NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
 
@@ -39,7 +39,7 @@ class Batch:
     """
 
     inputs: Mapping[str, NDArray[np.generic]]
-    targets: Mapping[str, Float]
+    targets: Mapping[str, Floats32]
     masks: Mapping[str, NDArray[np.bool_]]
 
     def __len__(self) -> int:
@@ -51,11 +51,11 @@ class _Part:
     """One household's arrays. Row r of the history is row r - low of them."""
 
     low: int
-    past: Float  # (known - low, channels)
-    calendar: Float  # (known - low + 1440, 4)
-    daylight: Float  # (known - low + 1440, 2)
+    past: Floats32  # (known - low, channels)
+    calendar: Floats32  # (known - low + 1440, 4)
+    daylight: Floats32  # (known - low + 1440, 2)
     shift: Rows  # (known - low + 1440,)
-    targets: Float  # (known - low, 2)
+    targets: Floats32  # (known - low, 2)
 
 
 class Windows:

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Codes, Floats
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import EndValue
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int8]
 
 HOLD, BUY, SELL = 0, 1, -1
 GREEN, RED = 0, 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Codes, Floats
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
@@ -28,9 +29,7 @@ from fl_client.trader.base import (
     RED,
     SELL,
     STALE_FORECAST,
-    Codes,
     Decision,
-    Floats,
     Situation,
     no_orders,
 )

@@ -24,7 +24,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from common.arrays import Floats
 
 # Differences of marginal values below this [currency per kWh] are rounding, not worth acting on.
 TOLERANCE = 1e-9

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.arrays import Codes, Floats
 from common.energy import battery as bat
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec, room
@@ -24,9 +25,7 @@ from fl_client.trader.base import (
     NO_PRICE,
     RED,
     SELL,
-    Codes,
     Decision,
-    Floats,
     Situation,
     no_orders,
 )

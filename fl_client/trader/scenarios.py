@@ -6,11 +6,9 @@ those whose recent hours resembled the present ones.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from fl_client.trader.programme import compiled
-
-Floats = NDArray[np.float64]
 
 
 @compiled

@@ -21,11 +21,11 @@ import pandas as pd
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from common.arrays import Ints
 from common.config import Settings, dump
 from common.data.frame import check_name
 from common.errors import InputError
 from common.files import write_json, write_whole
-from common.market_rules import Ints
 from common.messages import (
     CONFIG,
     FILLS,

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import INTERVAL
 from common.errors import InputError
-
-Floats = NDArray[np.float64]
 
 _DAY = 48
 

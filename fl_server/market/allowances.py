@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from common.market_rules import Ints, MarketRules, Mask, delivered_of
+from common.arrays import Ints
+from common.market_rules import MarketRules, Mask, delivered_of
 from fl_server.market import clear
 from fl_server.market.book import Clearing, Grid, OrderBook
 

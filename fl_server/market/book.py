@@ -6,13 +6,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import Ints
 from common.market_rules import (
     MAX_PRICE_MICRO,
     MAX_QUANTITY_MILLIWH,
     MILLI_WH_PER_KWH,
     PPM,
     Admission,
-    Ints,
     Mask,
 )
 

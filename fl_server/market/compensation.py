@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from common.market_rules import MICRO, Floats, Ints
+from common.arrays import Floats, Ints
+from common.market_rules import MICRO
 
 TOLD: Final = ("shadow_cost", "shadow_end_value", "end_value")
 """What a household must tell [currency]: its bill alone, and what its store is worth at the end

@@ -11,14 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.market_rules import (
-    MAX_PRICE_MICRO,
-    PPM,
-    Ints,
-    MarketRules,
-    Mask,
-    delivered_of,
-)
+from common.arrays import Ints
+from common.market_rules import MAX_PRICE_MICRO, PPM, MarketRules, Mask, delivered_of
 from fl_server.market.book import GRID, Clearing, Grid, OrderBook
 from fl_server.market.joining import join
 from fl_server.market.matching import (

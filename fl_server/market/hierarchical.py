@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from common.arrays import Ints
 from common.market_rules import (
     MAX_FEEDER,
     MAX_PRICE_MICRO,
     PPM,
-    Ints,
     MarketRules,
     Mask,
     delivered_of,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.arrays import Ints
 from common.market_rules import (
     MAX_PRICE_MICRO,
     MILLI_WH_PER_KWH,
     PPM,
-    Ints,
     MarketRules,
     Mask,
     delivered_of,

@@ -4,7 +4,8 @@ from typing import Literal
 
 import numpy as np
 
-from common.market_rules import Ints, MarketRules, Mask, delivered_of, sent_for
+from common.arrays import Ints
+from common.market_rules import MarketRules, Mask, delivered_of, sent_for
 from fl_server.market.book import Clearing, OrderBook
 from fl_server.market.matching import cleared, in_order, live_sides, lottery_order, pair
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import DAY, Household
 from common.data.quality import Quality
 
-Floats = NDArray[np.float64]
 _DECILES = np.arange(0.1, 0.95, 0.1)
 
 # Figure of Quality -> its name in tables and pictures.

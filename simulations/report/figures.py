@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from simulations.report import text
 from simulations.report.household import HouseholdRecord
 from simulations.report.page import Choices, figure, label, table
@@ -24,8 +24,6 @@ FIRST_VIEW = 14 * 48
 """Intervals of a long run that the picture of one household shows first."""
 DOT_ROWS = 40
 """Households that get a row of their own in the picture of the bills."""
-
-Array = NDArray[np.float64]
 
 
 def thinned(size: int) -> str:
@@ -272,7 +270,7 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
 def _chosen_series(record: HouseholdRecord) -> list[list[float | None]]:
     """In watts and thousandths, as integers: kWh per half hour x 2 = kW."""
 
-    def thousandths(values: Array, factor: float) -> list[float | None]:
+    def thousandths(values: Floats, factor: float) -> list[float | None]:
         scaled = np.round(values * factor * 1000)
         return [int(v) if np.isfinite(v) else None for v in scaled]
 
@@ -464,7 +462,7 @@ def forecast_error(run: Run, records: Sequence[HouseholdRecord], window: int) ->
         return ""
     day = max(1, 48 // window)
 
-    def error(sums: Sequence[Array]) -> Array:
+    def error(sums: Sequence[Floats]) -> Floats:
         """Mean over households of RMSE / mean load, each over a trailing day: (W,)."""
         total = np.stack([_trailing(s, day) for s in sums])
         counted = np.stack([_trailing(r.counted, day) for r in usable])
@@ -500,11 +498,11 @@ def forecast_error(run: Run, records: Sequence[HouseholdRecord], window: int) ->
     )
 
 
-def _trailing(values: Array, n: int) -> Array:
+def _trailing(values: Floats, n: int) -> Floats:
     """Sum of each value and the n - 1 before it."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     first = np.maximum(np.arange(len(values)) + 1 - n, 0)
-    trailing: Array = total[1:] - total[first]
+    trailing: Floats = total[1:] - total[first]
     return trailing
 
 

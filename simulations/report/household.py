@@ -8,16 +8,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.errors import InputError
 from simulations.report.thin import bucket_mean
 
 FLOWS = ("load", "pv", "charge", "discharge", "bought", "sold", "grid_import", "grid_export")
 COLUMNS = (*FLOWS, "soc")
 DAY = 48
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,13 @@ class HouseholdRecord:
     """
 
     name: str
-    series: Mapping[str, Array]
-    day_ahead: Array
+    series: Mapping[str, Floats]
+    day_ahead: Floats
     day_ahead_nrmse: float | None
     mean_load: float
-    squared: Array
-    yesterday: Array
-    counted: Array
+    squared: Floats
+    yesterday: Floats
+    counted: Floats
 
 
 def read_household(
@@ -85,7 +83,7 @@ def read_household(
 
 def _means(
     database: sqlite3.Connection, columns: set[str], origin: int, length: int, size: int
-) -> dict[str, Array]:
+) -> dict[str, Floats]:
     """Means per point of each column of COLUMNS; nan where there is none. Averaged by SQLite."""
     points = -(-length // size)
     out = {column: np.full(points, np.nan) for column in COLUMNS}
@@ -106,7 +104,7 @@ def _means(
 
 def _full(
     database: sqlite3.Connection, column: str, present: set[str], origin: int, length: int
-) -> Array:
+) -> Floats:
     """A column interval by interval, (T,); nan where there is none."""
     out = np.full(length, np.nan)
     if column not in present:
@@ -121,7 +119,7 @@ def _full(
     return out
 
 
-def _day_ahead(database: sqlite3.Connection, origin: int, length: int) -> Array:
+def _day_ahead(database: sqlite3.Connection, origin: int, length: int) -> Floats:
     """The forecasts issued at midnight, one after the other, (T,); a later one replaces."""
     out = np.full(length, np.nan)
     if not database.execute(
@@ -140,6 +138,6 @@ def _day_ahead(database: sqlite3.Connection, origin: int, length: int) -> Array:
     return out
 
 
-def _window_sum(values: Array, window: int) -> Array:
+def _window_sum(values: Floats, window: int) -> Floats:
     starts = np.arange(0, len(values), window)
     return np.add.reduceat(values, starts) if len(starts) else values

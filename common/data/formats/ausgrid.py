@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from common.arrays import Ints
 from common.data.formats.lcl import by_household
 from common.data.formats.table import Part, header, parts
 from common.data.frame import DAY
-from common.data.readings import Batch, Ints, Options
+from common.data.readings import Batch, Options
 from common.errors import InputError
 
 _CHANNEL = {"GC": "misc", "CL": "water_heater", "GG": "pv"}

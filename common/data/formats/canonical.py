@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from common.arrays import Floats, Ints
 from common.data.formats.lcl import by_household
 from common.data.formats.table import Part, header, parts
 from common.data.frame import BATTERY_SENSORS
-from common.data.readings import CHANNELS, Batch, Floats, Ints, Options, household_name
+from common.data.readings import CHANNELS, Batch, Options, household_name
 from common.errors import InputError
 
 _STAMPS = ("timestamp", "timestamp_utc", "timestamp_local", "time", "datetime")

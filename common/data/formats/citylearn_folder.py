@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Floats, Ints
 from common.data.formats.table import Part, header, parts
-from common.data.readings import Batch, Floats, Ints, Options
+from common.data.readings import Batch, Options
 from common.errors import InputError
 
 # (package up to 2.0, package from 2.1 on)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Floats
 from common.data.formats.lcl import by_household
 from common.data.formats.table import Part, header, parts
-from common.data.readings import Batch, Floats, Options
+from common.data.readings import Batch, Options
 from common.errors import InputError
 
 _STAMPS = {"local_15min": 900, "localminute": 60, "local_1min": 60, "localhour": 3600}

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.arrays import Floats
 from common.data.formats.table import MISSING, parts
-from common.data.readings import CHANNELS, Batch, Floats, Options, household_name
+from common.data.readings import CHANNELS, Batch, Options, household_name
 from common.errors import InputError
 
 _TYPES = {

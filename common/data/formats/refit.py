@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Floats, Ints
 from common.data.formats.table import header, parts
 from common.data.frame import APPLIANCES
-from common.data.readings import Batch, Floats, Ints, Options, household_name
+from common.data.readings import Batch, Options, household_name
 from common.errors import InputError
 
 HOLD_S = 120

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import Household
 from common.errors import InputError
 from common.forecast.history import History, history_of
 from common.forecast.streams import SLOTS
 
-Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 SCORED_SHARE = 0.2
@@ -32,10 +32,10 @@ class Panel:
 
     names: tuple[str, ...]
     histories: tuple[History, ...]
-    load: Array
-    filled: Array
-    price: Array
-    temperature: Array
+    load: Floats
+    filled: Floats
+    price: Floats
+    temperature: Floats
     midnights: Rows
 
     def subset(self, which: Sequence[int]) -> "Panel":
@@ -118,6 +118,6 @@ def all_origins(span: Span, horizon: int, stride: int) -> Rows:
     return np.arange(span.start, span.stop - horizon + 1, stride)
 
 
-def window(values: Array, origins: Rows, horizon: int) -> Array:
+def window(values: Floats, origins: Rows, horizon: int) -> Floats:
     """(H, T) values at the steps after each origin: (H, n, horizon)."""
     return values[:, origins[:, None] + np.arange(horizon)]

@@ -3,27 +3,26 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.errors import InputError
 from common.forecast.baselines import BASELINES
 from common.forecast.streams import SLOTS
 from common.rng import generator
 from simulations.benchmarks.forecasts.panel import LOOKBACK_DAYS, Panel, Rows, Span
 
-Array = NDArray[np.float64]
 LAGS = (1, 2, 3, 4, 5, 6, 7, 14, 21, 28)
 SAMPLED_ORIGINS = 8000
 
 
-def naive(name: str, values: Array, origins: Rows, horizon: int) -> Array:
+def naive(name: str, values: Floats, origins: Rows, horizon: int) -> Floats:
     """Forecast (H, T) values by a rule of ``BASELINES`` from each origin: (H, n, horizon)."""
     rule, back = BASELINES[name], LOOKBACK_DAYS * SLOTS
     forecasts = [rule(values[:, max(0, o - back) : o], horizon) for o in origins]
     return np.stack(forecasts, axis=1)
 
 
-def _design(panel: Panel, home: Rows, origins: Rows, level: Array) -> Array:
+def _design(panel: Panel, home: Rows, origins: Rows, level: Floats) -> Floats:
     """Features (n, 48, F) of the day from each (home, origin); loads in units of ``level`` (n,)."""
     steps = origins[:, None] + np.arange(SLOTS)
     load, unit = panel.filled, level[:, None, None]
@@ -79,7 +78,7 @@ def _model(name: str) -> Any:
     )
 
 
-def regression(name: str, panel: Panel, span: Span, origins: Rows, seed: int) -> Array:
+def regression(name: str, panel: Panel, span: Span, origins: Rows, seed: int) -> Floats:
     """Fit ``ridge`` or ``lightgbm`` once on all homes' pooled days; forecast (H, n, 48) kWh.
 
     Trained on squared error, on loads in units of the home's mean of the training span. Raises

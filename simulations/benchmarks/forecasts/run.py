@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.forecast.forecaster import Forecast
 from common.forecast.metrics import weekly_naive_scale
 from common.forecast.streams import STREAMS, horizon_of
@@ -26,8 +26,6 @@ from simulations.benchmarks.forecasts.panel import (
 )
 from simulations.benchmarks.forecasts.scores import community_nrmse, per_home, quantile_scores
 
-Array = NDArray[np.float64]
-
 NAIVE = ("last_day", "weekly_naive", "mean_7_days")
 REGRESSIONS = ("ridge", "lightgbm")
 NEURAL = ("local_only", "centralised", "federated", "personal_layers", "unseen")
@@ -42,7 +40,7 @@ class Scored:
 
     row: str
     seed: int
-    homes: dict[str, dict[str, Array]] = field(default_factory=dict)
+    homes: dict[str, dict[str, Floats]] = field(default_factory=dict)
     community: dict[str, float] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
@@ -56,10 +54,10 @@ class Target:
     name: str
     stream: str
     origins: Rows
-    actual: Array
-    scale: Array
+    actual: Floats
+    scale: Floats
 
-    def add(self, scored: Scored, forecast: Array) -> None:
+    def add(self, scored: Scored, forecast: Floats) -> None:
         """Score (H, n, steps) forecasts into ``scored``."""
         scored.homes[self.name] = per_home(forecast, self.actual, self.scale)
         if self.stream.startswith("consumption"):

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.forecast import metrics
 from common.rng import generator
 
-Array = NDArray[np.float64]
 BOOTSTRAP = 10_000
 
 
-def per_home(forecast: Array, actual: Array, scale: Array) -> dict[str, Array]:
+def per_home(forecast: Floats, actual: Floats, scale: Floats) -> dict[str, Floats]:
     """Score (H, n, steps) forecasts against actuals with nan gaps: arrays (H,) by metric.
 
     ``scale`` (H,) is each home's weekly-naive error over the training span.
@@ -27,11 +26,13 @@ def per_home(forecast: Array, actual: Array, scale: Array) -> dict[str, Array]:
     }
 
 
-def quantile_scores(quantiles: Array, actual: Array, levels: tuple[float, ...]) -> dict[str, Array]:
+def quantile_scores(
+    quantiles: Floats, actual: Floats, levels: tuple[float, ...]
+) -> dict[str, Floats]:
     """Score (H, n, Q, steps) quantiles: ``pinball`` and coverage of the central 80 and 90 %."""
     homes = range(len(actual))
 
-    def covered(low: float, high: float) -> Array:
+    def covered(low: float, high: float) -> Floats:
         bottom, top = quantiles[:, :, levels.index(low)], quantiles[:, :, levels.index(high)]
         return np.array([metrics.coverage(bottom[h], top[h], actual[h]) for h in homes])
 
@@ -42,14 +43,14 @@ def quantile_scores(quantiles: Array, actual: Array, levels: tuple[float, ...]) 
     }
 
 
-def community_nrmse(forecast: Array, actual: Array) -> float:
+def community_nrmse(forecast: Floats, actual: Floats) -> float:
     """nRMSE of the summed load of all homes; a home counts in neither sum where it was silent."""
     seen = ~np.isnan(actual)
     total = np.where(seen, actual, 0.0).sum(axis=0)
     return metrics.nrmse(np.where(seen, forecast, 0.0).sum(axis=0), total)
 
 
-def summarise(homes: Mapping[str, Array]) -> dict[str, float]:
+def summarise(homes: Mapping[str, Floats]) -> dict[str, float]:
     """Means over the homes, and the 90th percentile of nRMSE and MASE."""
     # A metric no home has, such as the MASE of a tariff that repeats every week, stays nan.
     known = {name: values[~np.isnan(values)] for name, values in homes.items()}
@@ -60,7 +61,7 @@ def summarise(homes: Mapping[str, Array]) -> dict[str, float]:
     return summary
 
 
-def paired_interval(ours: Array, theirs: Array, seed: int) -> dict[str, float]:
+def paired_interval(ours: Floats, theirs: Floats, seed: int) -> dict[str, float]:
     """Mean of ours - theirs over the homes, (H,), with its 95 % bootstrap interval over homes.
 
     ``better`` is the share of homes where ours is lower.

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from common.market_rules import MICRO, MILLI_WH_PER_KWH, Ints, MarketRules
+from common.arrays import Ints
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules
 from common.rng import generator
 from fl_server.market import MECHANISMS, Clearing, OrderBook, clear
 from simulations.benchmarks.market.books import GRID, random_book

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from common.market_rules import MICRO, MILLI_WH_PER_KWH, Floats, MarketRules
+from common.arrays import Floats
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules
 from fl_server.market import MECHANISMS, Clearing, OrderBook, clear
 from simulations.benchmarks.market.books import GRID, random_book
 from simulations.progress import track

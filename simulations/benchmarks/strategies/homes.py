@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import APPLIANCES, COLUMNS, Household
 from common.errors import InputError
 from common.forecast.baselines import mean_7_days
@@ -24,7 +24,6 @@ from common.rng import generator
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.homes import load_households
 
-Array = NDArray[np.float64]
 DAY = 48
 _EV_KWH = 3.5  # half an hour at 7 kW
 _PV_KW = 4.0
@@ -41,8 +40,8 @@ class Phase:
 
     train: Windows
     test: Batch
-    actual: Array
-    baseline: Array
+    actual: Floats
+    baseline: Floats
     scale: float
 
 
@@ -121,7 +120,7 @@ def changed(household: Household, dial: Dial, seed: int, names: list[str]) -> Hi
     return History(values, history.index, history.timezone)
 
 
-def _charging(history: History, seed: int, name: str) -> Array:
+def _charging(history: History, seed: int, name: str) -> Floats:
     """A car that is plugged in between 18:00 and 23:00 on six evenings of ten, for 1 to 3 hours."""
     rng = generator(seed, name, 0, "charging")
     local = history.index.tz_convert(history.timezone)

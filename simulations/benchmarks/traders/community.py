@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from common.arrays import Floats, Ints
 from common.data.frame import Household
 from common.energy import battery as bat
 from common.energy import connection as con
@@ -25,9 +25,6 @@ from fl_client.trader import Decision, Situation, Trader, TraderForecast
 from fl_server.market import Grid, OrderBook, clear
 from fl_server.market.allowances import clear_under_cap
 from simulations.references import Case
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # (row that is decided, lag) -> forecasts that start at that row, or None.
 Foresight = Callable[[int, int], TraderForecast | None]

@@ -6,15 +6,13 @@ Each is a function of (row, lag) that reads only rows before row - lag, the trut
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from common.arrays import Floats
 from common.data.frame import INTERVAL, Household
 from common.forecast.forecaster import Forecaster
 from common.forecast.history import History
 from fl_client.trader import TraderForecast
 from simulations.benchmarks.traders.community import Community, Foresight
-
-Floats = NDArray[np.float64]
 
 DAY = 48
 

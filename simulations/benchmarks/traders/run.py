@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from common.data.frame import Household
 from fl_client.trader import make_trader
@@ -18,8 +17,6 @@ from simulations.references import (
     no_battery_no_trade,
     own_optimum,
 )
-
-Floats = NDArray[np.float64]
 
 LOSER = 0.01
 """A household that pays this much more than its own shadow run has lost by the market."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.market_rules import Ints
+from common.arrays import Ints
 from fl_server.market.compensation import compensate, most_carried, told_gains
 
 GAINS = st.lists(st.integers(-(10**12), 10**12) | st.integers(-5, 5), max_size=40).map(
