@@ -26,6 +26,8 @@ from pydantic import (
 )
 
 from common.compression import parse_compression
+from common.energy.battery import BatterySpec
+from common.energy.connection import ConnectionSpec
 from common.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -258,6 +260,16 @@ class Settings(Section):
     trader: Trader = Trader()
     market: Market = Market()
     ledger: Ledger = Ledger()
+
+    @property
+    def battery_spec(self) -> BatterySpec:
+        """The battery as physics takes it."""
+        return BatterySpec(**self.battery.model_dump())
+
+    @property
+    def connection_spec(self) -> ConnectionSpec:
+        """The grid connection as physics takes it."""
+        return ConnectionSpec(**self.connection.model_dump())
 
     @property
     def intervals(self) -> int:

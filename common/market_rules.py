@@ -24,6 +24,8 @@ MILLI_WH_PER_KWH: Final = 1_000_000
 MICRO: Final = 1_000_000
 """Micro in one unit of currency."""
 PPM: Final = 1_000_000
+SCARCITY: Final = 1.2
+"""Imports beyond an allowance cost this times the dearest price published, by default."""
 MAX_QUANTITY_MILLIWH: Final = 1_000 * MILLI_WH_PER_KWH
 """Largest order: 1,000 kWh in half an hour is no household's."""
 MAX_PRICE_MICRO: Final = 1_000 * MICRO

@@ -17,8 +17,8 @@ from common.arrays import Floats, Ints
 from common.config import Settings
 from common.data.frame import COLUMNS, INTERVAL
 from common.energy.ageing import age
-from common.energy.battery import BatterySpec, step
-from common.energy.connection import ConnectionSpec, flows
+from common.energy.battery import step
+from common.energy.connection import flows
 from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue, grid_cost
 from common.errors import InputError
@@ -75,8 +75,8 @@ class Group:
         count, intervals = len(members), join.intervals
         self.intervals = intervals
         self.origin = settings.run.history_days * DAY  # the row that interval 0 has
-        self.battery = BatterySpec(**settings.battery.model_dump())
-        self.connection = ConnectionSpec(**settings.connection.model_dump())
+        self.battery = settings.battery_spec
+        self.connection = settings.connection_spec
         market = settings.market
         self.rules = MarketRules(market.loss, market.min_margin, market.max_steps)
         self.trader = make_trader(settings.trader.kind, settings.trader.options)

@@ -15,7 +15,15 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from common.arrays import Floats, Ints
 from common.config import Settings
 from common.data.frame import INTERVAL as HALF_HOUR
-from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, Orders, admit, to_micro
+from common.market_rules import (
+    MICRO,
+    MILLI_WH_PER_KWH,
+    SCARCITY,
+    MarketRules,
+    Orders,
+    admit,
+    to_micro,
+)
 from common.messages import INTERVAL, IntervalReply, IntervalRequest, MessageError
 from common.rng import generator
 from fl_server.checkpoint import Checkpoint, Checkpoints
@@ -30,8 +38,6 @@ from fl_server.run_files import Lines
 from fl_server.settlement import Settlement, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
-# Imports beyond an allowance cost this much more than the dearest price published.
-_SCARCITY = 1.2
 
 
 @dataclass(frozen=True)
@@ -319,7 +325,7 @@ class Coordinator:
         retail = self._prices.retail[t : t + self._settings.tariff.published_intervals]
         price = self._settings.market.scarcity_price
         if price is None:
-            price = _SCARCITY * float(np.nanmax(retail))
+            price = SCARCITY * float(np.nanmax(retail))
         return max(to_micro(price), to_micro(float(retail[0])))
 
     def _micro(self, t: int) -> tuple[int, int]:

@@ -4,11 +4,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.config import Settings
 from common.files import plain, write_whole
 
 INTERVALS = "intervals.jsonl"
 ROUNDS = "rounds.jsonl"
 REPORTS = "reports.json"
+LEDGER = "ledger.sqlite"
+
+
+def ledger_url(settings: Settings, directory: Path) -> str:
+    """SQLAlchemy URL of the ledger of the run in ``directory``."""
+    return settings.ledger.url or f"sqlite:///{directory / LEDGER}"
 
 
 class Lines:

@@ -11,7 +11,6 @@ from flwr.serverapp import Grid
 from common.config import Settings, dump
 from common.data.source import source_of
 from common.data.span import Source
-from common.energy.battery import BatterySpec
 from common.energy.tariff import end_value
 from common.errors import InputError
 from common.files import write_json, write_whole
@@ -23,7 +22,7 @@ from fl_server.ledger import Ledger
 from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, ledger_url
 from fl_server.strategy import check_privacy, make_strategy
 
 _NODE_POLL_S = 0.05
@@ -47,7 +46,7 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
     roster = _gather(grid, settings, join)
     rounds = open_rounds(settings, roster, checkpoints, state)
     write_whole(directory / "config.yaml", dump(settings))
-    url = settings.ledger.url or f"sqlite:///{directory / 'ledger.sqlite'}"
+    url = ledger_url(settings, directory)
     with Ledger(url, durable=durable) as ledger:
         ledger.open_run(name, roster.names, start=start.isoformat())
         ledger.truncate_from(state.t)
@@ -105,7 +104,7 @@ def join_message(
     ends: bool = True,
 ) -> Join:
     """What households are told of the run; stored energy has a value at its end, if it ``ends``."""
-    battery = BatterySpec(**settings.battery.model_dump())
+    battery = settings.battery_spec
     known = prices.retail[: settings.intervals]
     end = end_value(battery, known[~np.isnan(known)], prices.feed_in)
     return Join(

@@ -20,6 +20,8 @@ from common.energy.tariff import EndValue, end_value, grid_cost
 
 # Times the highest retail price: what the programmes pay to leave load unserved.
 UNSERVED_PRICE = 100.0
+LOSER = 0.01
+"""A household that pays this much [currency] more than alone, without a market, has lost by it."""
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,18 @@ import numpy as np
 from common.arrays import Floats
 from common.config import Settings
 from common.data.source import source_of
-from common.energy.battery import BatterySpec
-from common.energy.connection import ConnectionSpec
 from common.energy.tariff import end_value
 from common.files import write_json
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_server.ledger import Ledger
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, read_lines
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, ledger_url, read_lines
 from simulations import references
+from simulations.references import LOSER
 
 Report = Mapping[str, float]
 
 # A programme of this many household intervals takes some 20 s; larger runs leave the optima out.
 _AUTO_LIMIT = 40_000
-LOSER = 0.01
-"""A household that pays this much more than without a market has lost by it."""
 
 
 def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, object]:
@@ -35,10 +32,10 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     names = sorted(households)
     lines = read_lines(directory / INTERVALS)
     rounds = read_lines(directory / ROUNDS)
-    battery = BatterySpec(**settings.battery.model_dump())
+    battery = settings.battery_spec
     end = end_value(battery, retail, settings.tariff.feed_in)
     left = np.array([households[n]["soc_end"] * settings.battery.capacity_kwh for n in names])
-    with Ledger(settings.ledger.url or f"sqlite:///{directory / 'ledger.sqlite'}") as ledger:
+    with Ledger(ledger_url(settings, directory)) as ledger:
         ledger.open_run(settings.digest(), names, start=reports["start"])
         verdict = ledger.verify()
         balances = ledger.balances()
@@ -153,8 +150,8 @@ def _case(settings: Settings, names: Sequence[str], retail: Floats) -> reference
         pv=pv,
         retail=retail,
         feed_in=settings.tariff.feed_in,
-        battery=BatterySpec(**settings.battery.model_dump()),
-        connection=ConnectionSpec(**settings.connection.model_dump()),
+        battery=settings.battery_spec,
+        connection=settings.connection_spec,
         loss=settings.market.loss,
     )
 
@@ -174,7 +171,7 @@ def _shadow(
     if not settings.run.shadow:
         return None
     battery = settings.battery
-    end = end_value(BatterySpec(**battery.model_dump()), retail, settings.tariff.feed_in)
+    end = end_value(settings.battery_spec, retail, settings.tariff.feed_in)
     reports = [households[name] for name in sorted(households)]
     left = np.array([report["shadow_soc_end"] * battery.capacity_kwh for report in reports])
     shadow = np.array([report["shadow_cost"] for report in reports]) - end.value(left)

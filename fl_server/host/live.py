@@ -51,7 +51,7 @@ from fl_server.ledger import Ledger
 from fl_server.market import Fills
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, ledger_url
 from fl_server.settlement import Settlement
 from fl_server.start import join_message, open_rounds
 
@@ -448,7 +448,7 @@ def _run(grid: Grid, folder: Folder) -> None:
     checkpoints = Checkpoints(folder.run)
     write_whole(folder.run / "config.yaml", dump(settings))
     _await_households(roster, settings, clock)
-    url = settings.ledger.url or f"sqlite:///{folder.run / 'ledger.sqlite'}"
+    url = ledger_url(settings, folder.run)
     with Ledger(url, durable=True) as ledger:
         ledger.open_run(live.run, roster.names, start=start.isoformat())
         stored = ledger.state()

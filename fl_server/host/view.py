@@ -12,7 +12,7 @@ from common.schema_ledger import accounts, postings, runs
 from fl_server.host.folder import Folder, alive
 from fl_server.host.members import read_members
 from fl_server.ledger import COMMUNITY
-from fl_server.run_files import INTERVALS, ROUNDS, read_lines
+from fl_server.run_files import INTERVALS, ROUNDS, ledger_url, read_lines
 
 _DAY = 48
 
@@ -52,7 +52,7 @@ def look(folder: Folder) -> View:
 def _bills(folder: Folder, intervals: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
     """Settled money per household, today (UTC, of the run's own calendar) and in all."""
     live = read_json(folder.live)
-    url = folder.settings().ledger.url or f"sqlite:///{folder.run / 'ledger.sqlite'}"
+    url = ledger_url(folder.settings(), folder.run)
     if not live or (url.startswith("sqlite") and not (folder.run / "ledger.sqlite").exists()):
         return {}
     midnight = 0

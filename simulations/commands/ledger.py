@@ -16,10 +16,10 @@ from common.errors import InputError
 from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
+from fl_server.run_files import ledger_url
 from simulations.report.bill_page import page
 
 app = typer.Typer(no_args_is_help=True, help="verify a ledger, print bills")
-_FILE = "ledger.sqlite"
 _RUN = typer.Argument(help="run folder, ledger file or database URL")
 _NAME = typer.Option("--run", help="which run, where the database holds several")
 _DAY = ["%Y-%m-%d"]
@@ -52,9 +52,8 @@ def _zone_of(where: str) -> str | None:
 
 
 def _url_of(folder: Path) -> str:
-    own = f"sqlite:///{folder / _FILE}"
     settings = folder / "config.yaml"
-    return (config.load(str(settings)).ledger.url or own) if settings.is_file() else own
+    return ledger_url(config.load(str(settings) if settings.is_file() else None), folder)
 
 
 @app.command()

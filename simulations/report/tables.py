@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from simulations.references import LOSER
 from simulations.report import text
 from simulations.report.household import HouseholdRecord
 from simulations.report.page import Content, Tile, badge, details, join, paragraph, table, verdict
@@ -20,8 +21,6 @@ STREAMS = {
     "local_price_day": "Local price",
 }
 ENERGY_TOLERANCE = 1e-6
-LOSS = 0.01
-"""A household loses when it pays this much more than without a market [currency]."""
 
 
 def headline(run: Run) -> list[Tile]:
@@ -57,7 +56,7 @@ def headline(run: Run) -> list[Tile]:
             f"{text.count(losers)} of {text.count(households)}"
             if losers is not None
             else text.MISSING,
-            f"pay over {LOSS} more than with the same trader and battery but no market"
+            f"pay over {LOSER} more than with the same trader and battery but no market"
             + _compensated(cost),
             tone="" if losers is None else "bad" if losers else "good",
         ),
@@ -174,7 +173,7 @@ def bills(rows: Sequence[Mapping[str, Any]]) -> Content:
         name = str(row.get("name", "?"))
         cost, shadow = number(row, "cost"), number(row, "shadow")
         gain = None if cost is None or shadow is None else shadow - cost
-        lost = gain is not None and gain < -LOSS
+        lost = gain is not None and gain < -LOSER
         body.append(
             (
                 link.format(quote(name, safe=""), name),

@@ -7,19 +7,18 @@ import numpy as np
 import pandas as pd
 
 from common.data.frame import Household
+from common.market_rules import SCARCITY
 from fl_client.trader import make_trader
 from simulations.benchmarks.traders import foresights
 from simulations.benchmarks.traders.community import Cap, Community, Foresight, Life, live
 from simulations.references import (
+    LOSER,
     Case,
     community_optimum,
     greedy_battery,
     no_battery_no_trade,
     own_optimum,
 )
-
-LOSER = 0.01
-"""A household that pays this much more than its own shadow run has lost by the market."""
 
 # Trader and forecast of each row. The rules' forecast is the model's or the tariff's mean price.
 ROWS: dict[str, tuple[str, dict[str, str], str]] = {
@@ -41,8 +40,6 @@ ROWS: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 CAPPED = "bid-curve, capped"
-# Imports beyond an allowance cost this much more than the dearest tariff.
-SCARCITY = 1.2
 
 
 @dataclass(frozen=True)
