@@ -93,7 +93,7 @@ class Readings:
             for h, member in enumerate(self._members):
                 data = member.load()
                 begin, rows = self._rows(data)
-                values[h, begin:] = data.frame.to_numpy(np.float64)[rows]
+                values[h, begin:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[rows]
                 self._histories.append(
                     History(values[h, begin:], self._index[begin:], data.timezone)
                 )

@@ -18,6 +18,7 @@ from common.data.frame import (
     APPLIANCES,
     COARSEST_MINUTES,
     COLUMNS,
+    EXPORT_PRICE,
     IDLE_BATTERY,
     INTERVAL_MINUTES,
     Household,
@@ -149,15 +150,19 @@ def assemble(
             given = pd.Series(np.where(covered > 0, mean, np.nan), index=index)
         elif context is not None and level in context:
             given = context[level].reindex(index)
+        elif level == EXPORT_PRICE:
+            continue  # none: export is paid as the run's settings say
         else:
             account.absent.append(level)
             columns[level] = np.full(len(index), price if level == "price" else ABSENT[level])
             continue
         # Weather and tariffs hold until the next value.
-        held = given.ffill().fillna(price if level == "price" else ABSENT[level])
+        before = price if level == "price" else ABSENT.get(level, 0.0)
+        held = given.ffill().fillna(before)
         count += int(given.isna().sum())
         columns[level] = np.asarray(held, dtype=np.float64)
-    frame = pd.DataFrame(columns, index=index, columns=list(COLUMNS))
+    order = [c for c in (*COLUMNS, EXPORT_PRICE) if c in columns]
+    frame = pd.DataFrame(columns, index=index, columns=order)
     try:
         home = Household(
             name, frame, timezone, resolution, source, real, count, phase, filled_rows=filled

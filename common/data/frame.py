@@ -1,15 +1,19 @@
 """The canonical household frame: what every source delivers and everything else reads.
 
-One row per half hour, labelled by its UTC start, without gaps; energy in kWh per interval.
+One row per half hour, labelled by its UTC start, without gaps; energy in kWh per interval, prices
+in currency per kWh. A household whose export has prices of its own has the column
+``export_price`` as well, after the others.
 """
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.data.prices import check_prices
 from common.errors import InputError
 
 APPLIANCES = (
@@ -25,6 +29,8 @@ APPLIANCES = (
 )
 BATTERY_SENSORS = ("battery_soc", "battery_soh", "battery_charge", "battery_cycles")
 COLUMNS = (*APPLIANCES, "pv", "temperature", "solar_irradiance", "price", *BATTERY_SENSORS)
+EXPORT_PRICE = "export_price"
+PRICES = ("price", EXPORT_PRICE)
 # What the battery sensors say before a run has started.
 IDLE_BATTERY = {
     "battery_soc": 0.45,
@@ -44,7 +50,6 @@ _RANGES = {
     **dict.fromkeys((*APPLIANCES, "pv"), (0.0, MAX_INTERVAL_KWH)),
     "temperature": (-90.0, 65.0),
     "solar_irradiance": (0.0, 2000.0),
-    "price": (-1000.0, 1000.0),
     "battery_soc": (0.0, 1.0),
     "battery_soh": (0.0, 1.0),
     "battery_charge": (-MAX_INTERVAL_KWH, MAX_INTERVAL_KWH),
@@ -94,32 +99,41 @@ def check_index(index: pd.Index, name: str) -> None:
 
 def validate(frame: pd.DataFrame, name: str) -> None:
     """Raise InputError, naming household, row and value, unless ``frame`` is canonical."""
-    if tuple(frame.columns) != COLUMNS:
+    known = (*COLUMNS, EXPORT_PRICE)
+    if tuple(frame.columns) not in (COLUMNS, known):
         missing = [c for c in COLUMNS if c not in frame.columns]
-        unknown = [str(c) for c in frame.columns if c not in COLUMNS]
+        unknown = [str(c) for c in frame.columns if c not in known]
         detail = f"missing {missing}" if missing else f"unknown {unknown}" if unknown else "order"
         raise InputError(f"{name}: columns differ from the canonical frame: {detail}")
     check_index(frame.index, name)
-    for column in COLUMNS:
-        low, high = _RANGES[column]
+    for column in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[column].dtype):
             raise InputError(f"{name}: column {column} holds no numbers")
         values = frame[column].to_numpy(np.float64)
+        if column in PRICES:
+            check_prices(values, partial(_place, name, frame.index, column))
+            continue
+        low, high = _RANGES[column]
         # Written so that NaN fails as well.
         wrong = np.flatnonzero(~((values >= low) & (values <= high)))
         if wrong.size:
             row = int(wrong[0])
             raise InputError(
-                f"{name}: row {row} ({frame.index[row].isoformat()}): "
-                f"{column} = {values[row]:g} is outside [{low:g}, {high:g}]"
+                f"{_place(name, frame.index, column, row)} = {values[row]:g} is outside "
+                f"[{low:g}, {high:g}]"
             )
+
+
+def _place(name: str, index: "pd.Index[pd.Timestamp]", column: str, row: int) -> str:
+    return f"{name}: row {row} ({index[row].isoformat()}): {column}"
 
 
 @dataclass(frozen=True)
 class Household:
     """One household's readings and what must be known about them.
 
-    ``frame``: (T, 17) float64, columns COLUMNS, UTC index.
+    ``frame``: (T, 17) float64, columns COLUMNS, UTC index; (T, 18) with EXPORT_PRICE last where
+    the household has export prices of its own.
     ``resolution_minutes``: interval of the source, 30 or 60; a coarser source is spread evenly and
     its readings become known only when its own interval is over.
     ``phase_minutes``: minutes by which the source's intervals are shifted against full UTC hours
@@ -158,6 +172,13 @@ class Household:
     def consumption(self) -> NDArray[np.float64]:
         """(T,) kWh per interval: the sum of the nine appliances."""
         return np.asarray(self.frame[list(APPLIANCES)].to_numpy(np.float64).sum(axis=1))
+
+    @property
+    def export_price(self) -> NDArray[np.float64] | None:
+        """(T,) currency per kWh paid for export; None where the data has no such prices."""
+        if EXPORT_PRICE not in self.frame.columns:
+            return None
+        return self.frame[EXPORT_PRICE].to_numpy(np.float64)
 
     def known(self, t: int) -> int:
         """Return how many leading rows are known when deciding for row ``t`` (at most ``t``).

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from common.arrays import Floats, Ints
 from common.data.frame import APPLIANCES
 
-LEVELS = ("temperature", "solar_irradiance", "price")
+LEVELS = ("temperature", "solar_irradiance", "price", "export_price")
 # consumption: the whole home; import, export: the grid meter; charge, discharge: a home battery.
 FLOWS = ("consumption", "import", "export", "charge", "discharge", "pv")
 CHANNELS = (*APPLIANCES, *FLOWS, *LEVELS)

@@ -41,6 +41,7 @@ prices = sa.Table(
     sa.Column("area", NAME, primary_key=True),
     sa.Column("time", TIME, primary_key=True),
     sa.Column("price", sa.Double, nullable=False),
+    sa.Column("export_price", sa.Double),
 )
 
 weather = sa.Table(

@@ -15,12 +15,19 @@ from common import database
 from common.arrays import Floats
 from common.data import schema
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
-from common.data.frame import APPLIANCES, COLUMNS, IDLE_BATTERY, INTERVAL, Household
+from common.data.frame import (
+    APPLIANCES,
+    COLUMNS,
+    EXPORT_PRICE,
+    IDLE_BATTERY,
+    INTERVAL,
+    Household,
+)
 from common.data.resample import HALF_HOUR_S, fill_gaps
 from common.errors import InputError
 
 _ENERGY = (*APPLIANCES, "pv")
-_LEVELS = ("price", "temperature", "solar_irradiance")
+_LEVELS = ("price", "temperature", "solar_irradiance", EXPORT_PRICE)
 _CHUNK = 5000
 
 
@@ -85,7 +92,7 @@ class Readings:
         )
 
     def _rows(self, connection: sa.Connection, name: str, area: str) -> NDArray[np.float64]:
-        """(n, 15): seconds since 1970, nine appliances, pv, filled, three levels (NaN: none)."""
+        """(n, 16): seconds since 1970, nine appliances, pv, filled, four levels (NaN: none)."""
         r, p, w = schema.readings.c, schema.prices.c, schema.weather.c
         if self._postgres:
             seconds = sa.cast(sa.extract("epoch", r.time), sa.Double)
@@ -96,7 +103,7 @@ class Readings:
             seconds,
             *(r[c] for c in _ENERGY),
             sa.cast(sa.case((r.filled, 1.0), else_=0.0), sa.Double),
-            *(sa.func.coalesce(c, none) for c in (p.price, w.temperature, w.solar_irradiance)),
+            *(sa.func.coalesce(c, none) for c in [(p if c in p else w)[c] for c in _LEVELS]),
         ]
         query = (
             sa.select(*columns)
@@ -130,7 +137,9 @@ class Readings:
         assert isinstance(index, pd.DatetimeIndex)
         times = index.to_pydatetime().tolist()
         energy = home.frame[list(_ENERGY)].to_numpy(np.float64).tolist()
-        levels = home.frame[list(_LEVELS)].to_numpy(np.float64).tolist()
+        bought = home.frame["price"].tolist()
+        sold = [None] * len(times) if home.export_price is None else home.export_price.tolist()
+        weather = home.frame[["temperature", "solar_irradiance"]].to_numpy(np.float64).tolist()
         with database.one_line(self._db), self._db.begin() as connection:
             known = connection.execute(sa.select(h.area).where(h.name == home.name)).first()
             if known is None:
@@ -152,9 +161,9 @@ class Readings:
                 ("household", "time", *_ENERGY, "filled"),
                 [(home.name, t, *e, f) for t, e, f in zip(times, energy, filled, strict=True)],
             )
-            for table, columns, take in (
-                (schema.prices, ("price",), slice(0, 1)),
-                (schema.weather, ("temperature", "solar_irradiance"), slice(1, 3)),
+            for table, columns, levels in (
+                (schema.prices, ("price", EXPORT_PRICE), list(zip(bought, sold, strict=True))),
+                (schema.weather, ("temperature", "solar_irradiance"), weather),
             ):
                 if not self._may_insert(connection, table):
                     continue
@@ -166,11 +175,7 @@ class Readings:
                     )
                 )
                 there = {_utc(t).to_pydatetime() for t in there}
-                rows = [
-                    (area, t, *v[take])
-                    for t, v in zip(times, levels, strict=True)
-                    if t not in there
-                ]
+                rows = [(area, t, *v) for t, v in zip(times, levels, strict=True) if t not in there]
                 self._insert(connection, table, ("area", "time", *columns), rows)
 
     def _may_insert(self, connection: sa.Connection, table: sa.Table) -> bool:
@@ -256,8 +261,10 @@ def _complete(
         level = np.full(size, np.nan)
         level[slot] = values[:, at]
         if np.isnan(level).all():
-            columns[name] = np.full(size, ABSENT[name])
+            if name != EXPORT_PRICE:
+                columns[name] = np.full(size, ABSENT[name])
             continue
         count += int(np.isnan(level).sum())
-        columns[name] = pd.Series(level).ffill().fillna(ABSENT[name]).to_numpy(np.float64)
-    return pd.DataFrame(columns, index=index, columns=list(COLUMNS)), filled, count
+        columns[name] = pd.Series(level).ffill().fillna(ABSENT.get(name, 0.0)).to_numpy(np.float64)
+    order = [c for c in (*COLUMNS, EXPORT_PRICE) if c in columns]
+    return pd.DataFrame(columns, index=index, columns=order), filled, count

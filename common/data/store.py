@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.data.frame import COLUMNS, Household
+from common.data.frame import COLUMNS, EXPORT_PRICE, Household
 from common.errors import InputError
 
 FORMAT_VERSION = 1
@@ -29,7 +29,7 @@ def write_household(household: Household, directory: Path) -> Path:
     make_folder(directory)
     path = directory / f"{household.name}.parquet"
     frame = household.frame
-    arrays = {c: pa.array(frame[c].to_numpy(np.float64)) for c in COLUMNS}
+    arrays = {c: pa.array(frame[c].to_numpy(np.float64)) for c in frame.columns}
     index = frame.index
     assert isinstance(index, pd.DatetimeIndex)
     arrays = {
@@ -92,11 +92,12 @@ def read_household(path: Path) -> Household:
     try:
         table = file.read()
         index = pd.DatetimeIndex(table["timestamp"].to_numpy()).as_unit("us").tz_localize("UTC")
-        values = np.column_stack([table[c].to_numpy().astype(np.float64) for c in COLUMNS])
+        columns = [*COLUMNS, *([EXPORT_PRICE] if EXPORT_PRICE in table.column_names else [])]
+        values = np.column_stack([table[c].to_numpy().astype(np.float64) for c in columns])
         filled = table["filled"].to_numpy().astype(np.bool_)
     except (KeyError, OSError, ValueError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: damaged household file: {error}") from None
-    frame = pd.DataFrame(values, index=index.rename("timestamp"), columns=list(COLUMNS))
+    frame = pd.DataFrame(values, index=index.rename("timestamp"), columns=columns)
     try:
         return Household(
             name=str(meta["name"]),

@@ -104,7 +104,7 @@ class History:
 
 def history_of(household: Household) -> History:
     """Return a household's readings as the arrays a forecaster reads."""
-    frame = household.frame
+    frame = household.frame[list(COLUMNS)]
     index = frame.index
     assert isinstance(index, pd.DatetimeIndex)  # the canonical frame has checked it
     return History(frame.to_numpy(dtype=float), index, household.timezone)

@@ -415,6 +415,24 @@ def test_weather_and_prices_come_from_a_context_table(tmp_path):
     assert report.accounts["MAC0"].absent == ["solar_irradiance"]
 
 
+def test_export_prices_come_from_a_table_or_its_context(tmp_path):
+    """A column export_price is read by name, of either sign; without one the home has none."""
+    stamps = half_hours().strftime("%Y-%m-%dT%H:%MZ")
+    sold = np.round(numbers(len(stamps), "sold") - 0.2, 3)
+    path, context = tmp_path / "home.csv", tmp_path / "context.csv"
+    table = pd.DataFrame({"timestamp": stamps, "consumption": 0.3})
+    table.to_csv(path, index=False)
+    import_files([path], tmp_path / "none")
+    assert read_household(tmp_path / "none" / "home.parquet").export_price is None
+    table.assign(export_price=sold).drop(columns="consumption").to_csv(context, index=False)
+    import_files([path], tmp_path / "context", context=context)
+    table.assign(export_price=sold).to_csv(path, index=False)
+    import_files([path], tmp_path / "own")
+    for folder in ("context", "own"):
+        home = read_household(tmp_path / folder / "home.parquet")
+        assert home.export_price == pytest.approx(sold)
+
+
 @pytest.mark.parametrize(
     ("file", "load", "pv"),
     [

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.frame import COLUMNS, IDLE_BATTERY, Household, local_midnight, validate
+from common.data.frame import COLUMNS, IDLE_BATTERY, PRICES, Household, local_midnight, validate
 from common.errors import InputError
 
 
@@ -43,6 +43,34 @@ def test_impossible_energy_is_refused(value):
     spoilt.iloc[5, COLUMNS.index("stove")] = value
     with pytest.raises(InputError, match=r"row 5 \(2024-01-01T02:30:00.*stove = "):
         validate(spoilt, "B07")
+
+
+@pytest.mark.parametrize("column", PRICES)
+@pytest.mark.parametrize("value", [-99.0, 0.0, 99.0])
+def test_prices_have_either_sign(column, value):
+    """Paid to consume, free, dear: all are prices, of import and of export."""
+    prices = frame().assign(export_price=0.05)
+    prices[column] = value
+    home = Household("B07", prices, "UTC")
+    assert home.frame[column].tolist() == [value] * 8
+
+
+@pytest.mark.parametrize("column", PRICES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -100.1, 450.0])
+def test_a_price_of_another_unit_is_refused(column, value):
+    """Beyond 100 per kWh a price is one per MWh, or in cents; the row is named."""
+    spoilt = frame().assign(export_price=0.05)
+    spoilt.loc[spoilt.index[5], column] = value
+    with pytest.raises(InputError, match=rf"B07: row 5 \(2024.*\): {column} = .*per MWh"):
+        validate(spoilt, "B07")
+
+
+def test_export_prices_are_optional():
+    """Without the column there are none; it comes last and changes no other."""
+    assert Household("B07", frame(), "UTC").export_price is None
+    home = Household("B07", frame().assign(export_price=-0.01), "UTC")
+    assert home.export_price.tolist() == [-0.01] * 8
+    assert tuple(home.frame.columns) == (*COLUMNS, "export_price")
 
 
 def test_an_hourly_source_is_known_only_when_its_hour_is_over():

@@ -1,5 +1,6 @@
 """Against a real PostgreSQL, started by the tests, and SQLite."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,17 @@ def test_what_is_written_is_read_again(url):
     )
     assert again.filled_rows.tolist() == home().filled_rows.tolist()
     assert again.filled_values == 1
+
+
+def test_export_prices_are_kept(url):
+    """A home that has them gets them back, and one of another area has none."""
+    sold = home("B02")
+    sold = replace(sold, frame=sold.frame.assign(export_price=np.linspace(-0.1, 0.2, 96)))
+    readings = Readings(url)
+    readings.write(sold, "sold")
+    readings.write(home("B01"), "unsold")
+    assert readings.load("B02").export_price == pytest.approx(np.linspace(-0.1, 0.2, 96))
+    assert readings.load("B01").export_price is None
 
 
 def test_writing_again_replaces(url):

@@ -29,6 +29,14 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read_span(path) == ("B01", "Asia/Kolkata", home().frame.index[0], 48)
 
 
+def test_export_prices_are_kept(tmp_path):
+    """The optional column comes back, and no other household gets one."""
+    readings = home().frame.assign(export_price=np.linspace(-0.1, 0.2, 48))
+    sold = Household("B02", readings, "UTC")
+    assert read_household(write_household(sold, tmp_path)).frame.equals(readings)
+    assert read_household(write_household(home(), tmp_path)).export_price is None
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     """A file appears whole or not at all, and no scrap stays behind."""
 
