@@ -390,6 +390,16 @@ def from_run_config(run_config: Mapping[str, object]) -> Settings:
     )
 
 
+def for_nodes(settings: Settings, nodes: int) -> Settings:
+    """The settings for a run on so many nodes: each a household, unless households were set."""
+    if "households" in settings.run.model_fields_set:
+        return settings
+    # Not by model_copy(update=...), which checks nothing.
+    values = settings.model_dump(mode="json")
+    values["run"]["households"] = nodes
+    return parse(values)
+
+
 def run_directory(run_config: Mapping[str, object], flower_run: int) -> Path:
     """Folder of a Flower run: ``out`` of its run config, or one named after Flower's run id."""
     out = run_config.get("out")

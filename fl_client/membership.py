@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from flwr.app import Context
 
-from common.config import Settings, from_run_config, parse, run_directory
+from common.config import Settings, for_nodes, from_run_config, parse, run_directory
 from common.data.frame import Household
 from common.data.source import source_of
 from common.data.span import Source
@@ -83,6 +83,9 @@ def _virtual(
     run_config, node_config = dict(run), dict(node)
     settings = from_run_config(run_config)
     partition = _partition(node_config)
+    nodes = node_config.get("num-partitions")
+    if isinstance(nodes, int):
+        settings = for_nodes(settings, nodes)
     names = _source(settings).names()
     if partition >= len(names):
         raise InputError(f"partition {partition}: the run has {len(names)} households")
