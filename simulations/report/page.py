@@ -19,10 +19,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup, escape
+
+from simulations.report.page_script import SCRIPT
+from simulations.report.page_style import STYLE
 
 Content = str | Markup
 Trace = Mapping[str, Any]
@@ -221,14 +223,14 @@ def page(
     return str(
         _SHELL.format(
             title=title,
-            style=_asset("page.css"),
+            style=Markup(STYLE),
             badges=Markup(" ").join(badges),
             subtitle=subtitle,
             nav=nav,
             body=body,
             footer=footer,
             plotly=plotly if plots else "",
-            script=_asset("page.js"),
+            script=Markup(SCRIPT),
         )
     )
 
@@ -267,11 +269,6 @@ figures.</p></noscript>
 </html>
 """
 )
-
-
-@cache
-def _asset(name: str) -> Markup:
-    return Markup(files("simulations.report").joinpath(name).read_text(encoding="utf-8"))
 
 
 @cache

@@ -1,9 +1,10 @@
 import re
-from importlib.resources import files
 
 import pytest
 
-CSS = files("simulations.report").joinpath("page.css").read_text(encoding="utf-8")
+from simulations.report.page_style import STYLE
+
+CSS = STYLE
 BLOCKS = {
     "light": r"^:root \{(.*?)\n\}",
     "dark, by the system": r'  :root:not\(\[data-theme="light"\]\) \{(.*?)\n  \}',

@@ -1,4 +1,6 @@
-"use strict";
+"""The script of every page, as a module: a Flower app carries no other kind of file."""
+
+SCRIPT = r""""use strict";
 // Draws the figures of a page in the reader's theme. Each figure element holds its plotly
 // specification, gzipped; colours in it are theme names ("@1", "@ink", "@2/40" = 40 % opaque).
 (() => {
@@ -143,3 +145,4 @@
     document.getElementById("main").prepend(text);
   });
 })();
+"""

@@ -1,4 +1,6 @@
-:root {
+"""The style of every page, as a module: a Flower app carries no other kind of file."""
+
+STYLE = r""":root {
   --paper: #ffffff; --panel: #f6f7f9; --ink: #16202b; --muted: #55616e; --line: #d9dee4;
   --grid: #e6eaee; --link: #0b5c95; --good: #00664a; --good-back: #dff3ea; --bad: #a02c00;
   --bad-back: #fbe6dc; --focus: #0b5c95;
@@ -112,3 +114,4 @@ footer { color: var(--muted); font-size: .88rem; padding-top: 1.5rem; padding-bo
   section, figure, .tile { break-inside: avoid; }
   .table.tall { max-height: none; }
 }
+"""
