@@ -2,15 +2,24 @@
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
+import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from flwr.serverapp import Grid
 
+from common.config import from_run_config
+from common.errors import InputError
+from simulations import flower_app
 from simulations.simulate import simulate
 from tests.fl_server.host.test_live import rows
 from tests.simulations.conftest import small
@@ -61,10 +70,9 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_flwr_run_gives_the_ledger_of_fedwatt_simulate(
     environment: dict[str, str], homes: Path, tmp_path: Path
 ) -> None:
-    """The documented command runs to its end, offline, and books what ``fedwatt simulate`` does."""
+    """Every node is a household; the run books what ``fedwatt simulate`` does, and is reported."""
     settings = [
-        f"data.source={homes}", "run.households=3", "run.days=0.125", "run.history_days=9",
-        "fl.enabled=false",
+        f"data.source={homes}", "run.days=0.125", "run.history_days=9", "fl.enabled=false",
     ]  # fmt: skip
     run_config = f'set="{" ".join(settings)}" out="{tmp_path / "run"}"'
     federation = "num-supernodes=3 client-resources-num-cpus=1"
@@ -86,3 +94,67 @@ def test_flwr_run_gives_the_ledger_of_fedwatt_simulate(
     out.mkdir()
     simulate(small(homes, "run.days=0.125", "fl.enabled=false", "run.engine=loop"), out)
     assert rows(tmp_path / "run") == rows(out)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["households"] == 3
+    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
+
+
+class Nodes:
+    """A grid with so many nodes, for those who only count them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def get_node_ids(self) -> list[int]:
+        return list(range(self._count))
+
+
+def test_households_that_were_set_need_as_many_nodes() -> None:
+    """One line names the flag; without the setting every node is a household."""
+    asked = from_run_config({"set": "run.households=5"})
+    with pytest.raises(InputError, match="num-supernodes=5"):
+        flower_app._of_nodes(asked, 2)
+    assert flower_app._of_nodes(asked, 6).run.households == 5
+    assert flower_app._of_nodes(from_run_config({}), 2).run.households == 2
+
+
+def test_nobody_there_is_said_in_one_line() -> None:
+    """A run that no node joins ends with a line, not for ever."""
+    with pytest.raises(InputError, match="no node connected"):
+        flower_app._nodes(cast(Grid, Nodes(0)), 0.1)
+
+
+def test_an_app_holds_what_a_run_needs_and_fits_flower(tmp_path: Path) -> None:
+    """``flwr build``: every module and preset, no test; below Flower's limits of number and size."""
+    copy = tmp_path / "app"
+    ignore = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, copy, ignore=ignore)
+    env = dict(os.environ, FLWR_HOME=str(tmp_path), FLWR_DISABLE_UPDATE_CHECK="1")
+    done = subprocess.run(
+        [str(BIN / "flwr"), "build"],
+        cwd=copy, env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [made] = copy.glob("*.fab")
+    with zipfile.ZipFile(made) as app:
+        sizes = {one.filename: one.file_size for one in app.infolist()}
+    packages = ("common", "configs", "fl_client", "fl_server", "simulations")
+    needed = {
+        file.relative_to(ROOT).as_posix()
+        for package in packages
+        for file in (ROOT / package).rglob("*")
+        if file.suffix in {".py", ".yaml"} and not file.name.startswith("test_")
+    }
+    assert needed <= sizes.keys()
+    assert not any(name.startswith(("tests/", "docs/")) for name in sizes)
+    assert "LICENSE" in sizes
+    assert len(sizes) < 1_000
+    assert max(sizes.values()) < 1_000_000
+    assert made.stat().st_size < 10_000_000
+
+
+def test_flower_installs_nothing_beside_the_environment_it_runs_in() -> None:
+    """What ``flwr run`` would resolve anew for each run is left out: all the project requires."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    required = {re.split(r"[\s\[<>=!~;]", one)[0] for one in project["project"]["dependencies"]}
+    assert set(project["tool"]["uv"]["exclude-dependencies"]) == required
