@@ -125,7 +125,7 @@ def test_nobody_there_is_said_in_one_line() -> None:
 
 
 def test_an_app_holds_what_a_run_needs_and_fits_flower(tmp_path: Path) -> None:
-    """``flwr build``: every module and preset, no test; below Flower's limits of number and size."""
+    """``flwr build``: every module and preset, no test; below Flower's limits of count and size."""
     copy = tmp_path / "app"
     ignore = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=ignore)
