@@ -7,13 +7,15 @@ record of Python lists costs more than clearing the market.
 
 import io
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import numpy.lib.format as npy
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import SType
 from numpy.typing import NDArray
 
@@ -28,14 +30,47 @@ METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
 PROTOCOL = 1
 
-_NPY_HEADER_MAX = 4096
+_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+# Numpy's own reader parses the header as Python, and raises whatever that may raise.
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '(<f4|\|u1)', 'fortran_order': False, "
+    rb"'shape': \(((?:[0-9]{1,12}, ?)*(?:[0-9]{1,12})?)\), \} *\n"
+)
+_NPY_HEADER_MAX = 1024
 _REPORT_MAX = 100_000
+_REPORT_ENTRIES = 200
+_REPORT_KEY = re.compile(r"[A-Za-z0-9_.]{1,64}")
+_SOURCE_MAX = 1000
+_FILLED_MAX = 10**9
+_FAULT_MAX = 300
 
 T = TypeVar("T")
 
 
 class MessageError(ValueError):
     """A message that does not have the shape agreed on. The sender is told so."""
+
+
+def brief(fault: str) -> str:
+    """A fault as files and logs may hold it: one line of plain characters, and not a long one."""
+    plain = fault[: 2 * _FAULT_MAX].encode("ascii", "backslashreplace").decode()
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[:_FAULT_MAX]
+
+
+def read_reply(message: Message, decode: Callable[[RecordDict], T]) -> T:
+    """What a household's reply says, whatever bytes, types and numbers it has been made of.
+
+    Raises MessageError, of one short line, and nothing else: a reply is at worst its sender's
+    fault.
+    """
+    try:
+        if message.has_error():
+            raise MessageError(str(message.error.reason))
+        return decode(message.content)
+    except MessageError as error:
+        raise type(error)(brief(str(error))) from None
+    except Exception as error:  # parsers of strangers' bytes raise what they like
+        raise MessageError(brief(f"unreadable: {type(error).__name__}: {error}")) from None
 
 
 def _pack(values: NDArray[np.generic], kind: str) -> bytes:
@@ -73,7 +108,7 @@ def _get(config: Mapping[str, object], key: str, kind: type[T]) -> T:
     value = config.get(key)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise MessageError(f"{key}: expected {kind.__name__}, got {type(value).__name__}")
     return value
 
@@ -156,11 +191,16 @@ class Joined:
     def decode(cls, content: RecordDict) -> "Joined":
         """Read the record; raises MessageError."""
         config = _config(content)
+        source, filled = _get(config, "source", str), _get(config, "filled_values", int)
+        if len(source) > _SOURCE_MAX:
+            raise MessageError(f"source: {len(source)} characters")
+        if not 0 <= filled <= _FILLED_MAX:
+            raise MessageError(f"filled_values: {filled}")
         return cls(
             name=_get(config, "name", str),
-            filled_values=_get(config, "filled_values", int),
+            filled_values=filled,
             real=_get(config, "real", bool),
-            source=_get(config, "source", str),
+            source=source,
             newest=_get(config, "newest", int),
         )
 
@@ -281,6 +321,11 @@ class Announcement:
         return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance)
 
 
+def says_kept(content: RecordDict) -> bool:
+    """Whether the answer to an announcement says that it is kept. Raises MessageError."""
+    return _get(_config(content), "kept", bool)
+
+
 def content_bytes(content: RecordDict) -> int:
     """Size of a message's content [bytes], without what the transport adds."""
     size = 0
@@ -327,21 +372,36 @@ class IntervalReply:
     def decode(cls, content: RecordDict) -> "IntervalReply":
         """Read the record; raises MessageError."""
         config = _config(content)
-        report: dict[str, float] = {}
-        if "report" in config:
-            text = _get(config, "report", str)
-            try:
-                if len(text) > _REPORT_MAX:
-                    raise ValueError
-                report = {str(key): float(value) for key, value in json.loads(text).items()}
-            except (ValueError, AttributeError, TypeError, RecursionError):
-                raise MessageError("report: expected a small object of numbers") from None
+        report = _report(_get(config, "report", str)) if "report" in config else {}
         return cls(
             t=_get(config, "t", int),
             readings=_ints(config.get("readings"), 3, "readings"),
             orders=_ints(config.get("orders"), 3, "orders"),
             report=report,
         )
+
+
+def _report(text: str) -> dict[str, float]:
+    """Read a closing report: a small object of finite numbers. Raises MessageError."""
+    wrong = MessageError("report: expected a small object of numbers")
+    if len(text) > _REPORT_MAX:
+        raise wrong
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        raise wrong from None
+    if not isinstance(read, dict) or len(read) > _REPORT_ENTRIES:
+        raise wrong
+    report = {}
+    for key, value in read.items():
+        if not _REPORT_KEY.fullmatch(key):
+            raise wrong
+        # A whole number may have more digits than a float can hold.
+        number = isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
+        if not number or not math.isfinite(value):
+            raise wrong
+        report[key] = float(value)
+    return report
 
 
 def encode_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
@@ -371,23 +431,27 @@ def decode_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
 
 
 def view_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
-    """Weights by name as read-only views of the message: no copy of a 100 MB model.
+    """Arrays by name as read-only views of the message: no copy of a 100 MB model.
 
-    Raises ValueError or TypeError where the bytes are not a plain numpy array.
+    Little-endian float32 or bytes, C-ordered, and nothing else. Raises ValueError where the bytes
+    are not a plain numpy array of these.
     """
-    views = {}
-    for name, array in record.items():
-        if array.stype != SType.NUMPY:
-            raise TypeError(f"{name}: serialised as {array.stype}, expected numpy")
-        head = io.BytesIO(array.data[:_NPY_HEADER_MAX])
-        version = npy.read_magic(head)
-        if version != (1, 0):
-            raise ValueError(f"{name}: npy version {version}")
-        shape, fortran, dtype = npy.read_array_header_1_0(head)
-        if fortran or dtype.hasobject:
-            raise ValueError(f"{name}: expected a C-ordered array of numbers")
-        views[name] = np.frombuffer(array.data, dtype=dtype, offset=head.tell()).reshape(shape)
-    return views
+    return {name: _view(name, array) for name, array in record.items()}
+
+
+def _view(name: str, array: Array) -> NDArray[np.float32]:
+    if array.stype != SType.NUMPY:
+        raise ValueError(f"{name}: serialised as {array.stype}, expected numpy")
+    head = bytes(array.data[: _NPY_HEADER_MAX + 10])
+    size = int.from_bytes(head[8:10], "little")
+    found = _NPY_HEADER.fullmatch(head[10 : 10 + size])
+    if not head.startswith(_NPY_MAGIC) or found is None:
+        raise ValueError(f"{name}: not a C-ordered numpy array of float32")
+    shape = tuple(int(part) for part in found[2].split(b",") if part.strip())
+    data = np.frombuffer(array.data, dtype=found[1].decode(), offset=10 + size)
+    if math.prod(shape) != data.size:
+        raise ValueError(f"{name}: {data.size} values for the shape {shape}")
+    return data.reshape(shape)
 
 
 def encode_metrics(metrics: Mapping[str, float | int]) -> RecordDict:

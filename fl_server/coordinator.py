@@ -7,6 +7,7 @@ before, the reply its meter reading and the orders of this one.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from common.market_rules import (
     admit,
     to_micro,
 )
-from common.messages import INTERVAL, IntervalReply, IntervalRequest, MessageError
+from common.messages import INTERVAL, IntervalReply, IntervalRequest, MessageError, read_reply
 from common.rng import generator
 from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.exchange import exchange
@@ -232,7 +233,7 @@ class Coordinator:
             if h not in answers.faults:
                 continue
             try:
-                reply = self._read(message, h, t)
+                reply = read_reply(message, partial(self._read, h, t))
             except MessageError as error:
                 answers.faults[h] = str(error)
                 continue
@@ -244,10 +245,9 @@ class Coordinator:
         self._note(t, answers.faults)
         return answers
 
-    def _read(self, message: Message, h: int, t: int) -> IntervalReply:
-        if message.has_error():
-            raise MessageError(message.error.reason)
-        reply = IntervalReply.decode(message.content)
+    def _read(self, h: int, t: int, content: RecordDict) -> IntervalReply:
+        """What household h answers for interval t; raises MessageError where it makes no sense."""
+        reply = IntervalReply.decode(content)
         if reply.t != t:
             raise MessageError(f"a reply for interval {reply.t}")
         # Each order that is refused goes back with its reason.

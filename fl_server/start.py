@@ -14,7 +14,7 @@ from common.data.span import Source
 from common.energy.tariff import end_value
 from common.errors import InputError
 from common.files import write_json, write_whole
-from common.messages import JOIN, Join, Joined, MessageError, encode_arrays
+from common.messages import JOIN, Join, Joined, MessageError, encode_arrays, read_reply
 from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.coordinator import Coordinator, Prices, RunFiles
 from fl_server.exchange import exchange
@@ -129,12 +129,10 @@ def _gather(grid: Grid, settings: Settings, join: Join) -> "JoinedRoster":
     messages = [Message(join.encode(), node, f"{MessageType.QUERY}.{JOIN}") for node in nodes]
     joined: dict[int, Joined] = {}
     for reply in exchange(grid, messages, settings.run.node_deadline_s):
-        if reply.has_error():
-            raise RuntimeError(f"a household could not join: {reply.error.reason}")
         try:
-            joined[reply.metadata.src_node_id] = Joined.decode(reply.content)
+            joined[reply.metadata.src_node_id] = read_reply(reply, Joined.decode)
         except MessageError as error:
-            raise RuntimeError(f"a household's answer to joining: {error}") from None
+            raise RuntimeError(f"a household could not join: {error}") from None
     if len(joined) < len(nodes):
         raise RuntimeError(f"{len(nodes) - len(joined)} households did not answer in time")
     return JoinedRoster(grid, joined)

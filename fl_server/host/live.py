@@ -27,7 +27,6 @@ from common.data.frame import check_name
 from common.errors import InputError
 from common.files import write_json, write_whole
 from common.messages import (
-    CONFIG,
     FILLS,
     INTERVAL,
     JOIN,
@@ -36,7 +35,10 @@ from common.messages import (
     Join,
     Joined,
     MessageError,
+    brief,
     content_bytes,
+    read_reply,
+    says_kept,
 )
 from fl_server.checkpoint import Checkpoint, Checkpoints
 from fl_server.coordinator import NO_FILL, Answers, Coordinator, Prices, RunFiles
@@ -200,10 +202,9 @@ class LiveCoordinator(Coordinator):
                 self._joined.pop(h, None)
         super()._conclude(t, answers, begin)
 
-    def _read(self, message: Message, h: int, t: int) -> IntervalReply:
-        if not message.has_error():
-            self._bytes[1] += content_bytes(message.content)
-        return super()._read(message, h, t)
+    def _read(self, h: int, t: int, content: RecordDict) -> IntervalReply:
+        self._bytes[1] += content_bytes(content)
+        return super()._read(h, t, content)
 
     def _book(
         self,
@@ -247,8 +248,8 @@ class LiveCoordinator(Coordinator):
         ]
         heard = 0
         for reply in exchange(self._roster, messages, self._patience()):
-            records = {} if reply.has_error() else reply.content.config_records
-            heard += CONFIG in records and records[CONFIG].get("kept") is True
+            with suppress(MessageError):
+                heard += read_reply(reply, says_kept)
         journal("fills told", interval=t, households=len(who), heard=heard)
 
     def _told(self, t: int, h: int) -> Announcement:
@@ -310,13 +311,11 @@ class LiveCoordinator(Coordinator):
                 continue
             name = self._roster.names[h]
             try:
-                if reply.has_error():
-                    raise MessageError(reply.error.reason)
-                joined = Joined.decode(reply.content)
+                joined = read_reply(reply, Joined.decode)
                 if joined.name != name:
                     raise MessageError("its node is admitted under another name")
             except MessageError as error:
-                journal("join refused", household=name, error=_brief(str(error)))
+                journal("join refused", household=name, error=str(error))
                 continue
             self._joined[h] = joined
             # One that lost its disk must be told the past again.
@@ -346,9 +345,9 @@ class LiveCoordinator(Coordinator):
 
     def _note(self, t: int, faults: Mapping[int, str]) -> None:
         names = self._roster.names
-        self._state.faults.extend((t, names[h], _brief(fault)) for h, fault in faults.items())
+        self._state.faults.extend((t, names[h], brief(fault)) for h, fault in faults.items())
         for h, fault in faults.items():
-            journal("no usable reply", interval=t, household=names[h], why=_brief(fault))
+            journal("no usable reply", interval=t, household=names[h], why=brief(fault))
 
     def _tell(self, phase: str) -> None:
         """Write what is going on to the status file, for whoever looks."""
@@ -382,11 +381,6 @@ class LiveCoordinator(Coordinator):
                 },
             },
         )
-
-
-def _brief(fault: str) -> str:
-    """A fault as logs may hold it: one line, and not a long one."""
-    return " ".join(fault.split())[:300]
 
 
 # ---- from the folder to the run ---------------------------------------------------------------
@@ -489,11 +483,15 @@ def _claimed(grid: Grid, settings: Settings, join: Join) -> dict[int, str]:
             raise RuntimeError(f"{len(nodes)} of {settings.run.households} households connected")
         time.sleep(_NODE_POLL_S)
     messages = [Message(join.encode(), node, f"{MessageType.QUERY}.{JOIN}") for node in nodes]
-    return {
-        reply.metadata.src_node_id: check_name(Joined.decode(reply.content).name)
-        for reply in exchange(grid, messages, settings.run.node_deadline_s)
-        if not reply.has_error()
-    }
+    names = {}
+    for reply in exchange(grid, messages, settings.run.node_deadline_s):
+        try:
+            name = check_name(read_reply(reply, Joined.decode).name)
+        except (MessageError, InputError) as error:
+            journal("join refused", node=reply.metadata.src_node_id, error=brief(str(error)))
+            continue
+        names[reply.metadata.src_node_id] = name
+    return names
 
 
 def _await_households(roster: Roster, settings: Settings, clock: Clock) -> None:
