@@ -15,7 +15,7 @@ from common.arrays import Codes, Floats
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
-from fl_client.trader import programme, scenarios
+from fl_client.trader import local_prices, programme, scenarios
 from fl_client.trader.base import (
     BAD_BATTERY,
     BAD_FORECAST,
@@ -58,8 +58,14 @@ class Options:
     days: int = 14
     horizon: int = 48
     points: int = 32
-    trust: float = 0.6
+    trust: float = 0.7
+    trust_alone: float = 0.6
     trust_sell: float = 0.8
+    price_now: float = 0.9
+    price_fade: float = 0.95
+    price_intervals: int = 2
+    price_recent_fade: float = 0.5
+    price_window: int = 336
     step_kwh: float = 0.1
     model_share: float = 0.5
     analogous_days: int = 14
@@ -100,7 +106,13 @@ _RANGES = {
     "horizon": (1, 1440),
     "points": (3, 1000),
     "trust": (0.0, 1.0),
+    "trust_alone": (0.0, 1.0),
     "trust_sell": (0.0, 1.0),
+    "price_now": (0.0, 1.0),
+    "price_fade": (0.0, 1.0),
+    "price_intervals": (1, 48),
+    "price_recent_fade": (0.0, 1.0),
+    "price_window": (0, 2880),
     "step_kwh": (0.001, 10.0),
     "model_share": (0.0, 1.0),
     "analogous_days": (0, 60),
@@ -304,17 +316,29 @@ class BidCurve:
         local = situation.past_local
         if not situation.market or local is None:
             local = np.empty((0, 2))
-        buy, sell = scenarios.local_prices(
-            np.ascontiguousarray(local, dtype=np.float64),
+        o, day = self.options, situation.steps_per_day
+        finer = max(1, day // 48)
+        past = np.ascontiguousarray(local, dtype=np.float64)
+        recent, recent_fade = o.price_intervals * finer, o.price_recent_fade ** (1 / finer)
+        fade = o.price_fade ** (1 / finer)
+        now = local_prices.lasting(
+            past, day, o.days, recent, recent_fade, o.price_now, fade, o.price_window * finer
+        )
+        buy, sell = local_prices.paths(
+            past,
             situation.lag,
-            situation.steps_per_day,
+            day,
             retail,
             situation.feed_in,
             situation.rules.loss,
-            self.options.trust,
-            self.options.trust_sell,
+            o.trust if now.any() or not o.price_now else o.trust_alone,
+            o.trust_sell,
             count,
             0.0 if situation.grid_share_kwh is None else situation.scarcity_price,
+            now,
+            fade,
+            recent,
+            recent_fade,
         )
         return buy, sell
 

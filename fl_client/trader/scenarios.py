@@ -1,4 +1,4 @@
-"""What may happen: scenarios of net load and of the local price from the household's own past.
+"""What may happen: scenarios of net load from the household's own past.
 
 A scenario of the next day is a day of the past, slot by slot, always strictly before the newest
 known reading. For the interval that is traded now the analogous days speak: of the last weeks
@@ -208,46 +208,3 @@ def analogous(
             k = order[w % known]
             result[h, w] = past[h, now - (k + 1) * day]
     return result
-
-
-@compiled
-def local_prices(
-    past_local: Floats,
-    lag: int,
-    day: int,
-    retail: Floats,
-    feed_in: float,
-    loss: float,
-    trust: float,
-    trust_sell: float,
-    days: int,
-    ceiling: float,
-) -> tuple[Floats, Floats]:
-    """Buy and sell price (days, N) of each scenario's future intervals.
-
-    A mix of ``trust`` x the public local price of the same slot of the scenario's day and the
-    grid's price. The local price is not available without limit, so it is not trusted fully.
-    past_local: (L, 2) marginal [buy, sell] per delivered kWh, last row t-1; retail (N,). Prices
-    above retail are believed up to ``ceiling`` (scarcity under a cap; 0 without one).
-    """
-    steps = retail.shape[0]
-    length = past_local.shape[0]
-    buy, sell = np.empty((days, steps)), np.empty((days, steps))
-    for j in range(steps):
-        ago = (j // day + 1) * day
-        if lag > 0 and j % day >= day - lag:
-            ago += day
-        for w in range(days):
-            row = length + j - ago - w * day
-            b, s = retail[j], feed_in
-            if row >= 0 and row < length:
-                if np.isfinite(past_local[row, 0]):
-                    b = past_local[row, 0]
-                if np.isfinite(past_local[row, 1]):
-                    s = (1.0 - loss) * past_local[row, 1]
-            b = min(trust * b + (1.0 - trust) * retail[j], max(retail[j], ceiling))
-            b = max(b, feed_in + 1e-4)
-            s = max(trust_sell * min(s, retail[j]) + (1.0 - trust_sell) * feed_in, feed_in)
-            buy[w, j] = b
-            sell[w, j] = min(s, b - 1e-6)
-    return buy, sell

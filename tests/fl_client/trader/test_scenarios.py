@@ -91,15 +91,3 @@ def test_without_quantiles_the_mean_moves() -> None:
     load = np.array([[[1.0], [3.0]]])
     scenarios.reshape(load, np.array([[4.0]]), np.zeros((1, 0, 1)), np.zeros(0), 0.5, 1)
     assert list(load[0, :, 0]) == [2.0, 4.0]
-
-
-def test_local_prices_are_mixed_with_the_grid() -> None:
-    """Yesterday's local price 0.1 at full loss of 5 %: buy 0.5 x 0.1 + 0.5 x 0.3 = 0.2, sell
-    0.5 x 0.095 + 0.5 x 0.05; where no price was seen the grid's own stand."""
-    local = np.full((DAY, 2), 0.1)
-    local[1] = np.nan
-    buy, sell = scenarios.local_prices(
-        local, 0, DAY, np.array([0.3, 0.3]), 0.05, 0.05, 0.5, 0.5, 1, 0.0
-    )
-    assert buy[0] == pytest.approx([0.2, 0.3])
-    assert sell[0] == pytest.approx([0.0725, 0.05])
