@@ -20,7 +20,8 @@ from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, training_windows
 from common.messages import CONFIG, NUM_EXAMPLES
 from common.model_messages import HELD_ROUND, ModelReply, ModelRequest
-from fl_client.household import DayAhead, Group
+from fl_client.deciding import DayAhead
+from fl_client.household import Group
 from fl_client.models import ModelStore, Weights
 from fl_client.participant import Participant
 from fl_client.personal_store import PersonalStore
@@ -40,7 +41,7 @@ class Learner:
         # A household that a round's sample leaves out goes on with the model it has.
         self._store = ModelStore(models, None if settings.fl.fraction_evaluate < 1 else _KEPT)
         self._scalers: dict[int, Scaler] = {}
-        self._digests = [state.model() for state in group.states]
+        self._digests = [state.model() for state in group.log.states]
         self._forecasters: dict[tuple[str, tuple[int, ...]], Forecaster] = {}
         self._model: torch.nn.Module | None = None
         if settings.training.threads:
@@ -56,9 +57,9 @@ class Learner:
         It is measured on the newest day, which no training window has touched yet. Under privacy
         nothing is told of it.
         """
-        if not self._group.saved:
+        if not self._group.log.saved:
             # A note of the model must not outrun the intervals before it in the files.
-            self._group.flush()
+            self._group.log.flush()
         told = self._settings.fl.privacy.clip is None
         request: ModelRequest | None = None
         shared = ""
@@ -79,7 +80,7 @@ class Learner:
             else:
                 name = self._own_store(h).save(weights)
             self._digests[h] = name
-            self._group.states[h].put_model(request.round, self._group.decided, name)
+            self._group.log.states[h].put_model(request.round, self._group.log.decided, name)
             if told and weights is not loaded:
                 load_weights(self._scratch(), weights)
                 # Fine-tuning the next household overwrites it.
@@ -89,7 +90,7 @@ class Learner:
 
     def refresh(self) -> None:
         """Look up which models the households hold: another process may have received one."""
-        self._digests = [state.model() for state in self._group.states]
+        self._digests = [state.model() for state in self._group.log.states]
 
     def day_ahead(self, households: Ints, unknown: int, lag: int) -> DayAhead | None:
         """Forecast the 48 intervals that begin ``lag`` intervals after the newest known one.
@@ -184,7 +185,7 @@ class Learner:
         )
 
     def _home(self, h: int) -> Path:
-        return self._group.states[h].path.parent
+        return self._group.log.states[h].path.parent
 
     def _own_store(self, h: int) -> ModelStore:
         return ModelStore(self._home(h) / "models")

@@ -40,7 +40,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Clock:
+class Calendar:
     """Households whose clock and meters tick alike: slot, weekday and lag of every interval.
 
     ``index``: which households. ``lag``: how many of the newest intervals are not known yet.
@@ -53,8 +53,8 @@ class Clock:
     lag: Ints
 
 
-class Readings:
-    """Readings of H households on the R rows of ``index``: ``load``, ``pv`` (H, R) [kWh].
+class RunReadings:
+    """What H households have measured on the R rows of ``index``: ``load``, ``pv`` (H, R) [kWh].
 
     Rows from before a household's data begins are nan. Raises InputError where its data begin
     after row ``origin`` or end before the last. ``histories`` hold all columns; the run writes
@@ -68,7 +68,7 @@ class Readings:
         self.load, self.pv = self._allocate(shape), self._allocate(shape)
         self.load[:], self.pv[:] = np.nan, np.nan
         self.about: list[About] = []
-        self.clocks: list[Clock] = []
+        self.calendars: list[Calendar] = []
         self._histories: list[History] | None = None
         kinds: dict[tuple[str, int, int], list[int]] = {}
         first_of: dict[tuple[str, int, int], Household] = {}
@@ -82,7 +82,7 @@ class Readings:
             kinds.setdefault(kind, []).append(h)
             first_of.setdefault(kind, data)
         for kind, which in kinds.items():
-            self.clocks.append(self._clock(first_of[kind], np.array(which)))
+            self.calendars.append(self._calendar(first_of[kind], np.array(which)))
 
     @property
     def histories(self) -> list[History]:
@@ -123,12 +123,12 @@ class Readings:
         begin = max(first, 0)
         return begin - first, slice(begin, last)
 
-    def _clock(self, one: Household, which: Ints) -> Clock:
+    def _calendar(self, one: Household, which: Ints) -> Calendar:
         run = self._index[self._origin :]
         local = run.tz_convert(one.timezone)
         row = one.row(run[0])
         known = np.array([one.known(row + t) - row for t in range(len(run))])
-        return Clock(
+        return Calendar(
             which,
             one.timezone,
             (local.hour * 2 + local.minute // 30).to_numpy(),

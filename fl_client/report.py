@@ -20,7 +20,7 @@ _COMPARED = ("mean_7_days", "weekly_naive")
 
 def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]:
     """Figures of household ``h`` over the whole run, by name; what is not known is left out."""
-    log = {name: values[h] for name, values in group.log.items()}
+    log = {name: values[h] for name, values in group.log.values.items()}
     report = {f"{name}_kwh": float(np.sum(log[name])) for name in _TOTALS}
     report |= {
         "cost": float(np.sum(log["cost"])),
@@ -81,7 +81,7 @@ def _violations(log: Mapping[str, Floats], settings: Settings) -> int:
 
 def _forecast_errors(group: Group, h: int) -> dict[str, float]:
     """Errors of the day-ahead forecasts issued at midnight, beside those anyone could make."""
-    days = [t for t in sorted(group.midnight[h]) if t + DAY <= group.intervals]
+    days = [t for t in sorted(group.log.midnight[h]) if t + DAY <= group.intervals]
     report: dict[str, float] = {}
     if not days:
         return report
@@ -90,8 +90,8 @@ def _forecast_errors(group: Group, h: int) -> dict[str, float]:
     known = ~np.isnan(row[:origin])
     scale = weekly_naive_scale(row[:origin][known])
     for stream, series, made in (
-        ("consumption_day", row, [group.midnight[h][t][0] for t in days]),
-        ("price_day", price, [group.midnight[h][t][1] for t in days]),
+        ("consumption_day", row, [group.log.midnight[h][t][0] for t in days]),
+        ("price_day", price, [group.log.midnight[h][t][1] for t in days]),
     ):
         actual = np.stack([series[origin + t : origin + t + DAY] for t in days])
         report |= _errors(stream, np.stack(made), actual, scale)

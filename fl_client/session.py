@@ -16,7 +16,8 @@ from flwr.app import Context
 
 from common.arrays import Ints
 from common.messages import Announcement, Join, Joined
-from fl_client.household import DayAhead, Group
+from fl_client.deciding import DayAhead
+from fl_client.household import Group
 from fl_client.membership import Membership, membership
 from fl_client.readings import Member
 from fl_client.report import closing_report
@@ -41,11 +42,11 @@ class Session:
         # Files of households that move between processes must tell all, always.
         every = settings.run.checkpoint_every if self.pinned else 1
         self.group = Group(places, settings, join, flush_every=every)
-        newest = self.group.decided
+        newest = self.group.log.decided
         self.joined = [
             Joined(a.name, a.filled_values, a.real, a.source, newest) for a in self.group.about
         ]
-        self.group.forecast = self._forecast
+        self.group.deciding.ask = self._forecast
         if settings.run.metrics == "all":
             self.group.closing_report = self._report
 
@@ -177,8 +178,8 @@ def _part(key: tuple[str, ...], *, written: bool) -> None:
     """Forget a session; what only it knows is ``written`` first, or given up."""
     session = _sessions.pop(key)
     if session.pinned and written:
-        session.group.flush()
-    session.group.close()
+        session.group.log.flush()
+    session.group.log.close()
     for one in key:
         if _places.get(one, (None,))[0] == key:
             del _places[one]

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from common.errors import InputError
-from fl_client.trader.base import Decision, Situation, Trader, TraderForecast
+from fl_client.trader.base import Actual, Decision, Situation, Trader, TraderForecast
 
 KINDS = ("bid-curve", "rule", "rule-literal", "greedy", "hold")
 
-__all__ = ["KINDS", "Decision", "Situation", "Trader", "TraderForecast", "make_trader"]
+__all__ = ["KINDS", "Actual", "Decision", "Situation", "Trader", "TraderForecast", "make_trader"]
 
 
 def make_trader(kind: str, options: Mapping[str, float | int | str | bool]) -> Trader:

@@ -4,12 +4,12 @@ Array-first: the household axis H leads everywhere and one household is H = 1. A
 household the same bits whether it decides for it alone or among others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from common.arrays import Codes, Floats
+from common.arrays import Codes, Floats, Ints, Mask
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import EndValue
@@ -84,7 +84,7 @@ class Situation:
     forecast: the model's, or None. remaining: intervals left including t until the stored
     energy is valued by ``end``; None while no end is in sight.
     past_clear_sky (P,), clear_sky (N,): clear-sky irradiance on the same rows as past_pv and
-    retail, in any unit; None: unknown. health: (H,) state of health.
+    retail, in any unit; None: unknown.
     grid_share_kwh: (H,) planned import per interval under a community cap, imports beyond an
     allowance costing scarcity_price per kWh; None without a cap.
     """
@@ -109,7 +109,6 @@ class Situation:
     end: EndValue | None = None
     past_clear_sky: Floats | None = None
     clear_sky: Floats | None = None
-    health: Floats | None = None
     grid_share_kwh: Floats | None = None
     scarcity_price: float = 0.0
 
@@ -144,6 +143,41 @@ class Decision:
     plan: Floats
 
 
+@dataclass(frozen=True)
+class Actual:
+    """What H households meet while an interval runs, their fills being firm; (H,) but for prices.
+
+    soc: state of charge at its start. net_load: actual load - pv [kWh]. bought, sold: fills [kWh].
+    retail, feed_in: the grid's prices per kWh. battery, connection: limits, scalar or (H,).
+    hours: length of the interval. allowance: under a community cap, the kWh from the grid, beside
+    the fills, beyond which each costs ``scarcity_price``; None without a cap.
+    """
+
+    soc: Floats
+    net_load: Floats
+    bought: Floats
+    sold: Floats
+    retail: float
+    feed_in: float
+    battery: BatterySpec
+    connection: ConnectionSpec
+    hours: float = 0.5
+    allowance: Floats | None = None
+    scarcity_price: float = 0.0
+
+    def among(self, which: Ints | Mask) -> "Actual":
+        """The same for some of the households, without an allowance."""
+        return replace(
+            self,
+            soc=self.soc[which],
+            net_load=self.net_load[which],
+            bought=self.bought[which],
+            sold=self.sold[which],
+            allowance=None,
+            scarcity_price=0.0,
+        )
+
+
 class Trader(Protocol):
     """A way to trade; stateless: all it remembers is in the situation and the plan."""
 
@@ -171,28 +205,10 @@ class Trader(Protocol):
         """Orders and plan for interval t."""
         ...
 
-    def dispatch(
-        self,
-        plan: Floats,
-        soc: Floats,
-        net_load: Floats,
-        bought: Floats,
-        sold: Floats,
-        retail: float,
-        feed_in: float,
-        battery: BatterySpec,
-        connection: ConnectionSpec,
-        *,
-        hours: float = 0.5,
-        allowance: Floats | None = None,
-        scarcity_price: float = 0.0,
-    ) -> Floats:
+    def dispatch(self, plan: Floats, actual: Actual) -> Floats:
         """Battery action (H,) [kWh at the terminals, charging positive] during the interval.
 
-        It runs while the interval does: ``net_load`` (H,) is the actual load - pv, ``bought``
-        and ``sold`` (H,) are the firm fills. The answer is within battery and connection limits.
-        Under a community cap energy from the grid, beside the fills, costs ``scarcity_price``
-        beyond ``allowance`` (H,) kWh.
+        ``plan`` (H, G) is that of ``decide``. The answer is within battery and connection limits.
         """
         ...
 

@@ -29,10 +29,12 @@ from fl_client.trader.base import (
     RED,
     SELL,
     STALE_FORECAST,
+    Actual,
     Decision,
     Situation,
     no_orders,
 )
+from fl_client.trader.programme import ETA, EXPORT, HIGH, IMPORT, LOW, POWER
 from fl_client.trader.rules import permitted
 
 SCENARIOS = ("days", "model", "point")
@@ -174,7 +176,7 @@ class BidCurve:
         reason[(reason == FINE) & unknown] = NO_HISTORY
         sound = reason == FINE
         # What is not sound is planned with harmless numbers, and its plan is thrown away.
-        store = np.where(sound, np.clip(store, battery[:, 0], battery[:, 1]), battery[:, 0])
+        store = np.where(sound, np.clip(store, battery[:, LOW], battery[:, HIGH]), battery[:, LOW])
         net = np.where(sound[:, None, None], net, 0.0)
         now = np.where(sound[:, None], now, 0.0)
         buy, sell = self._prices(situation, retail, net.shape[1])
@@ -194,10 +196,10 @@ class BidCurve:
         gain = programme.gains(value, battery, limits, store, now, buy_now, sell_now)
         side, quantity, price = self._curve(situation, value, battery, limits, store, now, sound)
         action = _action(side, price, buy_now)
-        usable = np.maximum(battery[:, 1] - battery[:, 0], 1e-9)
+        usable = np.maximum(battery[:, HIGH] - battery[:, LOW], 1e-9)
         typical = GAIN_OF_50 * situation.hours / 0.5 * usable * float(retail[0])
         gain = np.where(sound, np.maximum(gain, 0.0), 0.0)
-        down = np.minimum(battery[:, 3], (store - battery[:, 0]) * battery[:, 2])
+        down = np.minimum(battery[:, POWER], (store - battery[:, LOW]) * battery[:, ETA])
         return Decision(
             side,
             quantity,
@@ -209,43 +211,26 @@ class BidCurve:
             plan=np.where(sound[:, None], value, np.nan),
         )
 
-    def dispatch(
-        self,
-        plan: Floats,
-        soc: Floats,
-        net_load: Floats,
-        bought: Floats,
-        sold: Floats,
-        retail: float,
-        feed_in: float,
-        battery: BatterySpec,
-        connection: ConnectionSpec,
-        *,
-        hours: float = 0.5,
-        allowance: Floats | None = None,
-        scarcity_price: float = 0.0,
-    ) -> Floats:
+    def dispatch(self, plan: Floats, actual: Actual) -> Floats:
         """Absorb the actual net load while that is worth more than the grid."""
-        count = len(soc)
-        spec = battery.per_household(count)
-        rows = _battery_rows(spec, hours)
-        store = np.clip(soc * np.asarray(spec.capacity_kwh), rows[:, 0], rows[:, 1])
-        net = net_load - bought + sold
+        count = len(actual.soc)
+        spec = actual.battery.per_household(count)
+        rows = _battery_rows(spec, actual.hours)
+        store = np.clip(actual.soc * np.asarray(spec.capacity_kwh), rows[:, LOW], rows[:, HIGH])
+        net = actual.net_load - actual.bought + actual.sold
         open_ended = np.full((count, 2), np.inf)
-        wish = programme.actions(
-            np.ascontiguousarray(plan), rows, open_ended, store, net, float(retail), float(feed_in)
-        )
+        plan, retail = np.ascontiguousarray(plan), float(actual.retail)
+        feed_in, allowance = float(actual.feed_in), actual.allowance
+        wish = programme.actions(plan, rows, open_ended, store, net, retail, feed_in)
         if allowance is not None:
             # Beyond the allowance every kWh costs the scarcity price: rather less charge, or more
             # discharge, as far as stored energy is worth less than that.
-            spare = programme.actions(
-                np.ascontiguousarray(plan), rows, open_ended, store, net,
-                max(float(retail), scarcity_price), float(feed_in),
-            )  # fmt: skip
+            dear = max(retail, actual.scarcity_price)
+            spare = programme.actions(plan, rows, open_ended, store, net, dear, feed_in)
             over = net + wish > allowance
             within = np.minimum(wish, np.maximum(spare, allowance - net))
             wish = np.where(over, within, wish)
-        return permitted(wish, soc, net_load, bought, sold, battery, connection, hours)
+        return permitted(wish, actual)
 
     # ---- parts --------------------------------------------------------------------------------
 
@@ -345,7 +330,8 @@ class BidCurve:
     def _final(self, situation: Situation, battery: Floats, retail: Floats) -> Floats:
         """Value of the store after the last planned step (H, G)."""
         share = np.linspace(0.0, 1.0, self.options.points)
-        grid = battery[:, :1] + (battery[:, 1:2] - battery[:, :1]) * share
+        low, high = battery[:, LOW, None], battery[:, HIGH, None]
+        grid = low + (high - low) * share
         last = situation.remaining is not None and situation.remaining == len(retail)
         if last and situation.end is not None:
             end = situation.end
@@ -354,7 +340,7 @@ class BidCurve:
                 np.where(left < 0, left * end.shortfall_price, left * end.surplus_price)
             )
         # Far ahead: a stored kWh will save about what the cheapest hours charge for one.
-        return np.asarray((grid - battery[:, :1]) * (battery[:, 2:3] * float(retail.min())))
+        return np.asarray((grid - low) * (battery[:, ETA, None] * float(retail.min())))
 
     def _curve(
         self,
@@ -369,7 +355,7 @@ class BidCurve:
         """Orders: blocks of ``step_kwh`` at the marginal value of the block's middle."""
         count = situation.households
         retail, feed_in = float(situation.retail[0]), situation.feed_in
-        imports, exports = float(limits[:, 0].max()), float(limits[:, 1].max())
+        imports, exports = float(limits[:, IMPORT].max()), float(limits[:, EXPORT].max())
         width = max(
             self.options.step_kwh * situation.hours / 0.5,
             (imports + exports) / situation.rules.max_steps,

@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 
 from common.arrays import Floats
 
+# Columns of a battery's row and of a connection's.
+LOW, HIGH, ETA, POWER, WEAR = range(5)
+IMPORT, EXPORT = range(2)
 # Differences of marginal values below this [currency per kWh] are rounding, not worth acting on.
 TOLERANCE = 1e-9
 
@@ -115,10 +118,10 @@ def best_action(
 @compiled
 def confined(action: float, net: float, limits: Floats) -> float:
     """Keep the flow at the connection, ``net + action``, within its limits where possible."""
-    if net + action > limits[0]:
-        action = min(action, limits[0] - net)
-    if net + action < -limits[1]:
-        action = max(action, -limits[1] - net)
+    if net + action > limits[IMPORT]:
+        action = min(action, limits[IMPORT] - net)
+    if net + action < -limits[EXPORT]:
+        action = max(action, -limits[EXPORT] - net)
     return action
 
 
@@ -181,7 +184,7 @@ def backward(
                 down_sell = cell * first_at_most(slopes, (e - wear) * eta)
                 last_sell = e
             free = (
-                n + power <= min(limits[0], soft_import) and n - power >= -limits[1]
+                n + power <= min(limits[IMPORT], soft_import) and n - power >= -limits[EXPORT]
             )  # neither limit can bind
             for g in range(points):
                 s = store[g]
@@ -196,11 +199,11 @@ def backward(
                 for g in range(points):
                     action[g] = confined_plan(
                         action[g], n, store[g], high - low, eta, power,
-                        limits[0], limits[1], soft_import,
+                        limits[IMPORT], limits[EXPORT], soft_import,
                     )  # fmt: skip
             for g in range(points):
                 a = action[g]
-                flow = max(n + a, -limits[1])
+                flow = max(n + a, -limits[EXPORT])
                 x = (store[g] + eta * max(a, 0.0) + per_eta * min(a, 0.0)) * per_cell
                 i = min(max(np.int32(x), np.int32(0)), top)
                 x -= i
@@ -255,7 +258,7 @@ def plan(
     result = np.empty((households, points))
     value = np.empty((steps + 1, points))
     for h in range(households):
-        if battery[h, 1] > battery[h, 0] and battery[h, 3] > 0.0:
+        if battery[h, HIGH] > battery[h, LOW] and battery[h, POWER] > 0.0:
             backward(
                 net[h], buy[h], sell[h], final[h], battery[h], limits[h], soft_import[h], value
             )
@@ -294,7 +297,7 @@ def marginal_curve(
         previous = buy
         for j in range(blocks):
             q = quantity[j]
-            if q + width / 2 > limits[h, 0] + 1e-9 or width / 2 - q > limits[h, 1] + 1e-9:
+            if q + width / 2 > limits[h, IMPORT] + 1e-9 or width / 2 - q > limits[h, EXPORT] + 1e-9:
                 result[h, j] = np.nan
                 continue
             total = 0.0

@@ -12,8 +12,7 @@ import numpy as np
 
 from common.arrays import Codes, Floats
 from common.energy import battery as bat
-from common.energy.battery import BatterySpec
-from common.energy.connection import ConnectionSpec, room
+from common.energy.connection import room
 from fl_client.trader.base import (
     BAD_BATTERY,
     BAD_FORECAST,
@@ -25,6 +24,7 @@ from fl_client.trader.base import (
     NO_PRICE,
     RED,
     SELL,
+    Actual,
     Decision,
     Situation,
     no_orders,
@@ -36,22 +36,13 @@ MOVE, ROOM, MARKET = 50.0, 25.0, 25.0
 FULL_MOVE = 0.2
 
 
-def permitted(
-    wish: Floats,
-    soc: Floats,
-    net_load: Floats,
-    bought: Floats,
-    sold: Floats,
-    battery: BatterySpec,
-    connection: ConnectionSpec,
-    hours: float,
-) -> Floats:
+def permitted(wish: Floats, actual: Actual) -> Floats:
     """The action nearest to ``wish`` that battery and connection permit [kWh, (H,)].
 
     Where both cannot be met the battery goes as far as it can towards the connection's range.
     """
-    low, high = room(net_load, bought, sold, connection, hours)
-    down, up = bat.ac_limits(battery, soc, hours)
+    low, high = room(actual.net_load, actual.bought, actual.sold, actual.connection, actual.hours)
+    down, up = bat.ac_limits(actual.battery, actual.soc, actual.hours)
     return np.clip(np.clip(wish, low, high), -down, up)
 
 
@@ -63,31 +54,16 @@ class _Planless:
     uses_forecast = False
     uses_sun = False
 
-    def dispatch(
-        self,
-        plan: Floats,
-        soc: Floats,
-        net_load: Floats,
-        bought: Floats,
-        sold: Floats,
-        retail: float,
-        feed_in: float,
-        battery: BatterySpec,
-        connection: ConnectionSpec,
-        *,
-        hours: float = 0.5,
-        allowance: Floats | None = None,
-        scarcity_price: float = 0.0,
-    ) -> Floats:
+    def dispatch(self, plan: Floats, actual: Actual) -> Floats:
         """Do what the action of the plan says; see ``Trader.dispatch``."""
-        serve = -(net_load - bought + sold)
-        fill = np.full_like(soc, np.inf)
+        serve = -(actual.net_load - actual.bought + actual.sold)
+        fill = np.full_like(actual.soc, np.inf)
         action = plan[:, 0]
         wish = np.where(action == BUY, fill, np.where(action == RESTS, 0.0, serve))
-        if allowance is not None:
+        if actual.allowance is not None:
             # Without a plan there is no telling what stored energy is worth: charge less, no more.
-            wish = np.minimum(wish, np.maximum(allowance + serve, 0.0))
-        return permitted(wish, soc, net_load, bought, sold, battery, connection, hours)
+            wish = np.minimum(wish, np.maximum(actual.allowance + serve, 0.0))
+        return permitted(wish, actual)
 
 
 # In a plan: the battery rests. HOLD, BUY and SELL stand for themselves.

@@ -74,7 +74,7 @@ class Block:
             group = session.open_session(self._all()).group
         except KeyError:  # it had not joined yet
             return
-        in_files = group.decided
+        in_files = group.log.decided
         for body in self._journal.read():
             messages = unpack(body)
             # What the files tell stays: a newer model may have come since, and decide otherwise.
@@ -88,5 +88,5 @@ class Block:
         """Whether the households' files tell all."""
         found, _ = session.place(self._all()[0])
         if len(found.group.names) == len(self._contexts):
-            return found.group.saved
-        return all(session.place(context)[0].group.saved for context in self._all())
+            return found.group.log.saved
+        return all(session.place(context)[0].group.log.saved for context in self._all())

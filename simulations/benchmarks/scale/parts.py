@@ -67,9 +67,10 @@ class Parts:
 def install() -> Parts:
     """Wrap the parts of households and of the coordinator in this process."""
     from fl_client import household, trader
-    from fl_client.household import Group
     from fl_client.learner import Learner
-    from fl_client.readings import Readings
+    from fl_client.log import Log
+    from fl_client.physics import Physics
+    from fl_client.readings import RunReadings
     from fl_server.checkpoint import Checkpoints
     from fl_server.coordinator import Coordinator
     from fl_server.ledger import Ledger
@@ -77,12 +78,12 @@ def install() -> Parts:
 
     parts = Parts()
     wrapped: list[tuple[type, str, str]] = [
-        (Readings, "__init__", "data"),
+        (RunReadings, "__init__", "data"),
         (Learner, "day_ahead", "forecast"),
         (Learner, "train", "training"),
         (Learner, "receive", "evaluation"),
-        (Group, "_settle", "settle"),
-        (Group, "flush", "files"),
+        (Physics, "settle", "settle"),
+        (Log, "flush", "files"),
         (Coordinator, "_clear", "clear"),
         (Ledger, "record", "ledger"),
         (FedAvg, "aggregate_train", "aggregation"),

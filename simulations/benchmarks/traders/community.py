@@ -6,6 +6,7 @@ Costs contain the value of the energy left, as everywhere.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue, grid_cost
 from common.errors import InputError
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, Orders, admit
-from fl_client.trader import Decision, Situation, Trader, TraderForecast
+from fl_client.trader import Actual, Decision, Situation, Trader, TraderForecast
+from fl_client.trader.scene import Scene
 from fl_server.market import Grid, OrderBook, clear
 from fl_server.market.allowances import clear_under_cap
 from simulations.references import Case
@@ -83,6 +85,26 @@ class Community:
         """Value of the energy left."""
         return self.case.end_value
 
+    @cached_property
+    def scene(self) -> Scene:
+        """What traders may see."""
+        days = slice(self.first, None)
+        return Scene(
+            load=self.load,
+            pv=self.pv,
+            origin=self.first,
+            slot=self.slot[days],
+            weekday=self.weekday[days],
+            lag=self.lag[days],
+            clear_sky=self.clear_sky,
+            feed_in=self.feed_in,
+            battery=self.battery,
+            connection=self.connection,
+            rules=self.rules,
+            end=self.end,
+            hours=self.hours,
+        )
+
 
 def gather(
     households: Sequence[Household],
@@ -137,9 +159,9 @@ class Cap:
         """KWh per interval that is shared out as allowances."""
         return self.kw * hours * (1 - self.reserve)
 
-    def share(self, households: int, hours: float) -> Floats:
-        """(H,) kWh per interval up to which charging from the grid is planned."""
-        return np.full(households, self.allowed(hours) / households)
+    def share(self, households: int, hours: float) -> float:
+        """KWh per interval up to which each household plans to charge from the grid."""
+        return self.allowed(hours) / households
 
 
 def halved(community: Community) -> Community:
@@ -172,34 +194,16 @@ def situation_at(
 ) -> Situation:
     """What the households know when they decide for ``t``; ``signals`` None: without a market."""
     c, row = community, community.first + t
-    lag = int(c.lag[row])
-    newest = row - lag
-    oldest = max(0, newest - round(trader.history * 0.5 / c.hours))
-    ahead = min(c.published, c.intervals - t)
-    sun = c.clear_sky if trader.uses_sun else None
-    asked = foresight if trader.uses_forecast else None
-    return Situation(
-        t=t,
-        slot=int(c.slot[row]),
-        weekday=int(c.weekday[row]),
-        past_load=c.load[:, oldest:newest],
-        past_pv=c.pv[:, oldest:newest],
-        retail=c.retail[row : row + ahead],
-        feed_in=c.feed_in,
-        soc=soc,
-        battery=c.battery,
-        connection=c.connection,
-        rules=c.rules,
-        lag=lag,
-        hours=c.hours,
+    return c.scene.situation(
+        t,
+        trader,
+        slice(None),
+        soc,
+        c.retail[row : row + min(c.published, c.intervals - t)],
         market=signals is not None,
-        past_local=None if signals is None else signals[:t],
-        forecast=None if asked is None else asked(row, lag),
-        remaining=c.intervals - t,
-        end=c.end,
-        past_clear_sky=None if sun is None else sun[oldest:newest],
-        clear_sky=None if sun is None else sun[row : row + ahead],
-        grid_share_kwh=None if cap is None else cap.share(len(c.names), c.hours),
+        signals=signals,
+        forecast=foresight(row, int(c.lag[row])) if foresight and trader.uses_forecast else None,
+        share_kwh=None if cap is None else cap.share(len(c.names), c.hours),
         scarcity_price=0.0 if cap is None else cap.scarcity_price,
     )
 
@@ -276,12 +280,11 @@ def live(
             watch(t, decision, signals[t])
         retail = float(c.retail[row])
         load, pv = c.load[:, row], c.pv[:, row]
-        action = trader.dispatch(
-            decision.plan, soc, load - pv, bought, sold, retail, c.feed_in, spec, c.connection,
-            hours=c.hours, allowance=allowance,
-            scarcity_price=0.0 if cap is None else cap.scarcity_price,
+        actual = Actual(
+            soc, load - pv, bought, sold, retail, c.feed_in, spec, c.connection, c.hours,
+            allowance, 0.0 if cap is None else cap.scarcity_price,
         )  # fmt: skip
-        moved = bat.step(spec, soc, action, c.hours)
+        moved = bat.step(spec, soc, trader.dispatch(decision.plan, actual), c.hours)
         flow = con.flows(
             load, pv, moved.charge_kwh, moved.discharge_kwh, bought, sold, c.connection, c.hours
         )

@@ -25,6 +25,7 @@ from fl_client.trader.base import (
     REASONS,
     SELL,
     STALE_FORECAST,
+    Actual,
 )
 from simulations.benchmarks.traders.community import halved, live, situation_at
 from tests.fl_client.trader.homes import community, situation
@@ -69,7 +70,9 @@ def test_a_household_is_the_same_alone_and_in_company(kind: str) -> None:
     together = trader.decide(s)
     net = np.linspace(-2, 2, 5)
     zero = np.zeros(5)
-    did = trader.dispatch(together.plan, s.soc, net, zero, zero, 0.2, 0.05, s.battery, s.connection)
+    did = trader.dispatch(
+        together.plan, Actual(s.soc, net, zero, zero, 0.2, 0.05, s.battery, s.connection)
+    )
     for h in range(5):
         alone = trader.decide(one(s, h))
         used = alone.side[0] != HOLD
@@ -82,9 +85,9 @@ def test_a_household_is_the_same_alone_and_in_company(kind: str) -> None:
             assert getattr(alone, name)[0] == getattr(together, name)[h]
         assert np.array_equal(alone.plan[0], together.plan[h])
         one_did = trader.dispatch(
-            alone.plan, s.soc[h : h + 1], net[h : h + 1], zero[:1], zero[:1], 0.2, 0.05,
-            s.battery, s.connection,
-        )  # fmt: skip
+            alone.plan,
+            Actual(s.soc, net, zero, zero, 0.2, 0.05, s.battery, s.connection).among(np.array([h])),
+        )
         assert one_did[0] == did[h]
 
 
@@ -184,7 +187,7 @@ def test_dispatch_passes_no_limit(
     sold = np.array([0.0 if buys else min(trade, exports)])
     nets = np.array([net])
     action = trader.dispatch(
-        trader.decide(s).plan, s.soc, nets, bought, sold, 0.2, 0.05, s.battery, connection
+        trader.decide(s).plan, Actual(s.soc, nets, bought, sold, 0.2, 0.05, s.battery, connection)
     )
     moved = bat.step(s.battery, s.soc, action)
     assert moved.clipped_kwh == pytest.approx(0, abs=1e-9)
@@ -216,10 +219,10 @@ def test_beyond_an_allowance_no_battery_charges(
     s = situation(1, soc=np.array([0.1 + 0.7 * filled]), forecast=forecast(1))
     plan = trader.decide(s).plan
     nets, bought, sold = (np.array([x]) for x in (net, max(traded, 0), max(-traded, 0)))
-    around = (nets, bought, sold, 0.2, 0.05, s.battery, s.connection)
-    free = trader.dispatch(plan, s.soc, *around, hours=hours)
+    actual = Actual(s.soc, nets, bought, sold, 0.2, 0.05, s.battery, s.connection, hours)
+    free = trader.dispatch(plan, actual)
     kept = trader.dispatch(
-        plan, s.soc, *around, hours=hours, allowance=np.array([allowance]), scarcity_price=50.0
+        plan, replace(actual, allowance=np.array([allowance]), scarcity_price=50.0)
     )
     assert kept <= free + 1e-12
     drawn = net - bought[0] + sold[0] + kept[0]
@@ -259,7 +262,7 @@ def test_faults_hold_and_say_why(kind: str, fault: str) -> None:
     soc = np.array([0.1, 0.45, 0.8])
     zero = np.zeros(3)
     did = trader.dispatch(
-        d.plan, soc, np.full(3, 0.5), zero, zero, 0.2, 0.05, s.battery, s.connection
+        d.plan, Actual(soc, np.full(3, 0.5), zero, zero, 0.2, 0.05, s.battery, s.connection)
     )
     assert np.array_equal(did, zero)
 
@@ -298,7 +301,7 @@ def test_odd_batteries(kind: str, battery: dict[str, float]) -> None:
     assert np.isfinite(d.price).all()
     zero = np.zeros(2)
     net = np.array([1.0, -1.0])
-    did = trader.dispatch(d.plan, s.soc, net, zero, zero, 0.2, 0.05, spec, s.connection)
+    did = trader.dispatch(d.plan, Actual(s.soc, net, zero, zero, 0.2, 0.05, spec, s.connection))
     assert bat.step(spec, s.soc, did).clipped_kwh == pytest.approx([0, 0], abs=1e-12)
 
 

@@ -1,0 +1,168 @@
+"""Deciding an interval: ask the model, ask the trader, and put its curve into orders."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from common.arrays import Codes, Floats, Ints
+from common.market_rules import MICRO, MILLI_WH_PER_KWH
+from fl_client.log import Log
+from fl_client.physics import Physics
+from fl_client.prices import PublicPrices
+from fl_client.readings import Calendar
+from fl_client.trader.base import REASONS, Decision, Trader, TraderForecast
+from fl_client.trader.scene import Scene
+
+_logger = logging.getLogger(__name__)
+
+
+class DayAhead(NamedTuple):
+    """Forecasts (H, 48) from one interval on for ``households``: consumption [kWh], retail price;
+    quantiles (H, Q, 48) of consumption at ``levels``, or None."""
+
+    households: Ints
+    consumption: Floats
+    price: Floats
+    quantiles: Floats | None
+    levels: tuple[float, ...]
+
+
+# (households of the group, rows at the end of their histories that are not known yet, how many
+# intervals to skip) -> forecast for those of them that have a model; None where nobody has
+AskModel = Callable[[Ints, int, int], DayAhead | None]
+
+
+def no_forecast(households: Ints, unknown: int, lag: int) -> DayAhead | None:
+    """Forecast nothing: what households without a model do."""
+    return None
+
+
+class Deciding:
+    """The traders of H households, and the models they ask. Writes decisions into ``log``.
+
+    ``scenes``: with each calendar, what its households' trader may see. ``ask`` may be replaced at
+    any time. Nothing measured at interval t or later is read for the decision of t.
+    """
+
+    def __init__(
+        self,
+        trader: Trader,
+        scenes: Sequence[tuple[Calendar, Scene]],
+        *,
+        log: Log,
+        prices: PublicPrices,
+        physics: Physics,
+        names: Sequence[str],
+        intervals: int,
+    ) -> None:
+        self.ask: AskModel = no_forecast
+        self._trader, self._scenes = trader, scenes
+        self._log, self._prices, self._physics = log, prices, physics
+        self._names, self._intervals = names, intervals
+        self._held = np.zeros(len(names), np.int8)  # why each household's trader holds, if it does
+
+    def decide(self, t: int, *, market: bool = True) -> None:
+        """Decide interval t for every household; ``market`` False: none of them can order."""
+        orders: list[Ints] = [np.zeros((0, 3), dtype=np.int64)] * len(self._names)
+        for calendar, scene in self._scenes:
+            ahead = self._forecast(t, calendar)
+            informed = calendar.index if ahead is None else ahead.households
+            others = np.setdiff1d(calendar.index, informed)
+            # Those without a model, while others have one, decide as they would alone.
+            for which, known in ((informed, ahead), (others, None)):
+                if len(which):
+                    decision = self._consider(t, scene, which, known, market)
+                    for h, order in zip(which, orders_of(decision), strict=True):
+                        orders[h] = order
+        self._log.orders = orders
+        self._log.decided = t
+
+    def unknown(self, h: int) -> int:
+        """Rows at the end of household ``h``'s history that the next decision may not read."""
+        t = min(self._log.decided + 1, self._intervals - 1)
+        calendar = next(calendar for calendar, _ in self._scenes if h in calendar.index)
+        # What has not been settled is not known either, whatever the source says.
+        newest = min(t - int(calendar.lag[t]), self._log.settled + 1)
+        return self._intervals - newest
+
+    def _consider(
+        self, t: int, scene: Scene, which: Ints, ahead: DayAhead | None, market: bool
+    ) -> Decision:
+        pick = slice(None) if len(which) == len(self._names) else which
+        log, prices = self._log, self._prices
+        published = prices.ahead(t)
+        before = self._physics.before(t)
+        situation = scene.situation(
+            t,
+            self._trader,
+            pick,
+            before["soc"][pick],
+            published,
+            market=market,
+            signals=prices.signals,
+            forecast=None if ahead is None else _for_trader(ahead, int(scene.lag[t])),
+            share_kwh=prices.share_kwh,
+            scarcity_price=prices.scarcity_price,
+        )
+        decision = self._trader.decide(situation)
+        log.plan[pick] = decision.plan
+        self._tell(t, which, decision.reason)
+        for name in ("score", "need", "action", "reason"):
+            log[name][pick, t] = getattr(decision, name)
+        log["retail"][pick, t] = published[0] if len(published) else np.nan
+        if ahead is not None:
+            log["forecast_load"][pick, t] = ahead.consumption[:, 0]
+        if self._physics.shadowed:
+            alone = replace(
+                situation, market=False, past_local=None, soc=before["shadow_soc"][pick],
+                grid_share_kwh=None, scarcity_price=0.0,
+            )  # fmt: skip
+            log.shadow_plan[pick] = self._trader.decide(alone).plan
+        return decision
+
+    def _tell(self, t: int, households: Ints, reasons: Codes) -> None:
+        """Say why a household's trader holds: once, when the reason comes up."""
+        for h in households[reasons != self._held[households]]:
+            reason = int(reasons[np.flatnonzero(households == h)[0]])
+            self._held[h] = reason
+            if reason:
+                _logger.warning(
+                    "%s: trader holds from %d on: %s", self._names[h], t, REASONS[reason]
+                )
+
+    def _forecast(self, t: int, calendar: Calendar) -> DayAhead | None:
+        """The model's forecast for the trader; at midnight it is kept, whoever reads it."""
+        midnight = calendar.slot[t] == 0
+        if not (midnight or self._trader.uses_forecast):
+            return None
+        lag = int(calendar.lag[t])
+        ahead = self.ask(calendar.index, self._intervals - t + lag, lag)
+        if ahead is not None and midnight:
+            for h, consumption, price in zip(
+                ahead.households, ahead.consumption, ahead.price, strict=True
+            ):
+                self._log.midnight[h][t] = (consumption.copy(), price.copy())
+        return ahead if self._trader.uses_forecast else None
+
+
+def _for_trader(ahead: DayAhead, lag: int) -> TraderForecast:
+    return TraderForecast(ahead.consumption, ahead.price, ahead.quantiles, ahead.levels, lag)
+
+
+def orders_of(decision: Decision) -> list[Ints]:
+    """(M, 3) rows (side, quantity mWh, price 1e-6 per kWh) of each household.
+
+    Rounded so that nobody offers more than it has or a worse price than it means: quantities
+    down, a buyer's price down, a seller's price up.
+    """
+    price = decision.price * MICRO
+    price = np.where(decision.side > 0, np.floor(price + 1e-6), np.ceil(price - 1e-6))
+    quantity = np.floor(decision.quantity_kwh * MILLI_WH_PER_KWH + 1e-6)
+    table = np.stack([decision.side.astype(np.float64), quantity, price], axis=2)
+    used = (decision.side != 0) & (quantity > 0)
+    return [
+        np.nan_to_num(rows[keep]).astype(np.int64) for rows, keep in zip(table, used, strict=True)
+    ]

@@ -1,0 +1,141 @@
+"""What really happens in homes while an interval runs: battery, connection, meter, and the bill.
+
+Array-first: H households at once, one household is H = 1, and each gets the same bits either way.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from common.arrays import Floats, Ints
+from common.energy.ageing import age
+from common.energy.battery import BatterySpec, step
+from common.energy.connection import ConnectionSpec, Flows, flows
+from common.energy.tariff import grid_cost
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, meter_milliwh
+from fl_client.log import Log
+from fl_client.prices import PublicPrices
+from fl_client.trader.base import Actual, Trader
+
+NO_CAP = (-1, 0)
+"""An allowance of interval t, where there is no cap: (mWh from the grid, scarcity price)."""
+
+
+class Physics:
+    """The devices of H households. It writes what they did into ``log`` and reads no other future
+    than the rows of the interval it settles.
+
+    load, pv (H, R) [kWh per interval], ``origin`` being the row of interval 0. ``shadowed``: the
+    same households are also lived through without a market, as what trading is compared with.
+    """
+
+    def __init__(
+        self,
+        battery: BatterySpec,
+        connection: ConnectionSpec,
+        trader: Trader,
+        *,
+        log: Log,
+        prices: PublicPrices,
+        load: Floats,
+        pv: Floats,
+        origin: int,
+        shadowed: bool,
+    ) -> None:
+        self.battery, self.connection = battery, connection
+        self.shadowed = shadowed
+        self._trader = trader
+        self._log, self._prices = log, prices
+        self._load, self._pv, self._origin = load, pv, origin
+
+    def before(self, t: int) -> dict[str, Floats]:
+        """Battery state (H,) at the start of interval ``t``: soc, soh, cycles, shadow_soc."""
+        if t > 0:
+            return {n: self._log[n][:, t - 1] for n in ("soc", "soh", "cycles", "shadow_soc")}
+        start = np.full(len(self._load), self.battery.soc_initial, dtype=np.float64)
+        return {
+            "soc": start,
+            "soh": np.ones_like(start),
+            "cycles": np.zeros_like(start),
+            "shadow_soc": start.copy(),
+        }
+
+    def settle(self, t: int, fills: Ints, allowed: Ints) -> None:
+        """Run the battery on what was really used and made during t; the grid takes the rest.
+
+        fills (H, 4): bought, sold [mWh], paid, received [1e-6]. allowed (H, 2), under a cap: mWh
+        from the grid, what more of it may cost [1e-6 per kWh]; NO_CAP where there is none.
+        """
+        log, prices, row = self._log, self._prices, self._origin + t
+        load, pv = self._load[:, row], self._pv[:, row]
+        before = self.before(t)
+        actual = Actual(
+            soc=before["soc"],
+            net_load=load - pv,
+            bought=fills[:, 0] / MILLI_WH_PER_KWH,
+            sold=fills[:, 1] / MILLI_WH_PER_KWH,
+            retail=float(prices.retail[t]),
+            feed_in=prices.feed_in,
+            battery=self.battery,
+            connection=self.connection,
+        )
+        moved = step(self.battery, actual.soc, self._dispatch(actual, allowed))
+        flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, actual)
+        health, cycles = age(self.battery, before["soh"], before["cycles"], actual.soc, moved)
+        log["load"][:, t], log["pv"][:, t] = load, pv
+        log["charge"][:, t], log["discharge"][:, t] = moved.charge_kwh, moved.discharge_kwh
+        log["bought"][:, t], log["sold"][:, t] = actual.bought, actual.sold
+        for name, value in flow._asdict().items():
+            log[name][:, t] = value
+        log["soc"][:, t], log["soh"][:, t], log["cycles"][:, t] = moved.soc, health, cycles
+        log["retail"][:, t] = actual.retail
+        log["local_buy"][:, t], log["local_sell"][:, t] = prices.signals[t]
+        grid = grid_cost(flow.grid_import, flow.grid_export, actual.retail, actual.feed_in)
+        log["cost"][:, t] = grid + (fills[:, 2] - fills[:, 3]) / MICRO
+        if self.shadowed:
+            self._settle_shadow(t, before["shadow_soc"], load, pv, actual)
+        log.settled = t
+
+    def metered(self, h: int, intervals: Ints) -> Ints:
+        """(K, 3) rows (interval, import, export) [mWh] of the meter at the connection of ``h``:
+        those of ``intervals`` that are settled.
+        """
+        log = self._log
+        known = intervals[(intervals >= 0) & (intervals <= log.settled)]
+        flow = Flows(*(log[name][h, known] for name in Flows._fields))
+        imported, exported = flow.meter(log["bought"][h, known], log["sold"][h, known])
+        return np.stack([known, meter_milliwh(imported), meter_milliwh(exported)], axis=1)
+
+    def _flows(
+        self, load: Floats, pv: Floats, charge: Floats, discharge: Floats, actual: Actual
+    ) -> Flows:
+        return flows(load, pv, charge, discharge, actual.bought, actual.sold, self.connection)
+
+    def _dispatch(self, actual: Actual, allowed: Ints) -> Floats:
+        """The batteries' actions (H,), each within its household's allowance."""
+        plan = self._log.plan
+        if (allowed[:, 0] < 0).all():
+            return self._trader.dispatch(plan, actual)
+        action = np.empty(len(actual.soc))
+        # All have heard the same price, except who was away when it was told.
+        for scarcity in np.unique(allowed[:, 1]).tolist():
+            pick = allowed[:, 1] == scarcity
+            kwh = allowed[pick, 0] / MILLI_WH_PER_KWH
+            some = replace(
+                actual.among(pick),
+                allowance=np.where(kwh < 0, np.inf, kwh),
+                scarcity_price=scarcity / MICRO,
+            )
+            action[pick] = self._trader.dispatch(plan[pick], some)
+        return action
+
+    def _settle_shadow(self, t: int, soc: Floats, load: Floats, pv: Floats, actual: Actual) -> None:
+        """The same households without a market: what trading is compared with."""
+        none = np.zeros(len(load))
+        alone = replace(actual, soc=soc, bought=none, sold=none)
+        moved = step(self.battery, soc, self._trader.dispatch(self._log.shadow_plan, alone))
+        flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, alone)
+        self._log["shadow_soc"][:, t] = moved.soc
+        self._log["shadow_cost"][:, t] = grid_cost(
+            flow.grid_import, flow.grid_export, actual.retail, actual.feed_in
+        )
