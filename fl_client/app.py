@@ -13,7 +13,7 @@ from common.messages import (
     Join,
     encode_metrics,
 )
-from fl_client import session
+from fl_client.session import HERE, announce
 
 app = ClientApp()
 
@@ -21,7 +21,7 @@ app = ClientApp()
 @app.query(JOIN)
 def join(message: Message, context: Context) -> Message:
     """Take part in a run."""
-    joined = session.join(Join.decode(message.content), context)
+    [joined] = HERE.join(Join.decode(message.content), [context])
     return Message(joined.encode(), reply_to=message)
 
 
@@ -29,21 +29,21 @@ def join(message: Message, context: Context) -> Message:
 def interval(message: Message, context: Context) -> Message:
     """Settle the interval that is over, order for the one that begins."""
     request = IntervalRequest.decode(message.content)
-    [reply] = session.open_session([context]).group.advance([request])
+    [reply] = HERE.open([context]).group.advance([request])
     return Message(reply.encode(), reply_to=message)
 
 
 @app.query(FILLS)
 def fills(message: Message, context: Context) -> Message:
     """Learn at once what was traded for the interval that has begun."""
-    kept = session.announce(Announcement.decode(message.content), context)
+    kept = announce(Announcement.decode(message.content), context)
     return Message(RecordDict({CONFIG: ConfigRecord({"kept": kept})}), reply_to=message)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the global model on this household's own past."""
-    found, h = session.place(context)
+    found, h = HERE.place(context)
     reply = found.learner.train(h, message.content)
     return Message(reply.encode(), reply_to=message)
 
@@ -51,6 +51,6 @@ def train(message: Message, context: Context) -> Message:
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Keep the new model, and say how well it does here."""
-    found, h = session.place(context)
+    found, h = HERE.place(context)
     [metrics] = found.learner.receive([h], message.content)
     return Message(encode_metrics(metrics), reply_to=message)

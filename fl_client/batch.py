@@ -8,27 +8,27 @@ from collections.abc import Callable, Sequence
 from flwr.app import Context, Message, MessageType
 
 from common.messages import INTERVAL, JOIN, IntervalRequest, Join, encode_metrics
-from fl_client import session
+from fl_client.session import HERE
 
 Batch = Callable[[Sequence[Message], Sequence[Context]], list[Message]]
 
 
 def join(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
     """Take part in a run. These households step together from now on."""
-    joined = session.join_all(Join.decode(messages[0].content), contexts)
+    joined = HERE.join(Join.decode(messages[0].content), contexts)
     return [Message(j.encode(), reply_to=m) for j, m in zip(joined, messages, strict=True)]
 
 
 def interval(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
     """Settle the interval that is over, order for the one that begins."""
     requests = [IntervalRequest.decode(message.content) for message in messages]
-    replies = session.open_session(contexts).group.advance(requests)
+    replies = HERE.open(contexts).group.advance(requests)
     return [Message(r.encode(), reply_to=m) for r, m in zip(replies, messages, strict=True)]
 
 
 def evaluate(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
     """Keep the new model, and say how well it does in each household."""
-    places = [session.place(context) for context in contexts]
+    places = [HERE.place(context) for context in contexts]
     alike: dict[tuple[int, int], list[int]] = {}
     for i, ((found, _), message) in enumerate(zip(places, messages, strict=True)):
         alike.setdefault((id(found), id(message.content)), []).append(i)

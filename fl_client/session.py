@@ -7,9 +7,10 @@ its engine pins it to one: such a process alone answers for it, and writes its f
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flwr.app import Context
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from fl_client.learner import Learner
 
 _KEPT = 4096
-_sessions: OrderedDict[tuple[str, ...], "Session"] = OrderedDict()
-_places: dict[str, tuple[tuple[str, ...], int]] = {}
+Key = tuple[str, ...]
+"""The folders of the households of a session."""
 
 
 class Session:
@@ -72,61 +73,100 @@ class Session:
         return closing_report(self.group, h, self._members[0].settings)
 
 
-def _key(members: Sequence[Membership]) -> tuple[str, ...]:
-    return tuple(str(member.directory) for member in members)
+class Sessions:
+    """The sessions of a process, at most ``most`` of those that are not pinned to it.
 
-
-def join(request: Join, context: Context) -> Joined:
-    """Begin, or resume, a run for one household. Raises InputError."""
-    return join_all(request, [context])[0]
-
-
-def join_all(request: Join, contexts: Sequence[Context]) -> list[Joined]:
-    """Begin, or resume, a run for households that will step together."""
-    members = [membership(context) for context in contexts]
-    for member in members:
-        state = State(member.directory, durable=member.durable)
-        state.set_join(json.dumps(vars(request)))
-        if member.durable:
-            # What a real household has done is done: it goes on from there, whoever asks.
-            same = state.about().get("run") == request.run
-            request = replace(request, first=state.newest() + 1 if same else 0)
-        state.close()
-    for other in _company(_key(members)):
-        _part(other, written=False)
-    session = Session(members, request)
-    _keep(_key(members), session)
-    return session.joined
-
-
-def open_session(contexts: Sequence[Context]) -> Session:
-    """Return these households, together and as they are now.
-
-    Those that stepped in other company are parted from it: each group is written to its files
-    first, and its other members step alone from then on. Raises KeyError where they never joined.
+    A household is in one of them at most.
     """
-    members = [membership(context) for context in contexts]
-    key = _key(members)
-    session = _sessions.get(key)
-    if session is not None:
-        session.catch_up()
+
+    def __init__(self, most: int = _KEPT) -> None:
+        self._most = most
+        self._sessions: OrderedDict[Key, Session] = OrderedDict()
+        self._places: dict[str, tuple[Key, int]] = {}
+
+    def join(self, request: Join, contexts: Sequence[Context]) -> list[Joined]:
+        """Begin, or resume, a run for households that will step together. Raises InputError."""
+        members = [membership(context) for context in contexts]
+        for member in members:
+            state = State(member.directory, durable=member.durable)
+            state.set_join(json.dumps(vars(request)))
+            if member.durable:
+                # What a real household has done is done: it goes on from there, whoever asks.
+                same = state.about().get("run") == request.run
+                request = replace(request, first=state.newest() + 1 if same else 0)
+            state.close()
+        for other in self._company(_key(members)):
+            self._part(other, written=False)
+        session = Session(members, request)
+        self._keep(_key(members), session)
+        return session.joined
+
+    def open(self, contexts: Sequence[Context]) -> Session:
+        """Return these households, together and as they are now.
+
+        Those that stepped in other company are parted from it: each group is written to its files
+        first, and its other members step alone from then on. Raises KeyError where they never
+        joined.
+        """
+        members = [membership(context) for context in contexts]
+        key = _key(members)
+        session = self._sessions.get(key)
+        if session is not None:
+            session.catch_up()
+            return session
+        for other in self._company(key):
+            self._part(other, written=True)
+        session = _from_files(members)
+        self._keep(key, session)
         return session
-    for other in _company(key):
-        _part(other, written=True)
-    session = _from_files(members)
-    _keep(key, session)
-    return session
+
+    def place(self, context: Context) -> tuple[Session, int]:
+        """Return the session that a household is in, whatever its company, and its position."""
+        member = membership(context)
+        found = self._places.get(str(member.directory))
+        if found is None:
+            return self.open([context]), 0
+        session = self._sessions[found[0]]
+        session.catch_up()
+        return session, found[1]
+
+    def forget(self, directories: Collection[Path] | None = None) -> None:
+        """Lose what is known of these households, all by default: as a killed process does."""
+        lost = None if directories is None else {str(directory) for directory in directories}
+        for key in list(self._sessions):
+            if lost is None or not lost.isdisjoint(key):
+                self._part(key, written=False)
+
+    def _keep(self, key: Key, session: Session) -> None:
+        self._sessions[key] = session
+        self._sessions.move_to_end(key)
+        for h, one in enumerate(key):
+            self._places[one] = key, h
+        # A pinned household is nowhere else up to date.
+        while len(self._sessions) > self._most and not session.pinned:
+            self._part(next(iter(self._sessions)), written=True)
+
+    def _company(self, key: Key) -> set[Key]:
+        """Sessions that hold any of these households."""
+        return {self._places[one][0] for one in key if one in self._places}
+
+    def _part(self, key: Key, *, written: bool) -> None:
+        """Forget a session; what only it knows is ``written`` first, or given up."""
+        session = self._sessions.pop(key)
+        if session.pinned and written:
+            session.group.log.flush()
+        session.group.log.close()
+        for one in key:
+            if self._places.get(one, (None,))[0] == key:
+                del self._places[one]
 
 
-def place(context: Context) -> tuple[Session, int]:
-    """Return the session that a household is in, whatever its company, and its position there."""
-    member = membership(context)
-    found = _places.get(str(member.directory))
-    if found is None:
-        return open_session([context]), 0
-    session = _sessions[found[0]]
-    session.catch_up()
-    return session, found[1]
+HERE = Sessions()
+"""The sessions of this process: one, whether messages come singly (app) or in batches (batch)."""
+
+
+def _key(members: Sequence[Membership]) -> Key:
+    return tuple(str(member.directory) for member in members)
 
 
 def _from_files(members: Sequence[Membership]) -> Session:
@@ -157,29 +197,3 @@ def announce(told: Announcement, context: Context) -> bool:
         return state.announce(told.t, told.fill, told.allowance)
     finally:
         state.close()
-
-
-def _keep(key: tuple[str, ...], session: Session) -> None:
-    _sessions[key] = session
-    _sessions.move_to_end(key)
-    for h, one in enumerate(key):
-        _places[one] = key, h
-    # A pinned household is nowhere else up to date.
-    while len(_sessions) > _KEPT and not session.pinned:
-        _part(next(iter(_sessions)), written=True)
-
-
-def _company(key: tuple[str, ...]) -> set[tuple[str, ...]]:
-    """Sessions that hold any of these households."""
-    return {_places[one][0] for one in key if one in _places}
-
-
-def _part(key: tuple[str, ...], *, written: bool) -> None:
-    """Forget a session; what only it knows is ``written`` first, or given up."""
-    session = _sessions.pop(key)
-    if session.pinned and written:
-        session.group.log.flush()
-    session.group.log.close()
-    for one in key:
-        if _places.get(one, (None,))[0] == key:
-            del _places[one]

@@ -11,9 +11,9 @@ from flwr.common.constant import ErrorCode
 
 from common.config import run_directory
 from common.messages import IntervalRequest
-from fl_client import session
 from fl_client.app import app
 from fl_client.batch import COMPLETE, INTERVAL_TYPE, JOIN_TYPE, STEPS
+from fl_client.session import HERE
 from simulations.engine.journal import Journal
 from simulations.engine.loop import RunConfig, answer, client_context, server_context, stamp
 from simulations.engine.parcel import Model, pack, unpack
@@ -71,7 +71,7 @@ class Block:
     def _wake(self) -> None:
         """Take up the work of a block that died."""
         try:
-            group = session.open_session(self._all()).group
+            group = HERE.open(self._all()).group
         except KeyError:  # it had not joined yet
             return
         in_files = group.log.decided
@@ -86,7 +86,7 @@ class Block:
 
     def _saved(self) -> bool:
         """Whether the households' files tell all."""
-        found, _ = session.place(self._all()[0])
+        found, _ = HERE.place(self._all()[0])
         if len(found.group.names) == len(self._contexts):
             return found.group.log.saved
-        return all(session.place(context)[0].group.log.saved for context in self._all())
+        return all(HERE.place(context)[0].group.log.saved for context in self._all())

@@ -13,8 +13,8 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
 from common.config import load
-from fl_client import session
 from fl_client.app import app as client_app
+from fl_client.session import HERE
 from fl_server.host.folder import Folder, Live
 from fl_server.host.live import run_live
 from fl_server.host.members import admit
@@ -26,8 +26,7 @@ NODE = 5000
 
 def forget() -> None:
     """Make the next message find a fresh process, as in a deployment."""
-    session._sessions.clear()
-    session._places.clear()
+    HERE.forget()
 
 
 class Killed(BaseException):

@@ -8,8 +8,8 @@ import pytest
 from flwr.app import Message
 
 from common.config import Settings, load
-from fl_client import session
 from fl_client.app import app as client_app
+from fl_client.session import HERE
 from fl_server.app import app as server_app
 from simulations.engine.block import Block
 from simulations.engine.journal import Journal
@@ -93,12 +93,8 @@ class BlockGrid(LoopGrid):
 
 def forget(run_config: RunConfig, first: int, last: int) -> None:
     """Lose what this process knows of some households, as its end would."""
-    names = {f"H{i + 1:04d}" for i in range(first, last)}
-    for key in list(session._sessions):
-        if any(Path(one).name in names and str(run_config["out"]) in one for one in key):
-            del session._sessions[key]
-            for one in key:
-                session._places.pop(one, None)
+    households = Path(str(run_config["out"])) / "households"
+    HERE.forget([households / f"H{i + 1:04d}" for i in range(first, last)])
 
 
 def run(directory: Path, chosen: Settings, ends: Callable[[int], str | None] | None) -> Path:
