@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.lib.format as npy
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import SType
 from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ ARRAYS = "arrays"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
 PROTOCOL = 1
+NOT_JOINED = 1001
+"""Code of the error by which a household says that it has not joined. Flower's are below."""
 
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 # Numpy's own reader parses the header as Python, and raises whatever that may raise.
@@ -51,6 +53,15 @@ class MessageError(ValueError):
     """A message that does not have the shape agreed on. The sender is told so."""
 
 
+class NotJoined(MessageError):
+    """A household was asked about a run that it has not joined, or has forgotten."""
+
+
+def not_joined(error: NotJoined, message: Message) -> Message:
+    """The answer of a household that has to be asked to join first."""
+    return Message(Error(NOT_JOINED, str(error)), reply_to=message)
+
+
 def brief(fault: str) -> str:
     """A fault as files and logs may hold it: one line of plain characters, and not a long one."""
     plain = fault[: 2 * _FAULT_MAX].encode("ascii", "backslashreplace").decode()
@@ -61,11 +72,12 @@ def read_reply(message: Message, decode: Callable[[RecordDict], T]) -> T:
     """What a household's reply says, whatever bytes, types and numbers it has been made of.
 
     Raises MessageError, of one short line, and nothing else: a reply is at worst its sender's
-    fault.
+    fault. NotJoined, one of its kinds, where the household says that it has to join first.
     """
     try:
         if message.has_error():
-            raise MessageError(str(message.error.reason))
+            kind = NotJoined if message.error.code == NOT_JOINED else MessageError
+            raise kind(str(message.error.reason))
         return decode(message.content)
     except MessageError as error:
         raise type(error)(brief(str(error))) from None
@@ -321,9 +333,20 @@ class Announcement:
         return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance)
 
 
-def says_kept(content: RecordDict) -> bool:
-    """Whether the answer to an announcement says that it is kept. Raises MessageError."""
-    return _get(_config(content), "kept", bool)
+@dataclass(frozen=True)
+class Kept:
+    """A household's answer to an announcement: whether it is what it was told before, if at all."""
+
+    kept: bool
+
+    def encode(self) -> RecordDict:
+        """Return the Flower record."""
+        return RecordDict({CONFIG: ConfigRecord({"kept": self.kept})})
+
+    @classmethod
+    def decode(cls, content: RecordDict) -> "Kept":
+        """Read the record; raises MessageError."""
+        return cls(_get(_config(content), "kept", bool))
 
 
 def content_bytes(content: RecordDict) -> int:

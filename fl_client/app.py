@@ -1,21 +1,33 @@
 """The household's ClientApp: decode, call, encode. Nothing else happens here."""
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from common.messages import (
-    CONFIG,
     FILLS,
     INTERVAL,
     JOIN,
     Announcement,
     IntervalRequest,
     Join,
+    Kept,
+    NotJoined,
     encode_metrics,
+    not_joined,
 )
 from fl_client.session import HERE, announce
 
-app = ClientApp()
+
+def ask_to_join(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Tell the coordinator, by a code, where this household has to join first."""
+    try:
+        return call_next(message, context)
+    except NotJoined as error:
+        return not_joined(error, message)
+
+
+app = ClientApp(mods=[ask_to_join])
 
 
 @app.query(JOIN)
@@ -37,7 +49,7 @@ def interval(message: Message, context: Context) -> Message:
 def fills(message: Message, context: Context) -> Message:
     """Learn at once what was traded for the interval that has begun."""
     kept = announce(Announcement.decode(message.content), context)
-    return Message(RecordDict({CONFIG: ConfigRecord({"kept": kept})}), reply_to=message)
+    return Message(Kept(kept).encode(), reply_to=message)
 
 
 @app.train()

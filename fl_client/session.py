@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Context
 
 from common.arrays import Ints
-from common.messages import Announcement, Join, Joined
+from common.messages import Announcement, Join, Joined, NotJoined
 from fl_client.deciding import DayAhead
 from fl_client.household import Group
 from fl_client.membership import Membership, membership
@@ -105,8 +105,8 @@ class Sessions:
         """Return these households, together and as they are now.
 
         Those that stepped in other company are parted from it: each group is written to its files
-        first, and its other members step alone from then on. Raises KeyError where they never
-        joined.
+        first, and its other members step alone from then on. Raises NotJoined where they never
+        did.
         """
         members = [membership(context) for context in contexts]
         key = _key(members)
@@ -177,7 +177,7 @@ def _from_files(members: Sequence[Membership]) -> Session:
         newest.append(state.newest())
         state.close()
         if stored is None:
-            raise KeyError(f"household {member.name} has not joined this run")
+            raise NotJoined(f"household {member.name} has not joined this run")
         request = stored
     # What all files hold is the present. A process killed while it wrote them leaves some ahead
     # of others; those repeat what the others have not kept.
@@ -187,13 +187,13 @@ def _from_files(members: Sequence[Membership]) -> Session:
 def announce(told: Announcement, context: Context) -> bool:
     """Keep what this household has traded; False where it was told otherwise before.
 
-    Raises KeyError where it is not in that run.
+    Raises NotJoined where it is not in that run.
     """
     member = membership(context)
     state = State(member.directory, durable=member.durable)
     try:
         if state.about().get("run") != told.run:
-            raise KeyError(f"household {member.name} has not joined run {told.run}")
+            raise NotJoined(f"household {member.name} has not joined run {told.run}")
         return state.announce(told.t, told.fill, told.allowance)
     finally:
         state.close()

@@ -1,4 +1,4 @@
-"""The interval loop: price signal, market round, settlement; every few intervals a model round.
+"""The market round of one interval: price signal, orders, clearing, settlement of the one before.
 
 One message each way per household and interval: the request carries the fills of the interval
 before, the reply its meter reading and the orders of this one.
@@ -6,12 +6,12 @@ before, the reply its meter reading and the orders of this one.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 from common.arrays import Floats, Ints
 from common.config import Settings
@@ -25,17 +25,21 @@ from common.market_rules import (
     admit,
     to_micro,
 )
-from common.messages import INTERVAL, IntervalReply, IntervalRequest, MessageError, read_reply
+from common.messages import (
+    INTERVAL,
+    IntervalReply,
+    IntervalRequest,
+    MessageError,
+    NotJoined,
+    read_reply,
+)
 from common.rng import generator
-from fl_server.checkpoint import Checkpoint, Checkpoints
-from fl_server.exchange import exchange
-from fl_server.ledger import Ledger
+from fl_server.books import Books
+from fl_server.checkpoint import Checkpoint
+from fl_server.mailbox import Mailbox
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
 from fl_server.market.allowances import Capped, clear_under_cap
 from fl_server.market.compensation import compensate, most_carried, told_gains
-from fl_server.roster import Roster
-from fl_server.rounds import Rounds, scalar
-from fl_server.run_files import Lines
 from fl_server.settlement import Settlement, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
@@ -53,46 +57,41 @@ class Prices:
         return self.retail[t : t + count]
 
 
-@dataclass(frozen=True)
-class RunFiles:
-    """Where the coordinator writes what has happened."""
-
-    intervals: Lines
-    rounds: Lines
-    checkpoints: Checkpoints
-
-
 @dataclass
 class Answers:
-    """What the households said in one round, by their index."""
+    """What the households said in one round, by their index; ``faults`` of those who did not.
 
-    orders: dict[int, Ints]
-    readings: dict[int, Ints]
-    reports: dict[int, Mapping[str, float]]
-    faults: dict[int, str]
+    ``not_joined``: who said that it has to join first.
+    """
+
+    orders: dict[int, Ints] = field(default_factory=dict)
+    readings: dict[int, Ints] = field(default_factory=dict)
+    reports: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+    not_joined: set[int] = field(default_factory=set)
 
 
 class Coordinator:
-    """Runs intervals ``state.t`` to ``intervals`` - 1 of a run and closes it.
+    """Runs the market round of one interval after the other, and closes the run.
 
-    ``rounds`` is None for a run without learning.
+    ``run``: the name households know it by; interval 0 begins at ``start``. ``mailbox`` reaches
+    the households, ``books`` keep what was decided, ``state`` says where the run stands.
     """
 
     def __init__(
         self,
-        roster: Roster,
+        *,
         settings: Settings,
         run: str,
         start: pd.Timestamp,
         prices: Prices,
-        ledger: Ledger,
-        rounds: Rounds | None,
-        files: RunFiles,
+        mailbox: Mailbox,
+        books: Books,
         state: Checkpoint,
     ) -> None:
-        self._roster, self._settings, self._run = roster, settings, run
-        self._start, self._prices = start, prices
-        self._ledger, self._rounds, self._files, self._state = ledger, rounds, files, state
+        self.mailbox, self.state = mailbox, state
+        self._settings, self._run, self._start, self._prices = settings, run, start, prices
+        self._roster, self._books = mailbox.roster, books
         market = settings.market
         self._rules = MarketRules(
             market.loss,
@@ -103,7 +102,9 @@ class Coordinator:
             market.feeder_fee,
         )
         # Feeders are numbered along the households' names.
-        self._feeder = np.arange(len(roster.names)) // (market.feeder_size or len(roster.names))
+        self._feeder = np.arange(len(self._roster.names)) // (
+            market.feeder_size or len(self._roster.names)
+        )
         # mWh in half an hour from a limit in kW.
         kw, export_kw = market.import_cap_kw, market.export_cap_kw
         self._cap = None if kw is None else round(kw * MILLI_WH_PER_KWH / 2)
@@ -113,24 +114,29 @@ class Coordinator:
         self._export_cap = None if export_kw is None else round(export_kw * MILLI_WH_PER_KWH / 2)
         self._refused: dict[int, tuple[str, ...]] = {}
 
-    def run(self) -> dict[str, Mapping[str, float]]:
-        """Run to the end; returns the households' closing reports by name."""
-        settings, state = self._settings, self._state
-        while state.t < settings.intervals:
-            t = state.t
-            self._interval(t)
-            if self._rounds is not None and (t + 1) % settings.fl.every_intervals == 0:
-                self._model_round(t)
-            state.t = t + 1
-            if state.t % settings.run.checkpoint_every == 0:
-                self._files.checkpoints.save(state, self._rounds)
-        return self._close()
+    def interval(self, t: int) -> Answers:
+        """Settle interval t - 1, clear interval t with what the households say, and book both."""
+        begin = time.perf_counter()
+        answers = self.ask(t)
+        self._conclude(t, answers, begin)
+        return answers
+
+    def skip(self, t: int, why: str) -> Answers:
+        """Book an interval that has passed without a market: everyone settles it by itself."""
+        answers = Answers(faults=dict.fromkeys(range(len(self._roster.names)), why))
+        self._books.note(t, self._roster.names, answers.faults)
+        self._conclude(t, answers, time.perf_counter())
+        return answers
+
+    def close(self, answers: Answers) -> None:
+        """Settle the last interval with what the households said when the run was over."""
+        t = self._settings.intervals
+        settled = self._settle(t - 1, answers.readings)
+        if settled is not None:
+            compensation = self._compensation(settled, answers.reports)
+            self._books.book(t, None, settled, cap=self._cap, compensation=compensation)
 
     # ---- the market round ---------------------------------------------------------------------
-
-    def _interval(self, t: int) -> None:
-        begin = time.perf_counter()
-        self._conclude(t, self._ask(t, closing=False), begin)
 
     def _conclude(self, t: int, answers: Answers, begin: float) -> None:
         """Settle interval t - 1, clear interval t, and book both."""
@@ -140,14 +146,14 @@ class Coordinator:
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
         fills = clearing.fills(len(self._roster.names))
         self._remember(t, clearing, fills)
-        self._state.lines[t] = {
+        self.state.lines[t] = {
             "interval": t,
             "time": (self._start + t * HALF_HOUR).isoformat(),
             "retail": float(self._prices.retail[t]),
             "feed_in": self._prices.feed_in,
             "local_price": None if clearing.price is None else clearing.price / MICRO,
-            "marginal_buy": self._state.signals[t][0],
-            "marginal_sell": self._state.signals[t][1],
+            "marginal_buy": self.state.signals[t][0],
+            "marginal_sell": self.state.signals[t][1],
             "sent_kwh": clearing.sent_milliwh / MILLI_WH_PER_KWH,
             "delivered_kwh": clearing.delivered_milliwh / MILLI_WH_PER_KWH,
             "orders": sum(len(orders) for orders in answers.orders.values()),
@@ -157,45 +163,22 @@ class Coordinator:
             "interval_ms": (time.perf_counter() - begin) * 1e3,
         }
         if capped is not None:
-            self._state.lines[t] |= {
+            self.state.lines[t] |= {
                 "allowance_price": capped.price / MICRO,
-                "scarcity_price": self._state.scarcity[t] / MICRO,
+                "scarcity_price": self.state.scarcity[t] / MICRO,
             }
-        self._book(t, fills, settled)
+        self._books.book(t, fills, settled, cap=self._cap)
 
-    def _book(
-        self,
-        t: int,
-        fills: Fills | None,
-        settled: Settlement | None,
-        compensation: Ints | None = None,
-    ) -> None:
-        """Book the fills of interval t and the settlement of t - 1, and write the latter's line."""
-        self._ledger.record(t, fills, settled, None, compensation)
-        if settled is not None:
-            self._complete_line(t - 1, settled)
-            self._files.intervals.write(self._state.lines.pop(t - 1))
-
-    def _message(self, content: RecordDict, node: int, t: int) -> Message:
-        return Message(content, node, f"{MessageType.QUERY}.{INTERVAL}", group_id=str(t))
-
-    def _patience(self) -> float:
-        """Seconds to wait for the replies of a market round."""
-        return self._settings.run.reply_deadline_s
-
-    def _note(self, t: int, faults: Mapping[int, str]) -> None:
-        """Remember who gave no usable answer, and why."""
-        self._state.faults.extend((t, self._roster.names[h], why) for h, why in faults.items())
-
-    def _requests(self, t: int, closing: bool, who: Iterable[int]) -> Iterable[Message]:
+    def _requests(
+        self, t: int, closing: bool, who: Iterable[int]
+    ) -> Iterable[tuple[int, RecordDict]]:
         published = self._settings.tariff.published_intervals
         retail = self._prices.published(t, published)
-        state = self._state
+        state = self.state
         public: ConfigRecord | None = None
         share = -1 if self._allowed is None else self._allowed // len(self._roster.names)
         scarcity = 0 if self._allowed is None else self._scarcity(t)
         for h in who:
-            node = self._roster.node_ids[h]
             since = state.heard[h] + 1
             unread = state.unread(h, t)
             fills = [(s, *state.fills[s].get(h, NO_FILL)) for s in unread]
@@ -221,28 +204,34 @@ class Coordinator:
                 allowances=np.array(allowed, dtype=np.int64).reshape(-1, 3),
             )
             public = public or request.public()
-            yield self._message(request.encode(public), node, t)
+            yield h, request.encode(public)
 
-    def _ask(self, t: int, closing: bool, only: Sequence[int] | None = None) -> Answers:
-        """Ask these households, or all of them, and collect what arrives in time."""
-        asked = range(len(self._roster.names)) if only is None else only
-        answers = Answers({}, {}, {}, dict.fromkeys(asked, "no reply"))
-        requests = self._requests(t, closing, asked)
-        for message in exchange(self._roster, requests, self._patience()):
-            h = self._roster.index(message.metadata.src_node_id)
+    def ask(
+        self, t: int, only: Iterable[int] | None = None, patience_s: float | None = None
+    ) -> Answers:
+        """Ask these households, or all of them, and collect what arrives in time.
+
+        ``t`` is the interval that begins; at the run's end it asks for the last settlement.
+        """
+        asked = range(len(self._roster.names)) if only is None else list(only)
+        answers = Answers(faults=dict.fromkeys(asked, "no reply"))
+        requests = self._requests(t, t >= self._settings.intervals, asked)
+        for h, message in self.mailbox.ask(INTERVAL, t, requests, patience_s):
             if h not in answers.faults:
                 continue
             try:
                 reply = read_reply(message, partial(self._read, h, t))
             except MessageError as error:
                 answers.faults[h] = str(error)
+                if isinstance(error, NotJoined):
+                    answers.not_joined.add(h)
                 continue
             del answers.faults[h]
             answers.orders[h] = reply.orders
             answers.readings[h] = reply.readings
             answers.reports[h] = reply.report
-            self._state.heard[h] = t - 1
-        self._note(t, answers.faults)
+            self.state.heard[h] = t - 1
+        self._books.note(t, self._roster.names, answers.faults)
         return answers
 
     def _read(self, h: int, t: int, content: RecordDict) -> IntervalReply:
@@ -253,7 +242,7 @@ class Coordinator:
         # Each order that is refused goes back with its reason.
         if len(reply.orders) > 10 * self._rules.max_steps:
             raise MessageError(f"{len(reply.orders)} orders")
-        expected = self._state.unread(h, t)
+        expected = self.state.unread(h, t)
         readings = reply.readings
         if readings[:, 0].tolist() != expected or (readings < 0).any():
             raise MessageError("readings of other intervals than asked for")
@@ -267,7 +256,7 @@ class Coordinator:
         """Settle interval ``last`` for the households that answered, and what they owed before."""
         if last < 0:
             return None
-        state, count = self._state, len(self._roster.names)
+        state, count = self.state, len(self._roster.names)
         # In order of name, not of arrival: whoever is late adds to what is above a cap.
         for h, rows in sorted(readings.items()):
             for s, taken, given in rows.tolist():
@@ -290,13 +279,13 @@ class Coordinator:
         return settlement
 
     def _settle_late(self, h: int, s: int, taken: int, given: int) -> None:
-        state, count = self._state, len(self._roster.names)
+        state, count = self.state, len(self._roster.names)
         meter = np.zeros((2, count), dtype=np.int64)
         meter[:, h] = taken, given
         fills = Fills.none(count)
         fill = state.fills[s].get(h, NO_FILL)
         fills.bought[h], fills.sold[h], fills.paid[h], fills.received[h] = fill
-        self._ledger.record_late(s, h, self._settled(s, meter, fills))
+        self._books.ledger.record_late(s, h, self._settled(s, meter, fills))
         state.open[s].discard(h)
         if not state.open[s]:
             del state.open[s]
@@ -305,18 +294,18 @@ class Coordinator:
         """Settle interval s by its meters (2, H), with its surcharge where there is a cap."""
         retail, feed_in = self._micro(s)
         settlement = settle(meter[0], meter[1], fills, retail, feed_in)
-        allowances = self._state.allowances.get(s)
+        allowances = self.state.allowances.get(s)
         if allowances is None:
             return settlement
         # Who has no allowance here has no reading either.
         allowed = np.zeros(len(self._roster.names), dtype=np.int64)
         allowed[list(allowances)] = list(allowances.values())
         assert self._cap is not None
-        before = self._state.drawn.get(s, 0)
+        before = self.state.drawn.get(s, 0)
         after = before + int(settlement.grid_import.sum())
-        self._state.drawn[s] = after
+        self.state.drawn[s] = after
         above = max(after - self._cap, 0) - max(before - self._cap, 0)
-        scarcity = self._state.scarcity[s]
+        scarcity = self.state.scarcity[s]
         charge = surcharge(settlement.grid_import, allowed, above, retail, scarcity)
         return replace(settlement, surcharge=charge)
 
@@ -361,35 +350,15 @@ class Coordinator:
                 cap_milliwh=self._allowed, ceiling=scarcity, answered=answered,
             )  # fmt: skip
             clearing, (buy, sell) = capped.clearing, capped.signal
-            self._state.allowances[t] = dict(enumerate(capped.milliwh.tolist()))
-            self._state.scarcity[t] = scarcity
-        self._state.signals.append((buy / MICRO, sell / MICRO))
+            self.state.allowances[t] = dict(enumerate(capped.milliwh.tolist()))
+            self.state.scarcity[t] = scarcity
+        self.state.signals.append((buy / MICRO, sell / MICRO))
         return clearing, admitted.refused, capped
 
     def _remember(self, t: int, clearing: Clearing, fills: Fills) -> None:
         table = np.stack([fills.bought, fills.sold, fills.paid, fills.received], axis=1)
         traded = np.flatnonzero(table.any(axis=1))
-        self._state.fills[t] = {int(h): tuple(table[h].tolist()) for h in traded}
-
-    def _complete_line(self, t: int, settled: Settlement) -> None:
-        line = self._state.lines[t]
-        line["grid_import_kwh"] = int(settled.grid_import.sum()) / MILLI_WH_PER_KWH
-        line["grid_export_kwh"] = int(settled.grid_export.sum()) / MILLI_WH_PER_KWH
-        if self._cap is not None and settled.surcharge is not None:
-            line["above_cap_kwh"] = (
-                max(int(settled.grid_import.sum()) - self._cap, 0) / MILLI_WH_PER_KWH
-            )
-            line["beyond_allowance_kwh"] = int(settled.surcharge.excess.sum()) / MILLI_WH_PER_KWH
-            line["surcharged"] = int(settled.surcharge.charged.sum()) / MICRO
-
-    def _close(self) -> dict[str, Mapping[str, float]]:
-        """Settle the last interval and collect the reports."""
-        t = self._settings.intervals
-        answers = self._ask(t, closing=True)
-        settled = self._settle(t - 1, answers.readings)
-        if settled is not None:
-            self._book(t, None, settled, self._compensation(settled, answers.reports))
-        return {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
+        self.state.fills[t] = {int(h): tuple(table[h].tolist()) for h in traded}
 
     def _compensation(
         self, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
@@ -405,42 +374,8 @@ class Coordinator:
             connection.export_kwh,
         )
         told = [reports.get(h, {}) for h in range(len(self._roster.names))]
-        owed = self._ledger.owed(settings.intervals - 1, settled)
+        owed = self._books.ledger.owed(settings.intervals - 1, settled)
         return compensate(told_gains(told, owed, limit))
-
-    # ---- the model round ----------------------------------------------------------------------
-
-    def _model_round(self, t: int) -> None:
-        assert self._rounds is not None
-        fl = self._settings.fl
-        round_ = (t + 1) // fl.every_intervals
-        result = self._rounds.run(
-            round_, ConfigRecord({"interval": t}), ConfigRecord({"interval": t})
-        )
-        dropped = {
-            reason: count for reason, count in sorted(result.screening.dropped.items()) if count
-        }
-        self._files.rounds.write(
-            {
-                "round": round_,
-                "interval": t,
-                "time": (self._start + (t + 1) * HALF_HOUR).isoformat(),
-                "strategy": fl.strategy,
-                "sampled": result.sampled,
-                "replies": result.screening.accepted,
-                "dropped": sum(dropped.values()),
-                "dropped_reasons": dropped,
-                "unreached": result.unreached,
-                "train_loss": scalar(result.train, "train_loss"),
-                "val_loss": scalar(result.evaluate, "val_loss"),
-                "val_consumption_day": scalar(result.evaluate, "val_consumption_day"),
-                "val_price_day": scalar(result.evaluate, "val_price_day"),
-                "bytes_up": result.screening.bytes_up,
-                "bytes_down": result.bytes_down,
-                "seconds": result.seconds,
-                **({} if result.spent is None else {"privacy": vars(result.spent)}),
-            }
-        )
 
 
 def _orders(t: int, replies: Mapping[int, Ints], feeder: Ints) -> Orders:

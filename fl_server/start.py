@@ -1,29 +1,26 @@
 """Before the first interval: who takes part, what the tariff is, which model they start with."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from flwr.app import ConfigRecord, Message, MessageType
+from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from common.config import Settings, dump
+from common.config import Settings
 from common.data.source import source_of
 from common.data.span import Source
 from common.energy.tariff import end_value
 from common.errors import InputError
-from common.files import write_json, write_whole
-from common.messages import JOIN, Join, Joined, MessageError, encode_arrays, read_reply
-from fl_server.checkpoint import Checkpoint, Checkpoints
-from fl_server.coordinator import Coordinator, Prices, RunFiles
+from common.messages import JOIN, Join, Joined, MessageError, read_reply
+from fl_server.checkpoint import Checkpoints
+from fl_server.coordinator import Prices
 from fl_server.exchange import exchange
-from fl_server.ledger import Ledger
-from fl_server.privacy import Privacy
+from fl_server.mailbox import Mailbox
+from fl_server.opened import Run, open_run
 from fl_server.roster import Roster
-from fl_server.rounds import Rounds
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, ledger_url
-from fl_server.strategy import check_privacy, make_strategy
 
 _NODE_POLL_S = 0.05
 
@@ -39,43 +36,42 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
     source = source_of(settings)
     start = source.start()
     prices = published_prices(settings, source, start)
-    checkpoints = Checkpoints(directory)
-    state = checkpoints.load() or Checkpoint.fresh(settings.run.households)
+    stored = Checkpoints(directory).load()
     name = settings.digest()
-    join = join_message(settings, name, start, prices, state.t)
-    roster = _gather(grid, settings, join)
-    rounds = open_rounds(settings, roster, checkpoints, state)
-    write_whole(directory / "config.yaml", dump(settings))
-    url = ledger_url(settings, directory)
-    with Ledger(url, durable=durable) as ledger:
-        ledger.open_run(name, roster.names, start=start.isoformat())
-        ledger.truncate_from(state.t)
-        files = RunFiles(
-            Lines(directory / INTERVALS, "interval", state.t - 1),
-            Lines(directory / ROUNDS, "interval", state.t),
-            checkpoints,
-        )
-        if rounds is not None:
-            # Everyone forecasts with the model of the start until the first round is over.
-            rounds.broadcast(
-                state.t // settings.fl.every_intervals, ConfigRecord({"interval": state.t})
-            )
-        coordinator = Coordinator(
-            roster, settings, name, start, prices, ledger, rounds, files, state
-        )
-        reports = coordinator.run()
-    if rounds is not None:
-        checkpoints.save_model("final", rounds.arrays)
-    write_json(
-        directory / REPORTS,
-        {
-            "start": start.isoformat(),
-            "retail": prices.retail[: settings.intervals].tolist(),
-            "joined": {name: vars(one) for name, one in sorted(roster.joined.items())},
-            "households": reports,
-            "faults": state.faults,
-        },
-    )
+    join = join_message(settings, name, start, prices, 0 if stored is None else stored.t)
+    joined = _gather(grid, settings, join)
+    roster = Roster(grid, {node: one.name for node, one in joined.items()})
+    with open_run(
+        settings=settings,
+        directory=directory,
+        name=name,
+        start=start,
+        prices=prices,
+        mailbox=Mailbox(roster, lambda: settings.run.reply_deadline_s),
+        durable=durable,
+        state_with_postings=False,
+    ) as opened:
+        reports = _run_to_the_end(opened)
+    opened.write_reports({one.name: one for one in joined.values()}, reports)
+
+
+def _run_to_the_end(run: Run) -> dict[int, Mapping[str, float]]:
+    """Run from where the run stands; returns the households' closing reports by their index."""
+    state, learning, settings = run.state, run.learning, run.settings
+    if learning is not None:
+        # Everyone forecasts with the model of the start until the first round is over.
+        learning.broadcast(learning.due(state.t), state.t)
+    while state.t < settings.intervals:
+        run.coordinator.interval(state.t)
+        after = state.t + 1
+        if learning is not None and after % settings.fl.every_intervals == 0:
+            learning.round(learning.due(after))
+        state.t = after
+        if after % settings.run.checkpoint_every == 0:
+            run.save()
+    answers = run.coordinator.ask(settings.intervals)
+    run.coordinator.close(answers)
+    return answers.reports
 
 
 def published_prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
@@ -118,8 +114,8 @@ def join_message(
     )
 
 
-def _gather(grid: Grid, settings: Settings, join: Join) -> "JoinedRoster":
-    """Wait for the nodes, ask each to join, and return those that did."""
+def _gather(grid: Grid, settings: Settings, join: Join) -> dict[int, Joined]:
+    """Wait for the nodes, ask each to join, and return what they said by node."""
     expected = settings.run.households
     end = time.monotonic() + settings.run.node_deadline_s
     while len(nodes := list(grid.get_node_ids())) < expected:
@@ -135,53 +131,4 @@ def _gather(grid: Grid, settings: Settings, join: Join) -> "JoinedRoster":
             raise RuntimeError(f"a household could not join: {error}") from None
     if len(joined) < len(nodes):
         raise RuntimeError(f"{len(nodes) - len(joined)} households did not answer in time")
-    return JoinedRoster(grid, joined)
-
-
-class JoinedRoster(Roster):
-    """A roster that keeps what each household said when it joined."""
-
-    def __init__(self, grid: Grid, joined: dict[int, Joined]) -> None:
-        super().__init__(grid, {node: one.name for node, one in joined.items()})
-        self.joined = {one.name: one for one in joined.values()}
-
-
-def open_rounds(
-    settings: Settings, roster: Roster, checkpoints: Checkpoints, state: Checkpoint
-) -> Rounds | None:
-    """The federated rounds of a run, as its checkpoint left them; None without learning."""
-    fl, run_ = settings.fl, settings.run
-    if not fl.enabled:
-        return None
-    # Only a coordinator that trains a model needs torch.
-    from fl_server.initial import initial_weights
-
-    strategy = make_strategy(
-        fl.strategy,
-        fl.strategy_options,
-        fraction_train=fl.fraction_train,
-        fraction_evaluate=fl.fraction_evaluate,
-        seed=run_.seed,
-    )
-    arrays = encode_arrays(initial_weights(settings.model.preset, settings.model.init, run_.seed))
-    limit = int(fl.max_update_mb * 1e6)
-    private = fl.privacy
-    privacy = None
-    if private.clip is not None:
-        privacy = Privacy(private.clip, private.noise_multiplier, private.delta)
-    check_privacy(fl.strategy, private=privacy is not None)
-    rounds = Rounds(
-        strategy,
-        roster,
-        arrays,
-        run_.seed,
-        limit,
-        run_.reply_deadline_s,
-        fl.compression,
-        privacy,
-        fl.compression_down,
-        fl.min_replies,
-    )
-    if state.t > 0:
-        checkpoints.restore(state, rounds)
-    return rounds
+    return joined

@@ -76,7 +76,7 @@ def discreet(app: Callable[[Message, Context], Message]) -> Callable[..., Messag
     def answer(message: Message, context: Context) -> Message:
         try:
             return app(message, context)
-        except (MessageError, KeyError):
+        except MessageError:
             raise
         except Exception as error:
             log.error("%s", error, exc_info=error)

@@ -1,12 +1,15 @@
-"""The wall clock of a run: when interval t begins, and how long a round may take."""
+"""The wall clock of a run: when interval t begins, and how long it is until then."""
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.data.frame import INTERVAL
 
 INTERVAL_S = INTERVAL.total_seconds()
+# A clock that is set while one waits moves the end of the wait.
+_NAP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -14,11 +17,14 @@ class Clock:
     """Interval 0 begins at ``anchor`` (seconds since 1970).
 
     ``speed`` 1 is real time, 60 makes half an hour 30 seconds. None waits for nobody but the
-    households: an interval begins when the one before has been dealt with.
+    households: an interval begins when the one before has been dealt with. ``now`` tells the
+    time [s since 1970] and ``sleep`` lets it pass.
     """
 
     anchor: float
     speed: float | None
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
     def begins(self, t: int) -> float:
         """Time at which interval ``t`` begins; -inf without a speed."""
@@ -26,20 +32,24 @@ class Clock:
 
     def left(self, t: int) -> float:
         """Seconds until interval ``t`` begins; inf without a speed."""
-        return math.inf if self.speed is None else self.begins(t) - time.time()
+        return math.inf if self.speed is None else self.begins(t) - self.now()
+
+    def lag(self, t: int) -> float | None:
+        """Seconds since interval ``t`` has begun, 0 before; None without a speed."""
+        return None if self.speed is None else max(self.now() - self.begins(t), 0.0)
 
     def current(self, t: int) -> int:
         """The interval that is running now; ``t`` itself without a speed."""
         if self.speed is None:
             return t
-        return math.floor((time.time() - self.anchor) * self.speed / INTERVAL_S)
+        return math.floor((self.now() - self.anchor) * self.speed / INTERVAL_S)
 
     def wait(self, t: int) -> None:
-        """Sleep until interval ``t`` begins. In short naps: a clock that is set moves the end."""
+        """Sleep until interval ``t`` begins."""
         while (left := self.left(t)) > 0 and math.isfinite(left):
-            time.sleep(min(left, 1.0))
+            self.sleep(min(left, _NAP_S))
 
 
-def next_half_hour(lead_s: float) -> float:
-    """The first half-hour boundary (UTC) at least ``lead_s`` seconds from now."""
-    return math.ceil((time.time() + lead_s) / INTERVAL_S) * INTERVAL_S
+def next_half_hour(lead_s: float, now: float) -> float:
+    """The first half-hour boundary (UTC) at least ``lead_s`` seconds from ``now``."""
+    return math.ceil((now + lead_s) / INTERVAL_S) * INTERVAL_S

@@ -7,41 +7,35 @@ go on from are one transaction. So a coordinator that dies goes on where that tr
 import fcntl
 import math
 import os
-import secrets
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pandas as pd
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from common.arrays import Ints
-from common.config import Settings, dump
+from common.config import Settings
 from common.data.frame import check_name
 from common.errors import InputError
-from common.files import write_json, write_whole
+from common.files import write_json
 from common.messages import (
     FILLS,
-    INTERVAL,
     JOIN,
     Announcement,
-    IntervalReply,
     Join,
     Joined,
+    Kept,
     MessageError,
+    NotJoined,
     brief,
-    content_bytes,
     read_reply,
-    says_kept,
 )
-from fl_server.checkpoint import Checkpoint, Checkpoints
-from fl_server.coordinator import NO_FILL, Answers, Coordinator, Prices, RunFiles
+from fl_server.coordinator import NO_FILL, Answers, Prices
 from fl_server.exchange import exchange
 from fl_server.host.clock import Clock
 from fl_server.host.folder import Deployment, Folder, Live
@@ -49,54 +43,73 @@ from fl_server.host.journal import journal, journal_to
 from fl_server.host.members import read_members
 from fl_server.host.replies import survive_unreadable_replies
 from fl_server.host.tariff_file import fill_price, read_tariff
-from fl_server.ledger import Ledger
-from fl_server.market import Fills
+from fl_server.mailbox import Mailbox
+from fl_server.opened import Run, open_run
 from fl_server.roster import Roster
-from fl_server.rounds import Rounds
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, ledger_url
-from fl_server.settlement import Settlement
-from fl_server.start import join_message, open_rounds
+from fl_server.start import join_message
 
 _NODE_POLL_S = 0.5
 _RETRY_S = 10.0
-_KEPT_FAULTS = 10_000
 # A model round ends this long before the next market round begins, as a share of an interval.
 _RESERVE = 0.1
 _LEAST_ROUND_S = 5.0
 
 
-class LiveCoordinator(Coordinator):
-    """A coordinator that keeps time. ``folder``, ``deployment``: where it lives and how."""
+class Patience:
+    """How long a round may take: until shortly before the next market round begins.
+
+    ``t`` is the next interval to run, or the one that has just begun.
+    """
+
+    def __init__(self, clock: Clock, deployment: Deployment, unhurried_s: float) -> None:
+        self._clock, self._deployment, self._unhurried_s = clock, deployment, unhurried_s
+        self.t = 0
+
+    def room(self) -> float:
+        """Seconds that a round begun now may take."""
+        left = self._clock.left(self.t)
+        if math.isinf(left):
+            return self._unhurried_s
+        if left <= 0:
+            left = self._clock.left(self.t + 1)
+        length = self._clock.begins(1) - self._clock.begins(0)
+        return max(left - _RESERVE * length, 0.0)
+
+    def market(self) -> float:
+        """Seconds that a market round begun now waits for replies."""
+        return min(self._deployment.market_deadline_s, self.room())
+
+
+class LiveRun:
+    """An open run that keeps time. ``folder``, ``deployment``: where it lives and how."""
 
     def __init__(
         self,
-        roster: Roster,
-        settings: Settings,
-        run: str,
-        start: pd.Timestamp,
-        prices: Prices,
-        ledger: Ledger,
-        rounds: Rounds | None,
-        files: RunFiles,
-        state: Checkpoint,
+        *,
+        name: str,
+        run: Run,
         clock: Clock,
+        patience: Patience,
         folder: Folder,
         deployment: Deployment,
     ) -> None:
-        super().__init__(roster, settings, run, start, prices, ledger, rounds, files, state)
-        self._clock, self._folder, self._deployment = clock, folder, deployment
+        self._name, self._run, self._clock, self._patience = name, run, clock, patience
+        self._folder, self._deployment = folder, deployment
+        self._settings, self._prices, self._state = run.settings, run.prices, run.state
+        self._coordinator, self._mailbox = run.coordinator, run.coordinator.mailbox
+        self._roster = self._mailbox.roster
         self._joined: dict[int, Joined] = {}
         self._round = 0  # the newest model round that is done
         self._answered: list[int] = []
-        self._bytes = [0, 0]  # market messages, down and up
         self._last: dict[str, object] = {}
         self._tariff_read = 0.0
 
     # ---- the loop -----------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Mapping[str, float]]:
-        """Run to the end; returns the households' closing reports by name."""
+    def run(self) -> None:
+        """Run to the end."""
         state, clock = self._state, self._clock
+        self._patience.t = state.t
         self._resume()
         while state.t < self._settings.intervals:
             t = state.t
@@ -108,26 +121,24 @@ class LiveCoordinator(Coordinator):
             self._read_tariff(t)
             self._tell("market")
             self._await_returning()
-            self._join_missing(self._patience() / 4)
-            self._interval(t)
+            self._join_missing(self._patience.market() / 4)
+            self._booked(t, self._coordinator.interval(t))
             self._announce(t, self._answered)
             self._learn()
         clock.wait(self._settings.intervals)
         self._tell("closing")
-        reports = self._close()
+        self._close()
         self._tell("finished")
-        return reports
 
     def _resume(self) -> None:
         """Greet the households, and repeat what a killed coordinator may not have got to say."""
-        state, every = self._state, self._settings.fl.every_intervals
+        state, learning = self._state, self._run.learning
         self._join_missing(self._deployment.market_deadline_s)
-        stored = self._files.checkpoints.load()
-        self._round = 0 if stored is None else stored.t // every
-        if self._rounds is not None:
-            self._rounds.limit(self._room(state.t))
+        self._round = self._run.model_t // self._settings.fl.every_intervals
+        if learning is not None:
+            learning.rounds.limit(self._patience.room())
             # Everyone forecasts with the model of the newest round.
-            self._rounds.broadcast(self._round, ConfigRecord({"interval": self._round * every}))
+            learning.broadcast(self._round, self._round * self._settings.fl.every_intervals)
         if state.t > 0:
             journal("resumed", interval=state.t, round=self._round)
             last = state.t - 1
@@ -148,12 +159,36 @@ class LiveCoordinator(Coordinator):
             time.sleep(_NODE_POLL_S)
 
     def _skip(self, t: int) -> None:
-        """Book an interval that has passed without a market: everyone settles it by itself."""
+        """Book an interval that has passed without a market."""
         self._read_tariff(t)
         journal("interval skipped", interval=t, running=self._clock.current(t))
-        everyone = dict.fromkeys(range(len(self._roster.names)), "the coordinator was away")
-        self._note(t, everyone)
-        self._conclude(t, Answers({}, {}, {}, everyone), time.perf_counter())
+        self._booked(t, self._coordinator.skip(t, "the coordinator was away"))
+
+    def _booked(self, t: int, answers: Answers) -> None:
+        """Interval t is booked: remember and say what became of it."""
+        self._patience.t = self._state.t
+        self._answered = sorted(answers.orders)
+        self._heard(t, answers)
+        line = self._state.lines.get(t, {})
+        self._last = {
+            key: line.get(key)
+            for key in ("interval", "time", "retail", "local_price", "delivered_kwh", "interval_ms")
+        }
+        journal(
+            "interval booked",
+            interval=t,
+            replies=len(self._answered),
+            missing=[self._roster.names[h] for h in sorted(answers.faults)],
+            seconds=float(line.get("interval_ms", 0.0)) / 1e3,  # type: ignore[arg-type]
+        )
+
+    def _heard(self, t: int, answers: Answers) -> None:
+        """Say who gave no usable answer; who has not joined is asked to before the next round."""
+        for h in answers.not_joined:
+            self._joined.pop(h, None)
+        for h, fault in answers.faults.items():
+            name = self._roster.names[h]
+            journal("no usable reply", interval=t, household=name, why=fault)
 
     def _read_tariff(self, t: int) -> None:
         """Take over prices that have been published since; those already told stay."""
@@ -161,7 +196,7 @@ class LiveCoordinator(Coordinator):
         if file.exists() and file.stat().st_mtime != self._tariff_read:
             self._tariff_read = file.stat().st_mtime
             try:
-                new = read_tariff(file, self._start, len(retail))
+                new = read_tariff(file, self._run.start, len(retail))
             except InputError as error:
                 journal("tariff refused", error=str(error))
             else:
@@ -170,102 +205,42 @@ class LiveCoordinator(Coordinator):
         if fill_price(retail, t):
             journal("no price published: that of the day before holds", interval=t)
 
-    # ---- the market round ---------------------------------------------------------------------
-
-    def _patience(self) -> float:
-        return min(self._deployment.market_deadline_s, self._room(self._state.t))
-
-    def _room(self, t: int) -> float:
-        """Seconds that a round begun now may take: until shortly before the next market round.
-
-        ``t``: the next interval to run, or the one that has just begun.
-        """
-        left = self._clock.left(t)
-        if math.isinf(left):
-            return self._settings.run.reply_deadline_s
-        if left <= 0:
-            left = self._clock.left(t + 1)
-        length = self._clock.begins(1) - self._clock.begins(0)
-        return max(left - _RESERVE * length, 0.0)
-
-    def _message(self, content: RecordDict, node: int, t: int, action: str = INTERVAL) -> Message:
-        self._bytes[0] += content_bytes(content)
-        # Whoever answers must have been sent the message: nobody else can name it.
-        group = f"{t}-{secrets.token_hex(16)}"
-        ttl = self._patience() + 10.0
-        return Message(content, node, f"{MessageType.QUERY}.{action}", ttl=ttl, group_id=group)
-
-    def _conclude(self, t: int, answers: Answers, begin: float) -> None:
-        self._answered = sorted(answers.orders)
-        for h, fault in answers.faults.items():
-            if "has not joined" in fault:
-                self._joined.pop(h, None)
-        super()._conclude(t, answers, begin)
-
-    def _read(self, h: int, t: int, content: RecordDict) -> IntervalReply:
-        self._bytes[1] += content_bytes(content)
-        return super()._read(h, t, content)
-
-    def _book(
-        self,
-        t: int,
-        fills: Fills | None,
-        settled: Settlement | None,
-        compensation: Ints | None = None,
-    ) -> None:
-        state = self._state
-        if settled is not None:
-            self._complete_line(t - 1, settled)
-        del state.faults[:-_KEPT_FAULTS]
-        # The last settlement moves on as well: a run that is closed is not closed again.
-        after = replace(state, t=t + 1)
-        self._ledger.record(t, fills, settled, after.to_json(), compensation)
-        state.t = after.t
-        if settled is not None:
-            self._files.intervals.write(state.lines.pop(t - 1))
-        line = state.lines.get(t, {})
-        self._last = {
-            key: line.get(key)
-            for key in ("interval", "time", "retail", "local_price", "delivered_kwh", "interval_ms")
-        }
-        missing = line.get("missing", [])
-        assert isinstance(missing, list)
-        journal(
-            "interval booked",
-            interval=t,
-            replies=len(self._answered),
-            missing=missing,
-            seconds=float(line.get("interval_ms", 0.0)) / 1e3,  # type: ignore[arg-type]
-        )
-
-    def _announce(self, t: int, who: list[int]) -> None:
+    def _announce(self, t: int, who: Iterable[int]) -> None:
         """Tell households what they have traded, so that their batteries can act on it now."""
-        if not who or self._clock.current(t) > t:
+        told = [(h, self._told(t, h).encode()) for h in who]
+        if not told or self._clock.current(t) > t:
             return
-        messages = [
-            self._message(self._told(t, h).encode(), self._roster.node_ids[h], t, FILLS)
-            for h in who
-        ]
         heard = 0
-        for reply in exchange(self._roster, messages, self._patience()):
-            with suppress(MessageError):
-                heard += read_reply(reply, says_kept)
-        journal("fills told", interval=t, households=len(who), heard=heard)
+        for h, reply in self._mailbox.ask(FILLS, t, told):
+            try:
+                heard += read_reply(reply, Kept.decode).kept
+            except NotJoined:
+                self._joined.pop(h, None)
+            except MessageError as error:
+                journal(
+                    "fill not kept",
+                    interval=t,
+                    household=self._roster.names[h],
+                    why=str(error),
+                )
+        journal("fills told", interval=t, households=len(told), heard=heard)
 
     def _told(self, t: int, h: int) -> Announcement:
         """What household ``h`` hears of the market of interval t."""
         state, allowance = self._state, None
         if t in state.allowances:
             allowance = state.allowances[t][h], state.scarcity[t]
-        return Announcement(self._run, t, state.fills.get(t, {}).get(h, NO_FILL), allowance)
+        return Announcement(self._name, t, state.fills.get(t, {}).get(h, NO_FILL), allowance)
 
-    def _close(self) -> dict[str, Mapping[str, float]]:
+    def _close(self) -> None:
         """Settle the last interval; wait for those who are away, within reason."""
         t, end = self._settings.intervals, time.monotonic() + self._deployment.closing_deadline_s
-        answers = Answers({}, {}, {}, dict.fromkeys(range(len(self._roster.names)), "no reply"))
-        while answers.faults and time.monotonic() < end:
-            self._join_missing(self._patience() / 4)
-            more = self._ask(t, closing=True, only=sorted(answers.faults))
+        answers = Answers(faults=dict.fromkeys(range(len(self._roster.names)), "no reply"))
+        while answers.faults and (left := end - time.monotonic()) > 0:
+            patience = min(self._deployment.market_deadline_s, left)
+            self._join_missing(patience / 4)
+            more = self._coordinator.ask(t, sorted(answers.faults), patience)
+            self._heard(t, more)
             answers.orders |= more.orders
             answers.readings |= more.readings
             answers.reports |= more.reports
@@ -273,42 +248,29 @@ class LiveCoordinator(Coordinator):
             if answers.faults:
                 self._tell("closing")
                 time.sleep(min(_RETRY_S, max(end - time.monotonic(), 0.0)))
-        settled = self._settle(t - 1, answers.readings)
-        assert settled is not None
-        reports = {self._roster.names[h]: report for h, report in sorted(answers.reports.items())}
         # Reports come once: they are on disk before the run is closed for good.
-        write_json(
-            self._folder.run / REPORTS,
-            {
-                "start": self._start.isoformat(),
-                "retail": self._prices.retail[: self._settings.intervals].tolist(),
-                "joined": {self._roster.names[h]: vars(j) for h, j in sorted(self._joined.items())},
-                "households": reports,
-                "faults": self._state.faults,
-            },
-        )
-        self._book(t, None, settled, self._compensation(settled, answers.reports))
-        return reports
+        joined = {self._roster.names[h]: one for h, one in self._joined.items()}
+        self._run.write_reports(joined, answers.reports)
+        self._coordinator.close(answers)
 
     # ---- joining ------------------------------------------------------------------------------
 
     def _join_missing(self, patience: float) -> None:
         """Ask those who are connected and have not joined to do so."""
-        online = self._roster.online()
-        away = [h for h in sorted(online) if h not in self._joined]
+        away = [h for h in sorted(self._roster.online()) if h not in self._joined]
         if not away:
             return
         state = self._state
-        join: Join = join_message(
-            self._settings, self._run, self._start, self._prices, state.t, self._deployment.ends
+        join = join_message(
+            self._settings,
+            self._name,
+            self._run.start,
+            self._prices,
+            state.t,
+            self._deployment.ends,
         )
-        messages = [
-            self._message(join.encode(), self._roster.node_ids[h], state.t, JOIN) for h in away
-        ]
-        for reply in exchange(self._roster, messages, patience):
-            h = self._roster.index(reply.metadata.src_node_id)
-            if h is None:
-                continue
+        requests = [(h, join.encode()) for h in away]
+        for h, reply in self._mailbox.ask(JOIN, state.t, requests, patience):
             name = self._roster.names[h]
             try:
                 joined = read_reply(reply, Joined.decode)
@@ -326,48 +288,41 @@ class LiveCoordinator(Coordinator):
 
     def _learn(self) -> None:
         """Run the model round that is due, if there is time for one before the next market."""
-        due = self._state.t // self._settings.fl.every_intervals
-        if self._rounds is None or due <= self._round:
+        learning = self._run.learning
+        if learning is None or (due := learning.due(self._state.t)) <= self._round:
             return
         self._round = due
-        room = self._room(self._state.t)
+        room = self._patience.room()
         if room < _LEAST_ROUND_S:
             journal("model round left out: no time", round=due)
             return
         self._tell("model round")
-        self._rounds.limit(room)
+        learning.rounds.limit(room)
         begin = time.perf_counter()
-        self._model_round(due * self._settings.fl.every_intervals - 1)
-        self._files.checkpoints.save(self._state, self._rounds)
+        learning.round(due)
+        self._run.save()
         journal("model round", round=due, seconds=time.perf_counter() - begin)
 
     # ---- being seen ---------------------------------------------------------------------------
-
-    def _note(self, t: int, faults: Mapping[int, str]) -> None:
-        names = self._roster.names
-        self._state.faults.extend((t, names[h], brief(fault)) for h, fault in faults.items())
-        for h, fault in faults.items():
-            journal("no usable reply", interval=t, household=names[h], why=brief(fault))
 
     def _tell(self, phase: str) -> None:
         """Write what is going on to the status file, for whoever looks."""
         state, online = self._state, self._roster.online()
         owed = {h: len(state.unread(h, state.t)) - (state.t > 0) for h in range(len(state.heard))}
-        lag = self._clock.begins(state.t)
         write_json(
             self._folder.status,
             {
-                "run": self._run,
+                "run": self._name,
                 "phase": phase,
                 "time": time.time(),
                 "pid": os.getpid(),
                 "interval": min(state.t, self._settings.intervals),
                 "intervals": self._settings.intervals,
                 "speed": self._clock.speed,
-                "lag_s": None if math.isinf(lag) else max(time.time() - lag, 0.0),
+                "lag_s": self._clock.lag(state.t),
                 "round": self._round,
-                "market_bytes_down": self._bytes[0],
-                "market_bytes_up": self._bytes[1],
+                "market_bytes_down": self._mailbox.bytes_down,
+                "market_bytes_up": self._mailbox.bytes_up,
                 "faults": len(state.faults),
                 "last": self._last,
                 "households": {
@@ -439,33 +394,27 @@ def _run(grid: Grid, folder: Folder) -> None:
         join = join_message(settings, live.run, start, prices, 0, deployment.ends)
         members = _claimed(grid, settings, join)
     roster = Roster(grid, members)
-    checkpoints = Checkpoints(folder.run)
-    write_whole(folder.run / "config.yaml", dump(settings))
     _await_households(roster, settings, clock)
-    url = ledger_url(settings, folder.run)
-    with Ledger(url, durable=True) as ledger:
-        ledger.open_run(live.run, roster.names, start=start.isoformat())
-        stored = ledger.state()
-        state = Checkpoint.fresh(len(members)) if stored is None else Checkpoint.from_json(stored)
-        model = checkpoints.load() or Checkpoint.fresh(len(members))
-        rounds = open_rounds(settings, roster, checkpoints, model)
-        # The newest settled line goes with the transaction; the file may have missed it.
-        settled = sorted(t for t, line in state.lines.items() if "grid_import_kwh" in line)
-        files = RunFiles(
-            Lines(folder.run / INTERVALS, "interval", settled[0] if settled else state.t - 1),
-            Lines(folder.run / ROUNDS, "interval", model.t),
-            checkpoints,
-        )
-        for t in settled:
-            files.intervals.write(state.lines.pop(t))
-        coordinator = LiveCoordinator(
-            roster, settings, live.run, start, prices, ledger, rounds, files, state,
-            clock, folder, deployment,
-        )  # fmt: skip
-        if state.t <= settings.intervals:
-            coordinator.run()
-    if rounds is not None:
-        checkpoints.save_model("final", rounds.arrays)
+    patience = Patience(clock, deployment, settings.run.reply_deadline_s)
+    with open_run(
+        settings=settings,
+        directory=folder.run,
+        name=live.run,
+        start=start,
+        prices=prices,
+        mailbox=Mailbox(roster, patience.market, network=True),
+        durable=True,
+        state_with_postings=True,
+    ) as run:
+        if run.state.t <= settings.intervals:
+            LiveRun(
+                name=live.run,
+                run=run,
+                clock=clock,
+                patience=patience,
+                folder=folder,
+                deployment=deployment,
+            ).run()
 
 
 def _prices(folder: Folder, settings: Settings, start: pd.Timestamp) -> Prices:

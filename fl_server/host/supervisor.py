@@ -78,7 +78,7 @@ def _begin(folder: Folder, digest: str, speed: float | None, start: datetime | N
     if real_time:
         if speed not in (None, 1.0):
             raise InputError("--speed: faster than real time needs --start, a day in the past")
-        anchor = next_half_hour(deployment.lead_s)
+        anchor = next_half_hour(deployment.lead_s, time.time())
         begin = datetime.fromtimestamp(anchor, UTC)
     else:
         anchor = time.time() + deployment.lead_s

@@ -94,7 +94,7 @@ def test_a_run_that_ends_early_goes_on_to_the_same_bytes(
     capped: Path, homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ended in interval 31, after a checkpoint at 24, it resumes with its open allowances."""
-    interval = Coordinator._interval
+    interval = Coordinator.interval
 
     def ends(self: Coordinator, t: int) -> None:
         if t == 31:
@@ -103,7 +103,7 @@ def test_a_run_that_ends_early_goes_on_to_the_same_bytes(
 
     settings = small(homes, *CAPPED)
     with monkeypatch.context() as patch:
-        patch.setattr(Coordinator, "_interval", ends)
+        patch.setattr(Coordinator, "interval", ends)
         with pytest.raises(KeyboardInterrupt):
             simulate(settings, tmp_path)
     simulate(settings, tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.config import Settings
-from fl_server.coordinator import Coordinator
+from fl_server.coordinator import Answers, Coordinator
 from fl_server.ledger import COMPENSATION, Ledger
 from simulations.commands.ledger import verify
 from simulations.commands.simulate import _print
@@ -106,21 +106,21 @@ def test_a_resumed_run_compensates_once(
     ends: int, fair: Path, homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ended half way, or after its last entry and before its reports were kept: the same ledger."""
-    interval, close = Coordinator._interval, Coordinator._close
+    interval, close = Coordinator.interval, Coordinator.close
 
     def ends_half_way(self: Coordinator, t: int) -> None:
         if t == ends:
             raise KeyboardInterrupt
         interval(self, t)
 
-    def ends_closed(self: Coordinator) -> None:
-        close(self)
+    def ends_closed(self: Coordinator, answers: Answers) -> None:
+        close(self, answers)
         raise KeyboardInterrupt
 
     settings = small(homes, *LOSING, RULE)
     with monkeypatch.context() as patch:
-        patch.setattr(Coordinator, "_interval", ends_half_way)
-        patch.setattr(Coordinator, "_close", ends_closed)
+        patch.setattr(Coordinator, "interval", ends_half_way)
+        patch.setattr(Coordinator, "close", ends_closed)
         with pytest.raises(KeyboardInterrupt):
             simulate(settings, tmp_path)
     with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:

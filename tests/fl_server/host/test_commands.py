@@ -238,5 +238,5 @@ def test_faults_of_a_household_stay_at_home(caplog: pytest.LogCaptureFixture) ->
     assert "0.731" in caplog.text
     with pytest.raises(MessageError, match="is over"):
         fails(MessageError("interval 3 is over"))
-    with pytest.raises(KeyError, match="has not joined"):
-        fails(KeyError("household maple-7 has not joined this run"))
+    with pytest.raises(HouseholdError, match=r"^KeyError$"):
+        fails(KeyError("meter.parquet"))

@@ -2,15 +2,18 @@
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from flwr.app import Message
 
-from fl_server.host.folder import Folder
-from fl_server.host.live import LiveCoordinator
+from fl_server.coordinator import Answers, Coordinator
+from fl_server.host.clock import Clock
+from fl_server.host.folder import Folder, Live
 from fl_server.ledger import COMMUNITY, LATE, SETTLEMENT, Ledger
 from tests.simulations.conftest import HISTORY_DAYS
 from tests.support.community import (
@@ -252,19 +255,49 @@ def test_coordinator_skips_intervals_it_slept_through(
 ) -> None:
     """On the clock, intervals that passed while it was away are settled without a market."""
     folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY)
-    interval = LiveCoordinator._interval
+    interval = Coordinator.interval
 
-    def slow(self: LiveCoordinator, t: int) -> None:
-        interval(self, t)
+    def slow(self: Coordinator, t: int) -> Answers:
+        answers = interval(self, t)
         if t == 4:
-            monkeypatch.setattr(type(self._clock), "current", lambda _, t: max(t, 8))
+            monkeypatch.setattr(Clock, "current", lambda _, t: max(t, 8))
+        return answers
 
-    monkeypatch.setattr(LiveCoordinator, "_interval", slow)
+    monkeypatch.setattr(Coordinator, "interval", slow)
     run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
     exactly_once(folder.run)
     agree(tmp_path, folder)
     assert traded(folder.run)
     assert not traded(folder.run) & {5, 6, 7}
+
+
+def test_on_the_clock(homes: Path, tmp_path: Path) -> None:
+    """At speed 1200, half an hour in 1.5 s: no interval is booked before it begins, those that a
+    slow machine missed are settled without a market, and a model round for which there is no time
+    is left out."""
+    folder = community(tmp_path / "server", homes, NAMES, *SHORT, hour=0)
+    begun = Live.read(folder.live)
+    assert begun is not None
+    anchor = time.time() + 4
+    Live(begun.run, begun.start, anchor, 1200.0).write(folder.live)
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
+    exactly_once(folder.run)
+    agree(tmp_path, folder)
+    log = [json.loads(x) for x in (folder.log / "coordinator.jsonl").read_text().splitlines()]
+    booked = {
+        line["interval"]: datetime.fromisoformat(line["time"]).timestamp() - anchor
+        for line in log
+        if line["event"] == "interval booked"
+    }
+    assert sorted(booked) == list(range(INTERVALS))
+    assert all(after > 1.5 * t for t, after in booked.items())
+    skipped = {line["interval"] for line in log if line["event"] == "interval skipped"}
+    assert not traded(folder.run) & skipped
+    assert skipped != set(range(INTERVALS))
+    assert [x["round"] for x in log if x["event"] == "model round left out: no time"] == [1, 2]
+    status = json.loads(folder.status.read_text())
+    assert (status["phase"], status["speed"]) == ("finished", 1200.0)
+    assert status["lag_s"] >= 0
 
 
 def test_a_short_break_costs_a_rehearsal_nothing(homes: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_killed_run_ends_with_the_same_model(
         "model.preset=slot-small",
     )
     straight = run(settings)
-    ahead = Coordinator._interval
+    ahead = Coordinator.interval
 
     def killed(self: Coordinator, t: int) -> None:
         if t == 31:
@@ -55,7 +55,7 @@ def test_a_killed_run_ends_with_the_same_model(
         ahead(self, t)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Coordinator, "_interval", killed)
+        patch.setattr(Coordinator, "interval", killed)
         with pytest.raises(KeyboardInterrupt):
             simulate(settings, tmp_path)
     simulate(settings, tmp_path)

@@ -1,0 +1,56 @@
+"""The federated rounds of a run, each with its line in the file of rounds."""
+
+import pandas as pd
+from flwr.app import ConfigRecord
+
+from common.config import FL
+from common.data.frame import INTERVAL as HALF_HOUR
+from fl_server.rounds import Rounds, scalar
+from fl_server.run_files import Lines
+
+
+class Learning:
+    """Runs model rounds of a run that began at ``start`` and writes what they did."""
+
+    def __init__(self, rounds: Rounds, lines: Lines, fl: FL, start: pd.Timestamp) -> None:
+        self.rounds, self.fl = rounds, fl
+        self._lines, self._start = lines, start
+
+    def due(self, t: int) -> int:
+        """Number of the newest round that is due once intervals 0 to ``t`` - 1 are over."""
+        return t // self.fl.every_intervals
+
+    def broadcast(self, round_: int, t: int) -> None:
+        """Send out the model of a round that is over: everyone forecasts with it from ``t`` on."""
+        self.rounds.broadcast(round_, ConfigRecord({"interval": t}))
+
+    def round(self, round_: int) -> None:
+        """Run one round."""
+        after = round_ * self.fl.every_intervals
+        result = self.rounds.run(
+            round_, ConfigRecord({"interval": after - 1}), ConfigRecord({"interval": after - 1})
+        )
+        dropped = {
+            reason: count for reason, count in sorted(result.screening.dropped.items()) if count
+        }
+        self._lines.write(
+            {
+                "round": round_,
+                "interval": after - 1,
+                "time": (self._start + after * HALF_HOUR).isoformat(),
+                "strategy": self.fl.strategy,
+                "sampled": result.sampled,
+                "replies": result.screening.accepted,
+                "dropped": sum(dropped.values()),
+                "dropped_reasons": dropped,
+                "unreached": result.unreached,
+                "train_loss": scalar(result.train, "train_loss"),
+                "val_loss": scalar(result.evaluate, "val_loss"),
+                "val_consumption_day": scalar(result.evaluate, "val_consumption_day"),
+                "val_price_day": scalar(result.evaluate, "val_price_day"),
+                "bytes_up": result.screening.bytes_up,
+                "bytes_down": result.bytes_down,
+                "seconds": result.seconds,
+                **({} if result.spent is None else {"privacy": vars(result.spent)}),
+            }
+        )
