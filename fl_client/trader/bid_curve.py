@@ -15,7 +15,8 @@ from common.arrays import Codes, Floats
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
-from fl_client.trader import local_prices, programme, scenarios
+from common.forecast import own_days
+from fl_client.trader import local_prices, programme
 from fl_client.trader.base import (
     BAD_BATTERY,
     BAD_FORECAST,
@@ -245,20 +246,18 @@ class BidCurve:
         finer = max(1, day // 48)
         past_load = np.ascontiguousarray(situation.past_load)
         past_pv = np.ascontiguousarray(situation.past_pv)
-        load = scenarios.recent_days(past_load, lag, day, o.days, steps)
-        pv = scenarios.recent_days(past_pv, lag, day, o.days, steps)
+        load = own_days.recent_days(past_load, lag, day, o.days, steps)
+        pv = own_days.recent_days(past_pv, lag, day, o.days, steps)
         if situation.past_clear_sky is not None and situation.clear_sky is not None:
             past_clear = np.ascontiguousarray(situation.past_clear_sky)
-            scenarios.follow_sun(
-                pv, past_clear, np.ascontiguousarray(situation.clear_sky), lag, day
-            )
+            own_days.follow_sun(pv, past_clear, np.ascontiguousarray(situation.clear_sky), lag, day)
         if o.scenarios == "model" and ahead is not None:
             quantiles = ahead.quantiles
             known = ahead.load.shape[1]
             if quantiles is None:
                 quantiles = np.zeros((len(load), 0, known))
             levels = np.array(ahead.levels[: quantiles.shape[1]], dtype=np.float64)
-            scenarios.reshape(
+            own_days.reshape(
                 load,
                 np.ascontiguousarray(ahead.load, dtype=np.float64),
                 np.ascontiguousarray(quantiles, dtype=np.float64),
@@ -266,7 +265,7 @@ class BidCurve:
                 o.model_share,
                 known,
             )
-        net = scenarios.persist(
+        net = own_days.persist(
             load,
             pv,
             past_load,
@@ -283,7 +282,7 @@ class BidCurve:
         )
         now = np.ascontiguousarray(net[:, :, 0])
         if o.analogous_days:
-            alike = scenarios.analogous(
+            alike = own_days.analogous(
                 past_load - past_pv,
                 lag,
                 day,

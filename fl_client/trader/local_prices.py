@@ -7,7 +7,7 @@ prices departed by goes on for a while, unless this market's own past says that 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.trader.programme import compiled
+from common.compiled import compiled
 
 Floats = NDArray[np.float64]
 

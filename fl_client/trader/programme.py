@@ -18,24 +18,18 @@ connection the row (import limit, export limit), all per interval.
 # mypy: disable-error-code="no-any-return"
 # (indexing an array gives Any to mypy; numba infers the real types)
 
-from typing import Any
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import Floats
+from common.compiled import compiled
 
 # Columns of a battery's row and of a connection's.
 LOW, HIGH, ETA, POWER, WEAR = range(5)
 IMPORT, EXPORT = range(2)
 # Differences of marginal values below this [currency per kWh] are rounding, not worth acting on.
 TOLERANCE = 1e-9
-
-
-def compiled(function: Any) -> Any:
-    """Numba, with the machine code kept on disk: a new process loads it instead of compiling."""
-    return numba.njit(cache=True, nogil=True)(function)
 
 
 @compiled

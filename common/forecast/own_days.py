@@ -8,7 +8,7 @@ those whose recent hours resembled the present ones.
 import numpy as np
 
 from common.arrays import Floats
-from fl_client.trader.programme import compiled
+from common.compiled import compiled
 
 
 @compiled

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fl_client.trader import scenarios
+from common.forecast import own_days
 
 DAY = 48
 
@@ -19,7 +19,7 @@ def test_recent_days_take_the_same_slot_of_known_days(lag: int) -> None:
     lag of 1 the last known column is now - 2, so step 47 must not read column now - 1."""
     past = counted(10)
     now = past.shape[1] + lag
-    found = scenarios.recent_days(past, lag, DAY, 3, 96)[0]
+    found = own_days.recent_days(past, lag, DAY, 3, 96)[0]
     for w in range(3):
         assert found[w, 0] == now - (w + 1) * DAY
         assert found[w, 50] == now + 50 - (w + 2) * DAY
@@ -31,16 +31,16 @@ def test_missing_days_are_replaced_by_the_others() -> None:
     """nan and days before the data begins: the scenarios that exist serve in turn."""
     past = counted(3)
     past[0, DAY] = np.nan
-    found = scenarios.recent_days(past, 0, DAY, 4, 1)[0, :, 0]
+    found = own_days.recent_days(past, 0, DAY, 4, 1)[0, :, 0]
     assert list(found) == [2 * DAY, 0, 2 * DAY, 0]
-    assert np.isnan(scenarios.recent_days(past[:, :10], 0, DAY, 4, 1)).all()
+    assert np.isnan(own_days.recent_days(past[:, :10], 0, DAY, 4, 1)).all()
 
 
 def test_the_most_alike_day_speaks_first() -> None:
     """Days alternate between two shapes; after a morning of the second only its days are chosen."""
     kinds = np.tile(np.repeat([[1.0], [3.0]], DAY, axis=1).ravel(), 10)
     past = np.concatenate([kinds, np.full(24, 3.0)])[None]
-    assert np.all(scenarios.analogous(past, 0, DAY, 5, 20, 12, 0.95) == 3.0)
+    assert np.all(own_days.analogous(past, 0, DAY, 5, 20, 12, 0.95) == 3.0)
 
 
 def persisted(today: float, days_pv: list[float]) -> np.ndarray:
@@ -48,8 +48,8 @@ def persisted(today: float, days_pv: list[float]) -> np.ndarray:
     pv = np.repeat(np.array(days_pv[::-1])[None], DAY, axis=0).T.ravel()
     past_pv = np.concatenate([pv, np.full(20, today)])[None]
     past_load = np.zeros_like(past_pv)
-    rows = scenarios.recent_days(past_pv, 0, DAY, len(days_pv), 1)
-    net = scenarios.persist(
+    rows = own_days.recent_days(past_pv, 0, DAY, len(days_pv), 1)
+    net = own_days.persist(
         np.zeros_like(rows), rows, past_load, past_pv, 0, DAY, 6, 0.7, 0.0, 1.0, 1.0, 1.0, 0.0
     )
     return -net[0, :, 0]
@@ -73,7 +73,7 @@ def test_the_sun_scales_pv() -> None:
     pv = np.ones((1, 1, 2))
     past_clear = np.full(DAY, 100.0)
     past_clear[1] = 10.0
-    scenarios.follow_sun(pv, past_clear, np.array([150.0, 100.0]), 0, DAY)
+    own_days.follow_sun(pv, past_clear, np.array([150.0, 100.0]), 0, DAY)
     assert list(pv[0, 0]) == [1.5, 2.0]
 
 
@@ -82,12 +82,12 @@ def test_quantiles_give_the_spread_and_days_the_order() -> None:
     half way between the levels 0 and 0.5 of 0 and 2 -> 1, and of 2 and 6 -> 4."""
     load = np.array([[[5.0], [1.0]]])
     quantiles = np.array([[[0.0], [2.0], [6.0]]])
-    scenarios.reshape(load, np.zeros((1, 1)), quantiles, np.array([0.0, 0.5, 1.0]), 1.0, 1)
+    own_days.reshape(load, np.zeros((1, 1)), quantiles, np.array([0.0, 0.5, 1.0]), 1.0, 1)
     assert list(load[0, :, 0]) == [4.0, 1.0]
 
 
 def test_without_quantiles_the_mean_moves() -> None:
     """Days of 1 and 3 (mean 2), forecast 4, share one half: both move by 1."""
     load = np.array([[[1.0], [3.0]]])
-    scenarios.reshape(load, np.array([[4.0]]), np.zeros((1, 0, 1)), np.zeros(0), 0.5, 1)
+    own_days.reshape(load, np.array([[4.0]]), np.zeros((1, 0, 1)), np.zeros(0), 0.5, 1)
     assert list(load[0, :, 0]) == [2.0, 4.0]
