@@ -1,1 +1,3 @@
-"""fedwatt: common."""
+"""What both sides of fedwatt agree on: settings, messages, data, forecasts, market rules."""
+
+__version__ = "0.1.0"

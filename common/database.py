@@ -24,11 +24,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 def parse_url(text: str) -> sa.URL:
     """Return the URL with the driver that is used. Raises InputError without showing a secret."""
-    try:
-        url = sa.make_url(text)
-    except sa.exc.ArgumentError:
-        raise InputError("database URL: not of the form postgresql://user@host/name") from None
-    if url.password is not None or "password" in url.query:
+    url = _url(text)
+    if has_password(url):
         raise InputError(
             f"database {shown(url)}: no password in a URL; put it into PGPASSWORD or a pgpass file"
         )
@@ -41,6 +38,19 @@ def parse_url(text: str) -> sa.URL:
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         return url
     raise InputError(f"database {shown(url)}: known: postgresql://, sqlite:///")
+
+
+def _url(text: sa.URL | str) -> sa.URL:
+    try:
+        return sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise InputError("database URL: not of the form postgresql://user@host/name") from None
+
+
+def has_password(text: sa.URL | str) -> bool:
+    """Whether a URL holds a password. Raises InputError where it is none."""
+    url = _url(text)
+    return url.password is not None or "password" in url.query
 
 
 def shown(url: sa.URL | str) -> str:

@@ -2,11 +2,10 @@
 
 A virtual client of a simulation is the household with its partition's number in the data source.
 A household on its own host is told its name and folders by its own SuperNode (node config, set by
-``fedwatt client start``), its data's URL by the environment where that holds a password, and may
-overrule the run's settings where they speak of its own battery, connection or trader.
+``fedwatt-client start``), and may overrule the run's settings where they speak of its own battery,
+connection or trader.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,9 +19,6 @@ from common.data.frame import Household
 from common.data.source import source_of
 from common.data.span import Source
 from common.errors import InputError
-
-DATA_VARIABLE = "FEDWATT_DATA"
-"""Environment variable with the household's data source, where a file should not name it."""
 
 OWN_SECTIONS = frozenset({"battery", "connection", "trader", "training", "run"})
 _OWN_RUN_KEYS = frozenset({"metrics", "shadow"})
@@ -99,7 +95,7 @@ def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membersh
     values = settings.model_dump(mode="json")
     for section, own in own_settings(home.parent / "settings.yaml").items():
         values[section] = values[section] | own
-    spec = os.environ.get(DATA_VARIABLE) or str(node_config["data"])
+    spec = str(node_config["data"])
     values["data"]["source"] = spec
     if spec not in ("citylearn", "synthetic"):
         # Its own folder, file or view of a database holds this household and nobody else.

@@ -1,14 +1,12 @@
 """The ``fedwatt`` command: one line per subcommand, each imported only when it is called."""
 
 import importlib
-import os
-import sys
 
 import click
 import typer
 from typer.core import TyperGroup
 
-from common.errors import InputError
+from common.console import run
 
 COMMANDS = {
     "simulate": "run N households: forecasts, market, federated rounds",
@@ -65,13 +63,5 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 2."""
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        app()
-    except InputError as error:
-        print(f"fedwatt: {error}", file=sys.stderr)
-        sys.exit(2)
+    """Run ``fedwatt``."""
+    run(app, "fedwatt")

@@ -1,13 +1,28 @@
-"""``fedwatt client``: a household on its own host. ``init`` once, then ``start`` (a service)."""
+"""``fedwatt-client``: a household on its own host. ``init`` once, then ``start`` (a service).
+
+It is the household's side alone and needs no other; ``fedwatt client`` is the same.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="a household on its own host", no_args_is_help=True)
+from common.console import Version, run, show
+
+app = typer.Typer(
+    help="a household on its own host",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 Directory = Annotated[Path, typer.Argument(help="the household's folder")]
+
+
+@app.callback()
+def _root(version: Version = False) -> None:
+    """A household on its own host."""
 
 
 @app.command()
@@ -24,9 +39,10 @@ def init(
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the household's folder and key; prints the public key to register."""
-    from fl_client.host.folder import init_client
+    from fl_client.host.folder import ClientFile, init_client
 
-    typer.echo(init_client(directory.resolve(), name, data, server, ca, port, insecure, poll))
+    file = ClientFile(name, data, server, port, insecure, poll)
+    typer.echo(init_client(directory.resolve(), file, ca))
 
 
 @app.command()
@@ -35,3 +51,19 @@ def start(directory: Directory) -> None:
     from fl_client.host.folder import start_client
 
     start_client(directory.resolve())
+
+
+@app.command()
+def status(
+    directory: Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Say how the household is doing; exit status 1 where it is not running."""
+    from fl_client.host.status import client_status
+
+    show(client_status(directory.resolve()), as_json=as_json)
+
+
+def main() -> None:
+    """Run ``fedwatt-client``."""
+    run(app, "fedwatt-client")

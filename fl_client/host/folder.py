@@ -3,9 +3,8 @@
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -17,58 +16,81 @@ from common.processes import environment, exec_process, is_loopback
 from fl_client.host.clientapp import check_release
 from fl_client.host.key import make_node_key
 from fl_client.host.node import FLOWERS_POLL_S
-from fl_client.membership import DATA_VARIABLE, own_settings
+from fl_client.membership import own_settings
 
+SECRETS = "secret.env"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
 
 
 @dataclass(frozen=True)
 class ClientFile:
-    """``client.yaml``: who this is, where its data is, whom it talks to and how often."""
+    """``client.yaml``: who this is, where its data is, whom it talks to and how often.
+
+    server: HOST:PORT. port: Flower's own, on this host's loopback. insecure: no TLS, loopback
+    only. poll_s: seconds between two questions for messages.
+    """
 
     name: str
     data: str
     server: str
-    port: int
-    insecure: bool
+    port: int = 9094
+    insecure: bool = False
     poll_s: float = FLOWERS_POLL_S
 
 
-def init_client(
-    root: Path,
-    name: str,
-    data: str,
-    server: str,
-    ca: Path | None,
-    port: int,
-    insecure: bool,
-    poll_s: float = FLOWERS_POLL_S,
-) -> str:
-    """Make the folder; returns the public key's line. Raises InputError, leaving nothing."""
-    check_name(name)
-    _check_poll("--poll", poll_s)
+def init_client(root: Path, file: ClientFile, ca: Path | None) -> str:
+    """Make the folder; returns the public key's line. Raises InputError, leaving nothing.
+
+    ``ca``: the community's certificate, None without TLS. A database's password comes from
+    PGPASSWORD, as everywhere, and is kept in ``secret.env``.
+    """
+    check_name(file.name)
+    _check_poll("--poll", file.poll_s)
     if (root / "client.yaml").exists():
         raise InputError(f"{root}: is a household's folder already")
-    _check_address(server, insecure)
-    if ca is None and not insecure:
+    _check_address(file.server, file.insecure)
+    if ca is None and not file.insecure:
         raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
     if ca is not None and not ca.is_file():
         raise InputError(f"--ca {ca}: no such file")
-    secret = "://" in data and urlsplit(data).password is not None
-    if "://" not in data and data not in ("citylearn", "synthetic"):
-        if not Path(data).exists():
-            raise InputError(f"--data {data}: no such file or folder")
-        data = str(Path(data).resolve())
+    data, secrets = _checked_data(root, file.data)
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)
     if ca is not None:
         (root / "ca.crt").write_bytes(ca.read_bytes())
-    if secret:
-        write_secret(root / "secret.env", f"{DATA_VARIABLE}={data}\n".encode())
-    line = make_node_key(root, name)
-    file = ClientFile(name, "" if secret else data, server, port, insecure, poll_s)
-    (root / "client.yaml").write_text(yaml.safe_dump(asdict(file), sort_keys=False))
+    if secrets:
+        lines = "".join(f"{key}={value}\n" for key, value in secrets.items())
+        write_secret(root / SECRETS, lines.encode())
+    line = make_node_key(root, file.name)
+    whole = replace(file, data=data)
+    (root / "client.yaml").write_text(yaml.safe_dump(asdict(whole), sort_keys=False))
     return line
+
+
+def _checked_data(root: Path, data: str) -> tuple[str, dict[str, str]]:
+    """The data source as it is kept, and the secrets that opening it takes. Raises InputError."""
+    if "://" in data:
+        from common.database import has_password, parse_url, shown
+
+        if has_password(data):
+            raise InputError(
+                f"--data {shown(data)}: no password in a URL, others see a command line; leave it "
+                f"out and set PGPASSWORD for init, which keeps it in {root / SECRETS}"
+            )
+        url = parse_url(data)
+        if url.get_backend_name() == "sqlite":
+            return data, {}
+        password = os.environ.get("PGPASSWORD")
+        if password is None:
+            return data, {}
+        if password != password.strip() or "\n" in password:
+            raise InputError("PGPASSWORD: begins or ends with a blank, or has a line break")
+        return data, {"PGPASSWORD": password}
+    if data in ("citylearn", "synthetic"):
+        return data, {}
+    if not Path(data).exists():
+        raise InputError(f"--data {data}: no such file or folder")
+    return str(Path(data).resolve()), {}
 
 
 def _check_poll(key: str, poll_s: float) -> None:
@@ -88,7 +110,7 @@ def read_client(root: Path) -> ClientFile:
     """Read ``client.yaml``. Raises InputError."""
     file = root / "client.yaml"
     if not file.is_file():
-        raise InputError(f"{root}: no household's folder (run fedwatt client init)")
+        raise InputError(f"{root}: no household's folder (run fedwatt-client init)")
     try:
         return ClientFile(**yaml.safe_load(file.read_text()))
     except (TypeError, yaml.YAMLError) as error:
@@ -115,7 +137,7 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
         command += ["--auth-supernode-private-key", str(root / "key")]
     node = {"household": file.name, "state": str(root / "state"), "data": file.data}
     command += ["--node-config", " ".join(f"{k}={json.dumps(v)}" for k, v in node.items())]
-    own = _secrets(root / "secret.env")
+    own = _secrets(root / SECRETS)
     if not os.access(Path(fl_client.__file__).parent, os.W_OK):
         # Compiled code is kept beside the source where that may be written to.
         own["NUMBA_CACHE_DIR"] = str(root / "cache")

@@ -1,11 +1,11 @@
 """``fedwatt status DIR``: state of a server's or a household's folder."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from common.console import show
 from common.errors import InputError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -26,10 +26,4 @@ def status(
         facts = client_status(directory.resolve())
     else:
         raise InputError(f"{directory}: neither a server's nor a household's folder")
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    else:
-        for key, value in facts.items():
-            typer.echo(f"{key:>22}  {value}")
-    if not facts["running"]:
-        raise typer.Exit(1)
+    show(facts, as_json=as_json)

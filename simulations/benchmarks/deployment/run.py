@@ -24,7 +24,7 @@ import yaml
 from common.data.store import write_household
 from common.data.synthetic import generate, names
 from common.errors import InputError
-from fl_client.host.folder import init_client, supernode
+from fl_client.host.folder import ClientFile, init_client, supernode
 from fl_server.host.flower import superlink
 from fl_server.host.folder import Folder
 from fl_server.host.setup import admit_household, init_server
@@ -118,10 +118,9 @@ def measure(
         for number, name in enumerate(track(names(supernodes), "households started")):
             home = out / "households" / name
             port = relay.port if number == 0 else ports["fleet_port"]
-            key = init_client(
-                home, name, str(homes / f"{name}.parquet"), f"127.0.0.1:{port}",
-                folder.tls / "ca.crt", own[number], insecure=False, poll_s=poll_s,
-            )  # fmt: skip
+            data = str(homes / f"{name}.parquet")
+            file = ClientFile(name, data, f"127.0.0.1:{port}", port=own[number], poll_s=poll_s)
+            key = init_client(home, file, folder.tls / "ca.crt")
             admit_household(folder.root, key, name)
             command, env = supernode(home)
             keeper = [sys.executable, "-m", "fl_client.host.keeper", *command]

@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 from common.data.frame import check_name
 from common.errors import InputError
 from fl_client.host.commands import app as client_app
-from fl_client.host.folder import init_client, supernode
+from fl_client.host.folder import ClientFile, init_client, supernode
 from fl_client.host.key import make_node_key
-from fl_client.membership import own_settings
 from fl_server.host.commands import app as server_app
 from fl_server.host.flower import superlink, write_app
 from fl_server.host.folder import Folder
@@ -31,9 +30,7 @@ def server(root: Path, address: str = "127.0.0.1", insecure: bool = False) -> Fo
 
 
 def household(root: Path, folder: Folder, data: str = "synthetic") -> str:
-    return init_client(
-        root, "maple-7", data, "127.0.0.1:9092", folder.tls / "ca.crt", 9094, insecure=False
-    )
+    return init_client(root, ClientFile("maple-7", data, "127.0.0.1:9092"), folder.tls / "ca.crt")
 
 
 def mode(path: Path) -> int:
@@ -41,17 +38,11 @@ def mode(path: Path) -> int:
 
 
 def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
-    """Every private key, and a database's password, is a file of mode 0600 in a folder of 0700."""
-    folder = server(tmp_path / "server")
-    url = "postgresql://maple:hunter2@db.example.org/homes"
-    household(tmp_path / "home", folder, data=url)
-    for secret in ("server/tls/ca.key", "server/tls/server.key", "home/key", "home/secret.env"):
-        assert mode(tmp_path / secret) == 0o600
-    assert mode(tmp_path / "server") == mode(tmp_path / "home") == 0o700
-    assert "hunter2" not in (tmp_path / "home" / "client.yaml").read_text()
-    command, env = supernode(tmp_path / "home")
-    assert not any("hunter2" in part for part in command)
-    assert env["FEDWATT_DATA"] == url
+    """Every private key is a file of mode 0600 in a folder of 0700."""
+    server(tmp_path / "server")
+    for secret in ("ca.key", "server.key"):
+        assert mode(tmp_path / "server" / "tls" / secret) == 0o600
+    assert mode(tmp_path / "server") == 0o700
 
 
 def test_certificate_names_the_server_and_nothing_else(tmp_path: Path) -> None:
@@ -100,7 +91,9 @@ def test_insecure_is_for_loopback(tmp_path: Path) -> None:
         server(tmp_path / "other", "192.0.2.7", insecure=True)
     assert not (tmp_path / "other").exists()
     with pytest.raises(InputError, match="only loopback"):
-        init_client(tmp_path / "home", "a", "synthetic", "192.0.2.7:9092", None, 9094, True)
+        init_client(
+            tmp_path / "home", ClientFile("a", "synthetic", "192.0.2.7:9092", 9094, True), None
+        )
     edited = folder.server_file.read_text().replace("address: 127.0.0.1", "address: 192.0.2.7")
     folder.server_file.write_text(edited)
     with pytest.raises(InputError, match="only loopback"):
@@ -175,68 +168,3 @@ def test_names_are_bound_once(tmp_path: Path) -> None:
     assert expel(path, "A") == 7
     with pytest.raises(InputError, match="not admitted"):
         expel(path, "A")
-
-
-def test_a_household_overrules_only_what_is_its_own(tmp_path: Path) -> None:
-    """Battery, connection, trader and its silence are its own; the market's rules are not."""
-    file = tmp_path / "settings.yaml"
-    assert own_settings(file) == {}
-    file.write_text("battery: {capacity_kwh: 10.0}\nrun: {metrics: none}\n")
-    assert own_settings(file)["battery"] == {"capacity_kwh": 10.0}
-    for text, key in (("market: {loss: 0}", "market"), ("run: {seed: 1}", "run.seed")):
-        file.write_text(text)
-        with pytest.raises(InputError, match=key):
-            own_settings(file)
-
-
-def test_a_household_asks_at_its_own_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--poll reaches Flower's loop, which the pinned release still has; other waits stay."""
-    import importlib
-    import inspect
-
-    import grpc  # type: ignore[import-untyped]
-
-    from fl_client.host import node
-
-    folder = server(tmp_path / "server")
-    arguments = ["127.0.0.1:9092", folder.tls / "ca.crt", 9094, False]
-    with pytest.raises(InputError, match=r"between 0\.1 and 60"):
-        init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 0.0)  # type: ignore[arg-type]
-    init_client(tmp_path / "home", "maple-7", "synthetic", *arguments, 15.0)  # type: ignore[arg-type]
-    command, _ = supernode(tmp_path / "home")
-    assert command[1:4] == ["-m", "fl_client.host.node", "15.0"]
-
-    loop = importlib.import_module("flwr.supernode.start_client_internal")
-    assert f"time.sleep({node.FLOWERS_POLL_S})" in inspect.getsource(loop.start_client_internal)
-    slept: list[float] = []
-    monkeypatch.setattr(loop, "time", loop.time)
-    monkeypatch.setattr(grpc, "secure_channel", lambda *a, options, **k: options)
-    monkeypatch.setenv(node._TASK_POLL, "1")
-    monkeypatch.setattr(node.time, "sleep", slept.append)
-    node.pace(15.0, node.Standby(0, 0))
-    loop.time.sleep(3)
-    loop.time.sleep(0.5)
-    assert slept == [15.0, 0.5]
-    options = grpc.secure_channel("address", None, options=[("a", 1)])
-    assert ("a", 1) in options
-    assert any(key == "grpc.keepalive_time_ms" for key, _ in options)
-
-
-def test_faults_of_a_household_stay_at_home(caplog: pytest.LogCaptureFixture) -> None:
-    """The coordinator hears what kind of fault it was; a file's name and readings it does not."""
-    from common.messages import MessageError
-    from fl_client.host.clientapp import HouseholdError, discreet
-
-    def fails(error: Exception) -> None:
-        def app(message: object, context: object) -> None:
-            raise error
-
-        discreet(app)(None, None)  # type: ignore[arg-type]
-
-    with pytest.raises(HouseholdError, match=r"^InputError$"):
-        fails(InputError("/home/maple/meter.parquet: 0.731 kWh twice"))
-    assert "0.731" in caplog.text
-    with pytest.raises(MessageError, match="is over"):
-        fails(MessageError("interval 3 is over"))
-    with pytest.raises(HouseholdError, match=r"^KeyError$"):
-        fails(KeyError("meter.parquet"))

@@ -10,15 +10,19 @@ import pytest
 import typer
 import yaml
 
+from fl_client.host.commands import app as household
 from simulations.cli import app
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "configs" / "deploy"
 
 
-def check(words: list[str]) -> None:
+PROGRAMS = {"fedwatt": app, "fedwatt-client": household}
+
+
+def check(program: str, words: list[str]) -> None:
     """Fail unless the command line names a command and options that exist."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(PROGRAMS[program])
     while isinstance(command, click.Group):
         found = command.get_command(click.Context(command), words[0])
         assert found is not None, words
@@ -35,7 +39,7 @@ def printed(page: str) -> list[str]:
     return [
         re.sub(r"\s#.*", "", line).strip().removesuffix("&").removeprefix("sudo ")
         for line in text.splitlines()
-        if re.match(r"\s*fedwatt \w", line)
+        if re.match(r"\s*fedwatt(-client)? \w", line)
     ]
 
 
@@ -45,7 +49,8 @@ def test_commands_in_print_exist(page: str) -> None:
     lines = printed(page)
     assert len(lines) >= 5
     for line in lines:
-        check(shlex.split(re.sub(r"[>|].*", "", line))[1:])
+        program, *words = shlex.split(re.sub(r"[>|].*", "", line))
+        check(program, words)
 
 
 def test_units_start_commands_that_exist() -> None:
@@ -57,8 +62,9 @@ def test_units_start_commands_that_exist() -> None:
         text.read(unit)
         service = text["Service"]
         program, *words = shlex.split(service["ExecStart"])
-        assert program.endswith("/bin/fedwatt")
-        check(words)
+        name = "fedwatt-client" if unit.stem == "fedwatt-household" else "fedwatt"
+        assert program.endswith(f"/bin/{name}")
+        check(name, words)
         assert service["User"] == "fedwatt"
         assert service["UMask"] == "0077"
         assert service["Restart"] in ("always", "on-failure")
@@ -70,7 +76,7 @@ def test_compose_file() -> None:
     published = [port for one in services.values() for port in one.get("ports", [])]
     assert published == ["9092:9092"]
     for one in services.values():
-        check(one["command"])
+        check("fedwatt", one["command"])
         assert one["user"].split(":")[0] != "0"
         assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]

@@ -1,0 +1,174 @@
+"""A household's folder: what is kept, with which rights, and when a start is refused."""
+
+import importlib
+import inspect
+import shlex
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import grpc  # type: ignore[import-untyped]
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from flwr.app import Context, RecordDict
+
+from common import config, database
+from common.data.sql import Readings
+from common.data.synthetic import generate
+from common.errors import InputError
+from common.messages import MessageError
+from fl_client.host import node
+from fl_client.host.clientapp import HouseholdError, discreet
+from fl_client.host.folder import ClientFile, init_client, supernode
+from fl_client.membership import membership, own_settings
+
+FILE = ClientFile("maple-7", "synthetic", "127.0.0.1:9092")
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    """Some certificate; nobody is called here."""
+    file = tmp_path / "ca.crt"
+    file.write_text("a certificate")
+    return file
+
+
+def node_config(command: list[str]) -> dict[str, str]:
+    """The node config that a SuperNode's command line carries."""
+    pairs = shlex.split(command[command.index("--node-config") + 1])
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def test_the_key_is_for_its_owner_alone(tmp_path: Path, ca: Path) -> None:
+    """The private key is a file of mode 0600, in a folder of 0700; the public one is printed."""
+    line = init_client(tmp_path / "home", FILE, ca)
+    assert stat.S_IMODE((tmp_path / "home" / "key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+    assert line == (tmp_path / "home" / "key.pub").read_text().strip()
+    assert not (tmp_path / "home" / "secret.env").exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://maple:hunter2@db.org/homes", "postgresql://maple@db.org/homes?password=hunter2"],
+)
+def test_no_password_in_a_url(tmp_path: Path, ca: Path, url: str) -> None:
+    """A URL with a password, in either place, is refused without showing it; nothing is left."""
+    with pytest.raises(InputError, match="set PGPASSWORD for init") as caught:
+        init_client(tmp_path / "home", replace(FILE, data=url), ca)
+    assert "hunter2" not in str(caught.value)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_url_without_a_password_is_kept_as_it_is(
+    tmp_path: Path, ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a pgpass file, or a database that asks for none; what is no database's URL, or
+    a PGPASSWORD that a line of a file cannot hold, is refused."""
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    file = replace(FILE, data="postgresql://maple@db.org/homes")
+    with pytest.raises(InputError, match="known: postgresql"):
+        init_client(tmp_path / "home", replace(FILE, data="mysql://h/homes"), ca)
+    monkeypatch.setenv("PGPASSWORD", "two\nlines")
+    with pytest.raises(InputError, match="line break"):
+        init_client(tmp_path / "home", file, ca)
+    assert not (tmp_path / "home").exists()
+    monkeypatch.delenv("PGPASSWORD")
+    init_client(tmp_path / "home", file, ca)
+    assert file.data in (tmp_path / "home" / "client.yaml").read_text()
+    assert not (tmp_path / "home" / "secret.env").exists()
+
+
+def test_a_home_opens_its_guarded_database(
+    postgres, tmp_path: Path, ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password set for ``init`` is in a file of mode 0600 and nowhere else; what the SuperNode
+    is started with, command and environment, opens the database and reads the home."""
+    url = postgres(hba="keeper scram-sha-256")
+    admin = database.engine(url)
+    database.migrate(admin)
+    settings = config.load(None, ["run.days=1", "run.history_days=2"])
+    home = generate("maple-7", seed=1, first=pd.Timestamp("2023-05-01", tz="UTC"), intervals=240)
+    Readings(url).write(home)
+    with admin.begin() as connection:
+        connection.execute(sa.text("create role keeper login password 'let me in=#'"))
+        connection.execute(sa.text("grant select on all tables in schema public to keeper"))
+    folder = tmp_path / "home"
+    monkeypatch.setenv("PGPASSWORD", "let me in=#")
+    init_client(folder, replace(FILE, data=url.replace("postgres@", "keeper@")), ca)
+    monkeypatch.delenv("PGPASSWORD")
+    assert stat.S_IMODE((folder / "secret.env").stat().st_mode) == 0o600
+    assert "let me in" not in (folder / "client.yaml").read_text()
+
+    command, env = supernode(folder)
+    assert not any("let me in" in word for word in command)
+    context = Context(
+        run_id=1,
+        node_id=1,
+        node_config=dict(node_config(command)),
+        state=RecordDict(),
+        run_config={"settings": settings.model_dump_json()},
+    )
+    member = membership(context)
+    with pytest.raises(InputError, match="no password supplied"):
+        member.load()
+    monkeypatch.setenv("PGPASSWORD", env["PGPASSWORD"])
+    found = member.load()
+    assert (found.name, len(found.frame)) == ("maple-7", 240)
+
+
+def test_a_household_overrules_only_what_is_its_own(tmp_path: Path) -> None:
+    """Battery, connection, trader and its silence are its own; the market's rules are not."""
+    file = tmp_path / "settings.yaml"
+    assert own_settings(file) == {}
+    file.write_text("battery: {capacity_kwh: 10.0}\nrun: {metrics: none}\n")
+    assert own_settings(file)["battery"] == {"capacity_kwh": 10.0}
+    for text, key in (("market: {loss: 0}", "market"), ("run: {seed: 1}", "run.seed")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=key):
+            own_settings(file)
+
+
+def test_a_household_asks_at_its_own_pace(
+    tmp_path: Path, ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--poll reaches Flower's loop, which the pinned release still has; other waits stay."""
+    with pytest.raises(InputError, match=r"between 0\.1 and 60"):
+        init_client(tmp_path / "home", replace(FILE, poll_s=0.0), ca)
+    init_client(tmp_path / "home", replace(FILE, poll_s=15.0), ca)
+    command, _ = supernode(tmp_path / "home")
+    assert command[1:4] == ["-m", "fl_client.host.node", "15.0"]
+
+    loop = importlib.import_module("flwr.supernode.start_client_internal")
+    assert f"time.sleep({node.FLOWERS_POLL_S})" in inspect.getsource(loop.start_client_internal)
+    slept: list[float] = []
+    monkeypatch.setattr(loop, "time", loop.time)
+    monkeypatch.setattr(grpc, "secure_channel", lambda *a, options, **k: options)
+    monkeypatch.setenv(node._TASK_POLL, "1")
+    monkeypatch.setattr(node.time, "sleep", slept.append)
+    node.pace(15.0, node.Standby(0, 0))
+    loop.time.sleep(3)
+    loop.time.sleep(0.5)
+    assert slept == [15.0, 0.5]
+    options = grpc.secure_channel("address", None, options=[("a", 1)])
+    assert ("a", 1) in options
+    assert any(key == "grpc.keepalive_time_ms" for key, _ in options)
+
+
+def test_faults_of_a_household_stay_at_home(caplog: pytest.LogCaptureFixture) -> None:
+    """The coordinator hears what kind of fault it was; a file's name and readings it does not."""
+
+    def fails(error: Exception) -> None:
+        def app(message: object, context: object) -> None:
+            raise error
+
+        discreet(app)(None, None)  # type: ignore[arg-type]
+
+    with pytest.raises(HouseholdError, match=r"^InputError$"):
+        fails(InputError("/home/maple/meter.parquet: 0.731 kWh twice"))
+    assert "0.731" in caplog.text
+    with pytest.raises(MessageError, match="is over"):
+        fails(MessageError("interval 3 is over"))
+    with pytest.raises(HouseholdError, match=r"^KeyError$"):
+        fails(KeyError("meter.parquet"))
