@@ -1,0 +1,379 @@
+"""A household's side of secure aggregation: what it sends is useless alone, and true in a sum.
+
+Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving Machine Learning", the
+version against a coordinator that lies: every household masks its update with one mask of its own
+and one for each other household, which cancels in the sum. Shares of the secrets behind the masks
+lie with the others, so that those who drop out can be made up for. Each question is answered once:
+a repeated one gets the same answer, another one of the same session none. A round in which this
+household has sent a masked update is over for it, whatever session asks again: two sums that
+differ by one household would tell its update.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Array, ArrayRecord, RecordDict
+from numpy.typing import NDArray
+
+from common.errors import InputError
+from common.files import write_secret
+from common.messages import MessageError
+from common.secure import masks, shares
+from common.secure.grid import Words, words
+from common.secure.messages import (
+    AGREE,
+    KEYS,
+    LEAST_HOUSEHOLDS,
+    MASKED,
+    SHARES,
+    SIGNATURE,
+    UNMASK,
+    Advert,
+    Session,
+    known,
+    labels_of,
+    many_bytes,
+    number_of,
+    record_of,
+    reply,
+    session_of,
+    threshold_of,
+    verify,
+)
+
+Kept = dict[str, Any]
+
+_DER_MOST = 400
+_SEALED_MOST = 1024
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The key that a household is known by."""
+
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def of(cls, directory: Path) -> "Identity":
+        """The key of the household's node, or one made for it where there is no node key.
+
+        A deployed household has the key that it was admitted with beside its state folder; a
+        virtual one gets one of its own. Raises InputError for a file that is no such key.
+        """
+        for path in (directory.parent / "key", directory / "identity.pem"):
+            if path.is_file():
+                try:
+                    key = serialization.load_ssh_private_key(path.read_bytes(), None)
+                except (ValueError, UnsupportedAlgorithm):
+                    raise InputError(f"{path}: not a household's key") from None
+                if not isinstance(key, ec.EllipticCurvePrivateKey):
+                    raise InputError(f"{path}: not an elliptic-curve key")
+                return cls(key)
+        key = ec.generate_private_key(ec.SECP256R1())
+        text = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+        directory.mkdir(parents=True, exist_ok=True)
+        write_secret(directory / "identity.pem", text)
+        return cls(key)
+
+    @property
+    def public(self) -> bytes:
+        """The public key, in DER."""
+        return self.key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def sign(self, text: bytes) -> bytes:
+        """A signature that ``verify`` accepts."""
+        return self.key.sign(text, SIGNATURE)
+
+
+class SecureMember:
+    """One household in the sessions of one run. ``directory``: its own state folder.
+
+    ``run``: the one it has joined. It takes part in no sum of fewer than ``least_households``.
+
+    All it knows of a session is one file there, written before it answers, so that a killed
+    process answers as the one before. Raises MessageError for what it does not answer.
+    """
+
+    def __init__(self, directory: Path, run: str, least_households: int = LEAST_HOUSEHOLDS) -> None:
+        self._directory, self._run = directory / "secure", run
+        self._least = max(least_households, LEAST_HOUSEHOLDS)
+        self._identity = Identity.of(directory)
+
+    def answer(self, content: RecordDict) -> RecordDict:
+        """Answer a short message."""
+        record = record_of(content)
+        phase = record.get("phase")
+        session = self._session(record)
+        answers = {
+            KEYS: self._keys,
+            SHARES: self._shares,
+            AGREE: self._agree,
+            UNMASK: self._unmask,
+        }
+        if phase not in answers:
+            raise MessageError(f"phase {phase!r}: none of secure aggregation")
+        return answers[str(phase)](session, record)
+
+    def _session(self, record: Mapping[str, object]) -> Session:
+        session = session_of(record)
+        if session.run != self._run:
+            # Under another run's name a round could be asked for twice.
+            raise MessageError("secure aggregation of a run that this household has not joined")
+        return session
+
+    # ---- the phases ---------------------------------------------------------------------------
+
+    def _keys(self, session: Session, record: Mapping[str, object]) -> RecordDict:
+        label = number_of(record, "label", 1, 1 << 31)
+        self._refuse_old(session)
+        kept = self._load(session)
+        if not kept:
+            kept = {
+                "label": label,
+                "channel": secrets.token_bytes(masks.KEY_BYTES).hex(),
+                "mask": secrets.token_bytes(masks.KEY_BYTES).hex(),
+                "own": secrets.token_bytes(masks.KEY_BYTES).hex(),
+                "nonce": 0,
+            }
+            self._forget_before(session)
+            self._save(session, kept)
+        if kept["label"] != label:
+            raise MessageError("another label than before")
+        advert = self._advert(session, kept)
+        return reply(**vars(advert))
+
+    def _advert(self, session: Session, kept: Kept) -> Advert:
+        channel = masks.public_of(_hex(kept["channel"]))
+        mask = masks.public_of(_hex(kept["mask"]))
+        signed = session.about(b"keys", int(kept["label"]), channel, mask)
+        return Advert(channel, mask, self._identity.public, self._identity.sign(signed))
+
+    def _shares(self, session: Session, record: Mapping[str, object]) -> RecordDict:
+        kept = self._begun(session)
+        labels = labels_of(record)
+        count, own = len(labels), int(kept["label"])
+        channels = many_bytes(record, "channels", count, masks.KEY_BYTES)
+        mask_keys = many_bytes(record, "masks", count, masks.KEY_BYTES)
+        identities = many_bytes(record, "identities", count, _DER_MOST)
+        signatures = many_bytes(record, "signatures", count, _DER_MOST)
+        threshold = threshold_of(count)
+        if count < self._least:
+            raise MessageError(f"a sum of {count} households; this one asks for {self._least}")
+        if own not in labels:
+            raise MessageError("this household is not among those that take part")
+        if len(set(identities)) != count or len({*channels, *mask_keys}) != 2 * count:
+            raise MessageError("one key for more than one household")
+        for label, channel, mask, identity, signature in zip(
+            labels, channels, mask_keys, identities, signatures, strict=True
+        ):
+            verify(identity, signature, session.about(b"keys", label, channel, mask))
+        place = labels.index(own)
+        if channels[place] != masks.public_of(_hex(kept["channel"])) or (
+            identities[place] != self._identity.public
+        ):
+            raise MessageError("other keys than this household's own")
+        self._pin(session, dict(zip(labels, identities, strict=True)))
+        asked = {
+            "labels": labels,
+            "channels": [one.hex() for one in channels],
+            "masks": [one.hex() for one in mask_keys],
+            "identities": [one.hex() for one in identities],
+        }
+        if "sealed" in kept:
+            if any(kept[key] != value for key, value in asked.items()):
+                raise MessageError("other households than before")
+        else:
+            # Sealed once, for a nonce must not be used again for another text.
+            parts = [
+                shares.split(_hex(kept[secret]), threshold, labels) for secret in ("own", "mask")
+            ]
+            sealed = []
+            for i, label in enumerate(labels):
+                key = self._channel(session, kept, channels[i])
+                about = session.about(b"shares", own, label)
+                text = parts[0][i] + parts[1][i]
+                sealed.append(masks.seal(key, text, secrets.token_bytes(12), about).hex())
+            kept |= {**asked, "sealed": sealed, "threshold": threshold}
+            self._save(session, kept)
+        return reply(sealed=[bytes.fromhex(one) for one in kept["sealed"]])
+
+    def masked(
+        self,
+        content: RecordDict,
+        arrays: Mapping[str, NDArray[np.float32]],
+        weight: int,
+        metrics: Sequence[float],
+    ) -> RecordDict:
+        """The answer to a training message: the update with its masks on.
+
+        ``arrays`` in the order of the model sent. The same session asked again must be given the
+        same update.
+        """
+        record = record_of(content)
+        session = self._session(record)
+        self._refuse_old(session)
+        kept = self._begun(session, "sealed")
+        labels = labels_of(record)
+        sealed = many_bytes(record, "sealed", len(labels), _SEALED_MOST)
+        if not known(labels, kept["labels"]) or len(labels) < kept["threshold"]:
+            raise MessageError(f"{len(labels)} households take part, {kept['threshold']} must")
+        own = int(kept["label"])
+        if own not in labels:
+            raise MessageError("this household's own shares have not arrived")
+        if kept.get("partners", labels) != labels:
+            raise MessageError("other households than before")
+        total = words(arrays, weight, metrics, len(kept["labels"]))
+        if "partners" not in kept:
+            kept |= {"partners": labels, "received": [one.hex() for one in sealed]}
+            self._save(session, kept)
+            # From here on the round is over for this household, in whatever session.
+            self._note_sent(session)
+        total = total + masks.expand(self._own_mask(session, kept), len(total))
+        total = self._with_pairs(session, kept, total)
+        blob = np.frombuffer(total.astype("<u8").tobytes(), dtype=np.uint8)
+        return RecordDict({MASKED: ArrayRecord({"words": Array(blob)})})
+
+    def _with_pairs(self, session: Session, kept: Kept, total: Words) -> Words:
+        own = int(kept["label"])
+        for label in kept["partners"]:
+            if label == own:
+                continue
+            i = kept["labels"].index(label)
+            public = bytes.fromhex(kept["masks"][i])
+            try:
+                key = masks.agree(_hex(kept["mask"]), public, session.about(b"mask"))
+            except ValueError:
+                raise MessageError("a mask key that makes no secret") from None
+            pair = masks.expand(key, len(total))
+            total = total + pair if own < label else total - pair
+        return total
+
+    def _agree(self, session: Session, record: Mapping[str, object]) -> RecordDict:
+        kept = self._begun(session, "partners")
+        survivors = labels_of(record)
+        if not known(survivors, kept["partners"]) or len(survivors) < kept["threshold"]:
+            raise MessageError(f"{len(survivors)} survivors, {kept['threshold']} must be left")
+        if int(kept["label"]) not in survivors:
+            raise MessageError("this household has sent its update, and is not among the survivors")
+        if kept.setdefault("survivors", survivors) != survivors:
+            raise MessageError("other survivors than before")
+        self._save(session, kept)
+        return reply(signature=self._identity.sign(session.agreed(survivors)))
+
+    def _unmask(self, session: Session, record: Mapping[str, object]) -> RecordDict:
+        kept = self._begun(session, "survivors")
+        signers = labels_of(record)
+        signatures = many_bytes(record, "signatures", len(signers), _DER_MOST)
+        survivors = kept["survivors"]
+        if not known(signers, survivors) or len(signers) < kept["threshold"]:
+            raise MessageError(f"{len(signers)} signatures, {kept['threshold']} are needed")
+        text = session.agreed(survivors)
+        for label, signature in zip(signers, signatures, strict=True):
+            identity = bytes.fromhex(kept["identities"][kept["labels"].index(label)])
+            verify(identity, signature, text)
+        told = []
+        for label, sealed in zip(kept["partners"], kept["received"], strict=True):
+            i = kept["labels"].index(label)
+            key = self._channel(session, kept, bytes.fromhex(kept["channels"][i]))
+            about = session.about(b"shares", label, int(kept["label"]))
+            try:
+                text = masks.unseal(key, bytes.fromhex(sealed), about)
+            except ValueError:
+                # Whoever sealed it wrongly harms itself alone: others hold its shares as well.
+                told.append(b"")
+                continue
+            if len(text) != 2 * shares.SHARE_BYTES:
+                told.append(b"")
+                continue
+            half = shares.SHARE_BYTES
+            # Never both: with both, the update of that household could be laid bare.
+            told.append(text[:half] if label in survivors else text[half:])
+        return reply(shares=told)
+
+    # ---- what it knows ------------------------------------------------------------------------
+
+    def _channel(self, session: Session, kept: Kept, public: bytes) -> bytes:
+        try:
+            return masks.agree(_hex(kept["channel"]), public, session.about(b"channel"))
+        except ValueError:
+            raise MessageError("a channel key that makes no secret") from None
+
+    def _own_mask(self, session: Session, kept: Kept) -> bytes:
+        return masks.own_key(_hex(kept["own"]), session.about(b"own mask"))
+
+    def _path(self, session: Session) -> Path:
+        return self._directory / f"{session.round:08d}-{session.number.hex()}.json"
+
+    def _load(self, session: Session) -> Kept:
+        path = self._path(session)
+        if not path.is_file():
+            return {}
+        try:
+            loaded: Kept = json.loads(path.read_text())
+        except json.JSONDecodeError:
+            raise MessageError("what was known of this session is lost") from None
+        if loaded.pop("run") != session.run:
+            raise MessageError("a session of another run")
+        return loaded
+
+    def _begun(self, session: Session, key: str = "label") -> Kept:
+        kept = self._load(session)
+        if key not in kept:
+            raise MessageError("a session that has not come so far here")
+        return kept
+
+    def _save(self, session: Session, kept: Kept) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"run": session.run, **kept}).encode()
+        write_secret(self._path(session), text)
+
+    def _forget_before(self, session: Session) -> None:
+        """Secrets of earlier rounds are of no use any more, except to a thief."""
+        if self._directory.is_dir():
+            for file in self._directory.glob("[0-9]*-*.json"):
+                if int(file.name[:8]) < session.round:
+                    file.unlink(missing_ok=True)
+
+    def _refuse_old(self, session: Session) -> None:
+        path = self._directory / "sent.json"
+        sent = json.loads(path.read_text()) if path.is_file() else {}
+        over = sent.get("run") == session.run and session.round <= int(sent["round"])
+        if over and session.number.hex() != sent["session"]:
+            raise MessageError(f"round {session.round} is over here: its update has been sent")
+
+    def _note_sent(self, session: Session) -> None:
+        told = {"run": session.run, "round": session.round, "session": session.number.hex()}
+        write_secret(self._directory / "sent.json", json.dumps(told).encode())
+
+    # ---- whom it knows ------------------------------------------------------------------------
+
+    def _pin(self, session: Session, identities: Mapping[int, bytes]) -> None:
+        """Remember each member's key the first time, and refuse another one from then on."""
+        path = self._directory / "members.json"
+        pinned = json.loads(path.read_text()) if path.is_file() else {}
+        of_run = pinned.setdefault(session.run, {})
+        for label, identity in identities.items():
+            if of_run.setdefault(str(label), identity.hex()) != identity.hex():
+                raise MessageError(
+                    f"member {label} shows another key than before: if it has renewed it, delete "
+                    "its line in secure/members.json"
+                )
+        write_secret(path, (json.dumps(pinned, indent=1) + "\n").encode())
+
+
+def _hex(value: object) -> bytes:
+    return bytes.fromhex(str(value))
