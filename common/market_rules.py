@@ -2,10 +2,16 @@
 
 Energy is counted in mWh (1e-6 kWh) and money in micro (1e-6 currency), both int64, so a price is
 in micro per kWh and every sum is exact. Orders buy energy *delivered* and sell energy *sent*.
+Prices have either sign.
 
-The wedge. With loss l and margin m a pair may trade only if ``bid * (1 - l) >= ask * (1 + m)``.
-In integers: ``bid >= ceil(ask * (1 + m) / (1 - l))``. That right-hand side is the *grossed ask*;
-with it every mechanism is a standard double auction over delivered kWh.
+A bid, and every price of the market, is *all-in*: what the buyer pays per delivered kWh, the local
+fee included. A seller receives ``(price - fee) * (1 - loss)`` per sent kWh.
+
+The wedge. With loss l, margin m and local fee g a pair may trade only if
+``(bid - g) * (1 - l) >= ask + m * |ask|``. In integers:
+``bid >= ceil((ask + m * |ask|) / (1 - l)) + g``. That right-hand side is the *grossed ask*. It
+rises with the ask, for m < 1, so with it every mechanism is a standard double auction over
+delivered kWh.
 """
 
 from dataclasses import dataclass
@@ -15,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import Floats, Ints
+from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
@@ -28,8 +35,8 @@ SCARCITY: Final = 1.2
 """Imports beyond an allowance cost this times the dearest price published, by default."""
 MAX_QUANTITY_MILLIWH: Final = 1_000 * MILLI_WH_PER_KWH
 """Largest order: 1,000 kWh in half an hour is no household's."""
-MAX_PRICE_MICRO: Final = 1_000 * MICRO
-"""Largest price: 1,000 per kWh. With MAX_QUANTITY_MILLIWH, price x quantity fits int64."""
+MAX_PRICE_MICRO: Final = round(PRICE_LIMIT_PER_KWH) * MICRO
+"""Largest price of either sign. With MAX_QUANTITY_MILLIWH, price x quantity fits int64."""
 _GRAIN: Final = 1e-4  # a float this close below an integer is that integer: 0.29 * 1e6 is not
 
 
@@ -38,9 +45,11 @@ class MarketRules:
     """What the market asks of every trade.
 
     ``loss``: share of sent energy lost on the way. ``min_margin``: the share by which a bid must
-    clear the ask. ``max_steps``: orders per household and interval. ``k``: where between the
-    ask (0) and the bid (1) a price is set where the orders leave room. ``feeder_loss`` and
-    ``feeder_fee`` (currency per delivered kWh): extra for trades between feeders.
+    clear the ask. ``local_fee``: network charges and levies on local energy, the VAT on them
+    included, in currency per delivered kWh. ``max_steps``: orders per household and interval.
+    ``k``: where between the ask (0) and the bid (1) a price is set where the orders leave room.
+    ``feeder_loss`` and ``feeder_fee`` (currency per delivered kWh): extra for trades between
+    feeders.
     """
 
     loss: float = 0.05
@@ -49,14 +58,16 @@ class MarketRules:
     k: float = 0.5
     feeder_loss: float = 0.02
     feeder_fee: float = 0.01
+    local_fee: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("loss", 0.0, 0.999),
-            ("min_margin", 0.0, 1_000.0),
+            ("min_margin", 0.0, 0.999),
             ("k", 0.0, 1.0),
             ("feeder_loss", 0.0, 0.999),
-            ("feeder_fee", 0.0, 1_000.0),
+            ("feeder_fee", 0.0, PRICE_LIMIT_PER_KWH),
+            ("local_fee", 0.0, PRICE_LIMIT_PER_KWH),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -79,32 +90,38 @@ class MarketRules:
         """``k`` in millionths."""
         return round(self.k * PPM)
 
+    @property
+    def local_fee_micro(self) -> int:
+        """``local_fee`` in micro per delivered kWh."""
+        return to_micro(self.local_fee)
+
     def grossed_ask(self, ask_micro: Ints) -> Ints:
         """Asks per sent kWh -> the lowest bids per delivered kWh they may trade with."""
-        return gross_up(ask_micro, self.keep_ppm, self.margin_ppm)
+        return gross_up(ask_micro, self.keep_ppm, self.margin_ppm, self.local_fee_micro)
 
     def highest_ask(self, price_micro: int) -> int:
-        """The highest ask per sent kWh that may trade at a price per delivered kWh."""
-        return price_micro * self.keep_ppm // (PPM + self.margin_ppm)
+        """The highest ask per sent kWh that may trade at an all-in price per delivered kWh."""
+        arrives = (price_micro - self.local_fee_micro) * self.keep_ppm
+        return arrives // (PPM + self.margin_ppm if arrives >= 0 else PPM - self.margin_ppm)
 
     def truthful_earning(self, price_micro: int) -> int:
         """What a seller earns per delivered kWh if it gets the highest ask that lets it trade.
 
-        That is the price without the margin. A seller that got all of the price would gain by
+        That is the price without fee and margin. A seller that got all of the price would gain by
         asking a margin less than it wants.
         """
         return -(-self.highest_ask(price_micro) * PPM // self.keep_ppm)
 
 
-def gross_up(ask_micro: Ints, keep_ppm: int, margin_ppm: int) -> Ints:
-    """``ceil(ask * (1 + margin) / (1 - loss))``; above MAX_PRICE_MICRO it is MAX_PRICE_MICRO + 1.
+def gross_up(ask_micro: Ints, keep_ppm: int, margin_ppm: int, fee_micro: int = 0) -> Ints:
+    """``ceil((ask + margin * |ask|) / (1 - loss)) + fee``, within +-MAX_PRICE_MICRO.
 
-    No bid reaches that, so the clip changes no trade and keeps the arithmetic inside int64.
+    Above it is MAX_PRICE_MICRO + 1: no bid reaches that, as every bid reaches the lower end, so the
+    clip changes no trade.
     """
-    highest = MAX_PRICE_MICRO * keep_ppm // (PPM + margin_ppm)
-    asks = np.minimum(ask_micro, highest + 1)
-    grossed = -(-asks * (PPM + margin_ppm) // keep_ppm)
-    return np.where(ask_micro > highest, MAX_PRICE_MICRO + 1, grossed)
+    grossed = -(-(ask_micro * PPM + np.abs(ask_micro) * margin_ppm) // keep_ppm) + fee_micro
+    clipped: Ints = np.clip(grossed, -MAX_PRICE_MICRO, MAX_PRICE_MICRO + 1)
+    return clipped
 
 
 def delivered_of(sent_milliwh: Ints, keep_ppm: int) -> Ints:
@@ -187,8 +204,8 @@ REASONS: Final = (
     "quantity is negative",
     "quantity is absurdly large",
     "price is not a finite number",
-    "price is negative",
-    "price is absurdly large",
+    "price is not within +-100 per kWh",
+    "price is outside the bounds of the interval",
     "minimum quantity is not between 0 and the quantity",
     "more than the connection can carry",
     "household's own buy and sell orders cross",
@@ -208,8 +225,8 @@ REASONS: Final = (
     _QUANTITY_NEGATIVE,
     _QUANTITY_ABSURD,
     _PRICE_NAN,
-    _PRICE_NEGATIVE,
     _PRICE_ABSURD,
+    _PRICE_BOUNDS,
     _MINIMUM,
     _CONNECTION,
     _CROSSES,
@@ -262,14 +279,16 @@ def admit(
     import_kwh: npt.ArrayLike = np.inf,
     export_kwh: npt.ArrayLike = np.inf,
     answered: Mask | None = None,
+    bounds: tuple[int, int] | None = None,
 ) -> Admission:
     """Check every order; refuse the bad ones, each with a reason, and leave the others alone.
 
     ``import_kwh``/``export_kwh`` (scalar or (H,)): what a connection carries per interval; steps
     are counted in the order of their numbers, and from the one that passes the limit on they are
     refused.
-    ``answered`` (H,): households whose orders for this interval are already in. Nothing here
-    depends on the order of the rows.
+    ``answered`` (H,): households whose orders for this interval are already in. ``bounds``: the
+    lowest and the highest price [micro per kWh] that an order of the interval may name. Nothing
+    here depends on the order of the rows.
     """
     n = len(orders.household)
     reason = np.zeros(n, np.int8)
@@ -289,8 +308,7 @@ def admit(
     refuse(orders.quantity_kwh < 0, _QUANTITY_NEGATIVE)
     refuse(orders.quantity_kwh > MAX_QUANTITY_MILLIWH / MILLI_WH_PER_KWH, _QUANTITY_ABSURD)
     refuse(~np.isfinite(orders.price), _PRICE_NAN)
-    refuse(orders.price < 0, _PRICE_NEGATIVE)
-    refuse(orders.price > MAX_PRICE_MICRO / MICRO, _PRICE_ABSURD)
+    refuse(np.abs(orders.price) > MAX_PRICE_MICRO / MICRO, _PRICE_ABSURD)
     refuse(~((orders.min_kwh >= 0) & (orders.min_kwh <= orders.quantity_kwh)), _MINIMUM)
     refuse((orders.feeder < 0) | (orders.feeder > MAX_FEEDER), _FEEDER)
     duplicate, too_many = _repeated(orders, member, rules.max_steps)
@@ -309,6 +327,12 @@ def admit(
     price = np.where(side > 0, np.floor(scaled + _GRAIN), np.ceil(scaled - _GRAIN)).astype(np.int64)
     who = household[good]
 
+    if bounds is not None:
+        outside = (price < bounds[0]) | (price > bounds[1])
+        reason[good[outside]] = _PRICE_BOUNDS
+        good, side, quantity = good[~outside], side[~outside], quantity[~outside]
+        least, price, who = least[~outside], price[~outside], who[~outside]
+
     for sign, limit in ((1, import_kwh), (-1, export_kwh)):
         mine = np.flatnonzero(side == sign)
         room = np.broadcast_to(np.asarray(limit, np.float64), (households,))[who[mine]]
@@ -317,7 +341,7 @@ def admit(
         ] = _CONNECTION
 
     kept = reason[good] == _ACCEPTED
-    best_bid = np.full(households, -1, np.int64)
+    best_bid = np.full(households, -MAX_PRICE_MICRO - 1, np.int64)
     lowest_ask = np.full(households, MAX_PRICE_MICRO + 1, np.int64)
     buys, sells = kept & (side > 0), kept & (side < 0)
     np.maximum.at(best_bid, who[buys], price[buys])

@@ -293,7 +293,7 @@ class Coordinator:
     def _settled(self, s: int, meter: Ints, fills: Fills) -> Settlement:
         """Settle interval s by its meters (2, H), with its surcharge where there is a cap."""
         retail, feed_in = self._micro(s)
-        settlement = settle(meter[0], meter[1], fills, retail, feed_in)
+        settlement = settle(meter[0], meter[1], fills, retail, feed_in, self._rules.keep_ppm)
         allowances = self.state.allowances.get(s)
         if allowances is None:
             return settlement

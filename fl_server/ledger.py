@@ -366,17 +366,26 @@ class Ledger:
 def _fill_rows(interval: int, fills: Fills) -> Ints:
     """Postings of trades: (rows, 7) of interval, entry, account and the four figures."""
     residue = fills.residue
+    grid_in, grid_out = _sides(np.array(fills.grid_received), np.array(fills.grid_paid))
     community = [
         (_LOSS, fills.loss, 0, 0, 0),
         (_MARKET, 0, 0, max(residue, 0), max(-residue, 0)),  # always there: it marks the interval
-        (_FEES, 0, 0, fills.fees, 0),
-        (_GRID, fills.grid_bought, fills.grid_sold, fills.grid_received, fills.grid_paid),
+        (_FEES, 0, 0, fills.fees + fills.local_fees, 0),
+        (_GRID, fills.grid_bought, fills.grid_sold, int(grid_in), int(grid_out)),
     ]
     return _entry_rows(
         interval,
         FILLS,
         [row for row in community if row[0] == _MARKET or any(row[1:])],
-        np.column_stack((fills.bought, fills.sold, fills.received, fills.paid)),
+        np.column_stack((fills.bought, fills.sold, *_sides(fills.received, fills.paid))),
+    )
+
+
+def _sides(received: Ints, paid: Ints) -> tuple[Ints, Ints]:
+    """Money in and out, neither negative: at a negative price the receiver pays."""
+    return (
+        np.maximum(received, 0) + np.maximum(-paid, 0),
+        np.maximum(paid, 0) + np.maximum(-received, 0),
     )
 
 
@@ -407,10 +416,11 @@ def _compensation_rows(interval: int, transfers: Ints) -> Ints:
 
 def _settlement_rows(interval: int, settled: Settlement, entry: int) -> Ints:
     """Postings between households and grid; the grid's row marks the interval."""
-    figures = (settled.grid_import, settled.grid_export, settled.revenue, settled.cost)
-    bought, sold, revenue, cost = (int(figure.sum()) for figure in figures)
+    money = _sides(settled.revenue, settled.cost)
+    figures = (settled.grid_import, settled.grid_export, *money)
+    bought, sold, received, paid = (int(figure.sum()) for figure in figures)
     return _entry_rows(
-        interval, entry, [(_GRID, sold, bought, cost, revenue)], np.column_stack(figures)
+        interval, entry, [(_GRID, sold, bought, paid, received)], np.column_stack(figures)
     )
 
 

@@ -197,6 +197,6 @@ def _names(rows: Ints, file: OrderFile, names: Sequence[str]) -> list[str]:
 
 def _decimal(value: int, unit: int) -> str:
     """A whole number of 1/unit as a decimal, without loss."""
-    whole, rest = divmod(value, unit)
+    whole, rest = divmod(abs(value), unit)
     digits = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0")
-    return f"{whole}.{digits or 0}"
+    return f"{'-' if value < 0 else ''}{whole}.{digits or 0}"

@@ -5,6 +5,9 @@ with the ratio x of supply to demand and feed-in f (per delivered kWh, so over 1
 
     price = f * r / ((r - f) * x + f)   for x <= 1,   f   for x > 1.
 
+That is a mean of positive prices; where one of the two is below zero the price falls in a straight
+line instead, ``r - (r - f) * x``. A local fee counts as part of f: the buyer pays it.
+
 The paper's households take any price; here orders carry limits, so the ratio is that of the
 orders willing at the price, and the price is the one that agrees with its own ratio. The longer
 side shares in proportion to quantity.
@@ -31,7 +34,7 @@ def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: i
         rules,
         seed,
         buy_price=price,
-        sell_price=price,
+        sell_price=price - rules.local_fee_micro,
         longer_side="shares",
     )
 
@@ -51,14 +54,14 @@ def consistent_price(book: OrderBook, active: Mask, rules: MarketRules, grid: Gr
     supplied = delivered_of(offered, rules.keep_ppm)
 
     retail = grid.retail
-    feed_in = min(-(-grid.feed_in * PPM // rules.keep_ppm), retail)
+    feed_in = min(-(-grid.feed_in * PPM // rules.keep_ppm) + rules.local_fee_micro, retail)
 
     def agrees(price: int) -> bool:
         demand = int(wanted[-1] - wanted[bids.searchsorted(price)])
         supply = int(supplied[asks.searchsorted(price, side="right")])
         return price >= ratio_price(supply, demand, retail, feed_in)
 
-    return bisect_left(range(retail), True, lo=feed_in, key=agrees)
+    return feed_in + bisect_left(range(feed_in, retail), True, key=agrees)
 
 
 def ratio_price(supply: int, demand: int, retail: int, feed_in: int) -> int:
@@ -67,4 +70,6 @@ def ratio_price(supply: int, demand: int, retail: int, feed_in: int) -> int:
         return retail
     if supply >= demand:
         return feed_in
+    if feed_in < 0 or retail <= 0:
+        return retail - (retail - feed_in) * supply // demand
     return feed_in * retail * demand // ((retail - feed_in) * supply + feed_in * demand)

@@ -26,7 +26,7 @@ class OrderBook:
     """N admitted orders: integer arrays of one length.
 
     ``side`` +1 buy or -1 sell; ``quantity`` mWh, delivered on buys and sent on sells; ``price``
-    micro per kWh of the same; ``min_milliwh``: fill at least this much or nothing.
+    micro per kWh of the same, of either sign; ``min_milliwh``: fill at least this much or nothing.
     """
 
     household: Ints
@@ -43,7 +43,7 @@ class OrderBook:
                 raise ValueError(f"order book: {name} has {len(getattr(self, name))} rows, not {n}")
         if n and not (
             0 <= self.quantity.min() <= self.quantity.max() <= MAX_QUANTITY_MILLIWH
-            and 0 <= self.price.min() <= self.price.max() <= MAX_PRICE_MICRO
+            and -MAX_PRICE_MICRO <= self.price.min() <= self.price.max() <= MAX_PRICE_MICRO
             and self.household.min() >= 0
         ):
             raise ValueError("order book: quantity, price or household outside its bounds")
@@ -73,10 +73,11 @@ class OrderBook:
 class Grid:
     """The grid's published prices for one interval, and its part in the market.
 
-    ``retail`` and ``feed_in`` in micro per kWh. With ``counterparty``, or a cap, the grid fills
-    what peers leave: it sells at retail and buys at feed-in, at most ``import_cap`` and
-    ``export_cap`` mWh over the community's transformer (None: no limit). Otherwise what the
-    market leaves is settled against the meter.
+    ``retail`` and ``feed_in`` in micro per kWh, of either sign, either above the other; where
+    households have their own, the dearest retail and the lowest feed-in price. With
+    ``counterparty``, or a cap, the grid fills what peers leave: it sells at retail and buys at
+    feed-in, at most ``import_cap`` and ``export_cap`` mWh over the community's transformer (None:
+    no limit). Otherwise what the market leaves is settled against the meter.
     """
 
     retail: int = 300_000
@@ -96,8 +97,9 @@ class Fills:
     """What clearing means for H households, the grid and the market, in whole mWh and micro.
 
     Arrays (H,): ``bought`` delivered and ``sold`` sent energy, the grid's included; ``paid`` and
-    ``received`` money. Scalars: ``loss`` [mWh]; ``fees`` [micro] of the market operator; what
-    the grid sold to and bought from the community, and what it received and paid for that.
+    ``received`` money, negative at negative prices. Scalars: ``loss`` [mWh]; ``fees`` [micro] of
+    the market operator; ``local_fees`` [micro] on local energy; what the grid sold to and bought
+    from the community, and what it received and paid for that.
     """
 
     bought: Ints
@@ -110,6 +112,7 @@ class Fills:
     grid_bought: int = 0
     grid_received: int = 0
     grid_paid: int = 0
+    local_fees: int = 0
 
     @classmethod
     def none(cls, households: int) -> "Fills":
@@ -121,7 +124,7 @@ class Fills:
     def residue(self) -> int:
         """Micro left in the market: payments less earnings, fees and the grid's balance."""
         grid = self.grid_received - self.grid_paid
-        return int(self.paid.sum() - self.received.sum()) - self.fees - grid
+        return int(self.paid.sum() - self.received.sum()) - self.fees - self.local_fees - grid
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ class Clearing:
     ``buy_order``/``sell_order``: rows of the book, or GRID. ``sent``/``delivered`` [mWh].
     ``buy_price`` is paid per delivered kWh; ``sell_price`` is what the seller earns per
     *delivered* kWh, so per sent kWh it receives ``sell_price * delivered / sent``, that is
-    ``sell_price * (1 - loss)``. ``fee`` [micro per delivered kWh] goes to the market operator.
+    ``sell_price * (1 - loss)``. ``fee`` [micro per delivered kWh]: ``local_fee`` of it, the same in
+    every trade between peers, goes to network, levies and VAT, the rest to the market operator.
     What is left of ``buy_price - sell_price - fee`` is the market's residue.
 
     ``price``: the price of the interval per delivered kWh, None when nothing traded; a mean over
@@ -152,6 +156,7 @@ class Clearing:
     price: int | None
     marginal_bid: int | None
     marginal_ask: int | None
+    local_fee: int = 0
 
     def __len__(self) -> int:
         return len(self.sent)
@@ -194,7 +199,9 @@ class Clearing:
         buy = grid.retail if self.marginal_ask is None else min(self.marginal_ask, grid.retail)
         if self.price is not None and self.marginal_ask is not None:
             buy = self.marginal_ask  # scarcity under a cap may stand above retail
-        sell = grid.feed_in * PPM // keep_ppm if self.marginal_bid is None else self.marginal_bid
+        sell = self.marginal_bid
+        if sell is None:
+            sell = grid.feed_in * PPM // keep_ppm + self.local_fee
         return buy, sell
 
     def fills(self, households: int) -> Fills:
@@ -242,13 +249,15 @@ class Clearing:
         received = least
 
         from_grid, to_grid = ~sold_by, ~bought_by
+        local = np.where(self._peer, self.local_fee, 0)
         return Fills(
             bought=add_up(buyer, energy_in),
             sold=add_up(seller, energy_out),
             paid=most,
             received=received,
             loss=int(self.sent.sum() - self.delivered.sum()),
-            fees=_total_value(self.fee, self.delivered),
+            fees=_total_value(self.fee - local, self.delivered),
+            local_fees=_total_value(local, self.delivered),
             grid_sold=self.grid_import_milliwh,
             grid_bought=self.grid_export_milliwh,
             grid_received=_total_value(self.sell_price[from_grid], self.delivered[from_grid]),

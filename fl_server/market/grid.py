@@ -48,19 +48,21 @@ def uniform_with_grid(
 def _at_one_price(book: OrderBook, steps: Ladder, rules: MarketRules, grid: Grid) -> Clearing:
     crossing = cross(steps)
     if crossing is None:
-        return without_trade(book)
+        return without_trade(book, rules)
     pairs = pair(steps, crossing.volume)
     price = _price(steps, crossing, rules, grid)
     to_grid, from_grid = steps.buys[pairs.buy] == GRID, steps.sells[pairs.sell] == GRID
-    # A seller earns price * (1 - loss) per sent kWh whoever buys, and never more than feed-in
+    # A seller earns (price - fee) * (1 - loss) per sent kWh whoever buys, never more than feed-in
     # from the grid; the grid takes energy at the seller's door, so there is no loss.
-    earned_at_door = min(price * rules.keep_ppm // PPM, grid.feed_in)
+    earned = price - rules.local_fee_micro
+    earned_at_door = min(earned * rules.keep_ppm // PPM, grid.feed_in)
     pairs = replace(pairs, delivered=np.where(to_grid, pairs.sent, pairs.delivered))
     buy_price = np.where(to_grid, grid.feed_in, price)
-    sell_price = np.where(to_grid, earned_at_door, np.where(from_grid, grid.retail, price))
-    trades = cleared(book, steps, pairs, buy_price, sell_price, signal=(price, price))
+    sell_price = np.where(to_grid, earned_at_door, np.where(from_grid, grid.retail, earned))
+    trades = cleared(book, steps, pairs, buy_price, rules, sell_price, signal=(price, price))
     keep = np.where(to_grid, PPM, trades.keep_ppm)
-    return replace(trades, keep_ppm=keep, price=price)
+    fee = np.where(to_grid | from_grid, 0, trades.fee)
+    return replace(trades, keep_ppm=keep, price=price, fee=fee)
 
 
 def _grid_sells(steps: Ladder, grid: Grid) -> Ladder:
@@ -113,7 +115,8 @@ def _price(steps: Ladder, crossing: Crossing, rules: MarketRules, grid: Grid) ->
         price = grid.retail  # whoever would pay more is served: the cap does not bind
     exported = (steps.buys[: crossing.buy + 1] == GRID).any()
     if exported:
-        fair = -(-grid.feed_in * PPM // rules.keep_ppm)  # earns feed-in after the loss
+        # Earns feed-in after fee and loss.
+        fair = -(-grid.feed_in * PPM // rules.keep_ppm) + rules.local_fee_micro
         used_up = buyer != GRID or steps.demand[crossing.buy] == crossing.volume
         price = min(price, fair) if used_up else fair
     return min(price, MAX_PRICE_MICRO)

@@ -12,7 +12,6 @@ import numpy as np
 from common.arrays import Ints
 from common.market_rules import (
     MAX_FEEDER,
-    MAX_PRICE_MICRO,
     PPM,
     MarketRules,
     Mask,
@@ -56,7 +55,7 @@ def _within_feeders(book: OrderBook, buys: Ints, sells: Ints, rules: MarketRules
     sells, sell_feeder = _by_feeder(book, sells)
     flat = in_order(book, buys, sells, rules)
     if not len(buys) or not len(sells):
-        return without_trade(book)
+        return without_trade(book, rules)
 
     # Each feeder's own axis: cumulative sums that start at its first order.
     feeders = np.arange(int(max(buy_feeder[-1], sell_feeder[-1])) + 1)
@@ -85,7 +84,7 @@ def _within_feeders(book: OrderBook, buys: Ints, sells: Ints, rules: MarketRules
     )
     pairs = pair_up_to(steps, np.concatenate(ends))
     prices = price[buy_feeder[pairs.buy]]
-    return cleared(book, steps, pairs, prices, prices)
+    return cleared(book, steps, pairs, prices, rules)
 
 
 def _by_feeder(book: OrderBook, orders: Ints) -> tuple[Ints, Ints]:
@@ -141,17 +140,17 @@ def _across_feeders(book: OrderBook, buys: Ints, sells: Ints, rules: MarketRules
     keep = rules.keep_ppm * (PPM - round(rules.feeder_loss * PPM)) // PPM
     fee = to_micro(rules.feeder_fee)
     steps = in_order(book, buys, sells, rules)
-    asks = gross_up(book.price[sells], keep, rules.margin_ppm) + fee
+    asks = gross_up(book.price[sells], keep, rules.margin_ppm, rules.local_fee_micro + fee)
     steps = replace(
         steps,
-        asks=np.minimum(asks, MAX_PRICE_MICRO + 1),
+        asks=asks,
         supply=delivered_of(steps.sent, keep),
         keep=np.broadcast_to(np.int64(keep), sells.shape),
     )
     crossing = cross(steps)
     if crossing is None:
-        return without_trade(book)
+        return without_trade(book, rules)
     pairs = pair(steps, crossing.volume)
     price = between(crossing.low, crossing.high, rules.k_ppm)
     buy_price = np.full(len(pairs.sent), price, np.int64)
-    return cleared(book, steps, pairs, buy_price, buy_price - fee, fee=fee)
+    return cleared(book, steps, pairs, buy_price, rules, feeder_fee=fee)

@@ -28,4 +28,8 @@ def join(book: OrderBook, parts: Sequence[Clearing]) -> Clearing:
     rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS}
     price = mean_price(rows["buy_price"], rows["delivered"])
     earned = mean_price(rows["sell_price"], rows["delivered"])
-    return Clearing(book=book, **rows, price=price, marginal_bid=earned, marginal_ask=price)
+    fee = max(part.local_fee for part in parts)
+    bid = None if earned is None else earned + fee
+    return Clearing(
+        book=book, **rows, price=price, marginal_bid=bid, marginal_ask=price, local_fee=fee
+    )

@@ -49,7 +49,7 @@ def merit_order(book: OrderBook, orders: Ints, seed: int) -> Ints:
     Price and lottery share one 64-bit key, so one sort does the work of two.
     """
     price = book.price[orders]
-    rank = np.where(book.side[orders] > 0, MAX_PRICE_MICRO - price, price)
+    rank = MAX_PRICE_MICRO + np.where(book.side[orders] > 0, -price, price)
     return _ranked(book, orders, (rank << _TIE_BITS) | lottery(book.household[orders], seed))
 
 
@@ -177,8 +177,9 @@ def cross(book: Ladder) -> Crossing | None:
     buy, sell = int(demand.searchsorted(volume)), int(supply.searchsorted(volume))
     next_buy = buy + int(demand[buy] == volume)
     next_sell = int(supply.searchsorted(volume, side="right"))
-    low = max(int(asks[sell]), int(bids[next_buy]) if next_buy < len(bids) else 0)
-    high = int(bids[buy])
+    low, high = int(asks[sell]), int(bids[buy])
+    if next_buy < len(bids):
+        low = max(low, int(bids[next_buy]))
     if next_sell < len(asks):
         high = min(high, int(asks[next_sell]))
     return Crossing(volume, buy, sell, low, high)
@@ -232,14 +233,17 @@ def cleared(
     book: Ladder,
     pairs: Pairs,
     buy_price: Ints,
-    sell_price: Ints,
+    rules: MarketRules,
+    sell_price: Ints | None = None,
     signal: tuple[int, int] | None = None,
-    fee: int = 0,
+    feeder_fee: int = 0,
 ) -> Clearing:
     """Pairs of a ladder as trades; the price is the mean of ``buy_price`` over volume.
 
-    ``signal``: (marginal bid, marginal ask), by default both the price.
+    ``sell_price``: by default all of the price but the fees. ``signal``: (marginal bid, marginal
+    ask), by default both the price.
     """
+    fee = rules.local_fee_micro + feeder_fee
     price = mean_price(buy_price, pairs.delivered)
     bid, ask = signal if signal is not None and price is not None else (price, price)
     return Clearing(
@@ -249,19 +253,21 @@ def cleared(
         sent=pairs.sent,
         delivered=pairs.delivered,
         buy_price=buy_price,
-        sell_price=sell_price,
+        sell_price=buy_price - fee if sell_price is None else sell_price,
         fee=np.full(len(pairs.sent), fee, np.int64),
         keep_ppm=book.keep[pairs.sell],
         price=price,
         marginal_bid=bid,
         marginal_ask=ask,
+        local_fee=rules.local_fee_micro,
     )
 
 
-def without_trade(orders: OrderBook) -> Clearing:
+def without_trade(orders: OrderBook, rules: MarketRules) -> Clearing:
     """A clearing with no trades."""
     none = (_NONE,) * 8
-    return Clearing(orders, *none, price=None, marginal_bid=None, marginal_ask=None)
+    fee = rules.local_fee_micro
+    return Clearing(orders, *none, price=None, marginal_bid=None, marginal_ask=None, local_fee=fee)
 
 
 def mean_price(price: Ints, energy: Ints) -> int | None:

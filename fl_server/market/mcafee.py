@@ -23,7 +23,7 @@ def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: i
     steps = ladder(book, active, rules, seed)
     crossing = cross(steps)
     if crossing is None:
-        return without_trade(book)
+        return without_trade(book, rules)
     buyers, sellers = crossing.buy, crossing.sell  # those before the marginal orders
     buy_price, sell_price = int(steps.bids[buyers]), int(steps.asks[sellers])
     whole = steps.demand[buyers] == crossing.volume == steps.supply[sellers]

@@ -12,8 +12,8 @@ from fl_server.market.sharing import trade_at, willing
 
 
 def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: int) -> Clearing:
-    """Clear the active orders at ``(retail + feed_in) / 2`` per delivered kWh."""
-    price = (grid.retail + grid.feed_in) // 2
+    """Clear the active orders half way between retail and feed-in plus fee, per delivered kWh."""
+    price = (grid.retail + grid.feed_in + rules.local_fee_micro) // 2
     buys, sells = willing(book, active, rules, price, price)
     return trade_at(
         book,
@@ -22,6 +22,6 @@ def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: i
         rules,
         seed,
         buy_price=price,
-        sell_price=price,
+        sell_price=price - rules.local_fee_micro,
         longer_side="shares",
     )

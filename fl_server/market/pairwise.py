@@ -25,8 +25,8 @@ def _clear(book: OrderBook, active: Mask, rules: MarketRules, seed: int, k_ppm: 
     steps = ladder(book, active, rules, seed)
     crossing = cross(steps)
     if crossing is None:
-        return without_trade(book)
+        return without_trade(book, rules)
     pairs = pair(steps, crossing.volume)
     bids, asks = steps.bids[pairs.buy], steps.asks[pairs.sell]
     prices = asks + (bids - asks) * k_ppm // PPM
-    return cleared(book, steps, pairs, prices, prices)
+    return cleared(book, steps, pairs, prices, rules)

@@ -17,7 +17,7 @@ def willing(
 ) -> tuple[Ints, Ints]:
     """Rows of the buys that bid ``buy_price`` or more, the sells that ask ``sell_price`` or less.
 
-    Both prices per delivered kWh.
+    Both prices per delivered kWh, all-in.
     """
     buys, sells = live_sides(book, active)
     asks = rules.grossed_ask(book.price[sells])
@@ -37,6 +37,7 @@ def trade_at(
 ) -> Clearing:
     """All of ``buys`` and ``sells`` trade at the given prices, as far as the shorter side reaches.
 
+    ``buy_price`` is all-in, ``sell_price`` what the seller earns, both per delivered kWh.
     The longer side *shares*, each in proportion to its quantity, or *queues* in an order drawn
     by lot. Neither looks at prices, so a price report decides only on whether one trades.
     """
@@ -57,8 +58,9 @@ def trade_at(
         steps,
         pairs,
         np.full(rows, buy_price, np.int64),
+        rules,
         np.full(rows, sell_price, np.int64),
-        signal=(sell_price, buy_price),
+        signal=(sell_price + rules.local_fee_micro, buy_price),
     )
 
 

@@ -23,8 +23,8 @@ def clear(book: OrderBook, active: Mask, rules: MarketRules, grid: Grid, seed: i
     steps = ladder(book, active, rules, seed)
     crossing = cross(steps)
     if crossing is None:
-        return without_trade(book)
+        return without_trade(book, rules)
     pairs = pair(steps, crossing.volume)
     price = between(crossing.low, crossing.high, rules.k_ppm)
     prices = np.full(len(pairs.sent), price, np.int64)
-    return cleared(book, steps, pairs, prices, prices)
+    return cleared(book, steps, pairs, prices, rules)

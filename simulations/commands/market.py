@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
+from common.data.prices import check_prices
 from common.errors import InputError
-from common.market_rules import MAX_PRICE_MICRO, MICRO, MILLI_WH_PER_KWH, MarketRules, to_micro
+from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, to_micro
 from fl_server.market import MECHANISMS, Clearing, Grid, OrderBook
 from fl_server.market import clear as clear_book
 from simulations.orders_csv import read_orders, write_trades
@@ -45,6 +47,9 @@ def clear(
     export_cap: Annotated[
         float | None, typer.Option("--export-cap", "--export-cap-kw", help=_CAP)
     ] = None,
+    local_fee: Annotated[
+        float, typer.Option(help="network charges and levies per delivered kWh between peers")
+    ] = _DEFAULT.local_fee,
     grid: Annotated[bool, typer.Option(help="the grid serves what peers leave")] = False,
     feeder_loss: Annotated[
         float, typer.Option(help="hierarchical: more loss across feeders")
@@ -63,6 +68,7 @@ def clear(
         k=k,
         feeder_loss=feeder_loss,
         feeder_fee=feeder_fee,
+        local_fee=local_fee,
     )
     terms = Grid(
         retail=_price("--retail", retail),
@@ -82,8 +88,7 @@ def clear(
 
 
 def _price(name: str, value: float) -> int:
-    if not 0 <= value <= MAX_PRICE_MICRO / MICRO:
-        raise InputError(f"{name} {value}: expected 0 to {MAX_PRICE_MICRO // MICRO}")
+    check_prices(np.array([value]), lambda _: name)
     return to_micro(value)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InputError
-from common.market_rules import REASONS, MarketRules, Orders, admit
+from common.market_rules import MAX_PRICE_MICRO, PPM, REASONS, MarketRules, Orders, admit
 
 RULES = MarketRules(max_steps=3)
 
@@ -48,8 +48,8 @@ GOOD = (0, 1, 1.0, 0.2, 0)
         ((1, 1, 1000.5, 0.2, 0), "quantity is absurdly large"),
         ((1, 1, 1.0, np.nan, 0), "price is not a finite number"),
         ((1, 1, 1.0, -np.inf, 0), "price is not a finite number"),
-        ((1, 1, 1.0, -0.01, 0), "price is negative"),
-        ((1, 1, 1.0, 1000.5, 0), "price is absurdly large"),
+        ((1, 1, 1.0, -100.5, 0), "price is not within +-100 per kWh"),
+        ((1, 1, 1.0, 100.5, 0), "price is not within +-100 per kWh"),
         ((1, -1, 4.1, 0.2, 0), "more than the connection can carry"),
         ((1, 1, 10.1, 0.2, 0), "more than the connection can carry"),
     ],
@@ -138,7 +138,7 @@ def test_what_passes_is_sound(rows: list[tuple[int, int, float, float, int]]) ->
     """Accepted orders are within bounds and keep the wedge inside every household."""
     admitted = admit(_orders(*rows), RULES, interval=7, households=4, export_kwh=4.0)
     assert (admitted.quantity_milliwh >= 0).all()
-    assert (admitted.price_micro >= 0).all()
+    assert (np.abs(admitted.price_micro) <= MAX_PRICE_MICRO).all()
     for h in range(4):
         mine = admitted.household == h
         bids = admitted.price_micro[mine & (admitted.side > 0)]
@@ -156,7 +156,9 @@ def test_minimum_is_between_nothing_and_the_quantity() -> None:
     assert _reasons(orders) == [bad, bad, "accepted"]
 
 
-@pytest.mark.parametrize("field", ["loss", "min_margin", "k", "feeder_loss", "feeder_fee"])
+@pytest.mark.parametrize(
+    "field", ["loss", "min_margin", "k", "feeder_loss", "feeder_fee", "local_fee"]
+)
 @pytest.mark.parametrize("value", [-0.1, float("nan"), 1e9])
 def test_rules_out_of_range_are_named(field: str, value: float) -> None:
     """The error names the key and the value."""
@@ -164,10 +166,38 @@ def test_rules_out_of_range_are_named(field: str, value: float) -> None:
         MarketRules(**{field: value})
 
 
-@given(price=st.integers(0, 10**9), loss=st.floats(0, 0.9), margin=st.floats(0, 2))
-def test_highest_ask_is_the_wedge_backwards(price: int, loss: float, margin: float) -> None:
+_PRICE = st.integers(-MAX_PRICE_MICRO, MAX_PRICE_MICRO)
+_RULES = st.builds(
+    MarketRules,
+    loss=st.floats(0, 0.9),
+    min_margin=st.floats(0, 0.99),
+    local_fee=st.sampled_from([0.0, 0.000001, 0.08, 3.0]),
+)
+
+
+@given(price=_PRICE, rules=_RULES)
+def test_highest_ask_is_the_wedge_backwards(price: int, rules: MarketRules) -> None:
     """The highest ask that may trade at a price does, and one micro more does not."""
-    rules = MarketRules(loss=loss, min_margin=margin)
     ask = rules.highest_ask(price)
     grossed = rules.grossed_ask(np.array([ask, ask + 1]))
     assert grossed[0] <= price < grossed[1]
+
+
+@given(bid=_PRICE, asks=st.lists(_PRICE, min_size=2, max_size=5), rules=_RULES)
+def test_the_wedge_holds_for_any_sign(bid: int, asks: list[int], rules: MarketRules) -> None:
+    """A bid reaches a grossed ask just where (bid - fee) * (1 - loss) >= ask + margin * |ask|, in
+    exact integers; and the grossed ask never falls as the ask rises."""
+    grossed = rules.grossed_ask(np.array(sorted(asks)))
+    for ask, least in zip(sorted(asks), grossed.tolist(), strict=True):
+        arrives = (bid - rules.local_fee_micro) * rules.keep_ppm
+        assert (bid >= least) == (arrives >= ask * PPM + abs(ask) * rules.margin_ppm)
+    assert (np.diff(grossed) >= 0).all()
+
+
+def test_prices_beyond_the_bounds_of_the_interval_are_refused() -> None:
+    """Between -0.05 and 0.3 an order may name any price, both ends included."""
+    rows = [(0, 1, 1.0, 0.3, 0), (1, 1, 1.0, 0.300001, 0), (2, -1, 1.0, -0.05, 0)]
+    rows.append((3, -1, 1.0, -0.050001, 0))
+    beyond = "price is outside the bounds of the interval"
+    reasons = _reasons(_orders(*rows), bounds=(-50_000, 300_000))
+    assert reasons == ["accepted", beyond, "accepted", beyond]

@@ -128,7 +128,7 @@ def test_a_cap_lets_the_grid_in_and_raises_the_price(tmp_path: Path) -> None:
         (f"{HEADER}\na,A,buy,nan,0.1\n", "row 2, column quantity_kwh"),
         (f"{HEADER}\na,A,buy,1,inf\n", "row 2, column price"),
         (f"{HEADER}\na,A,buy,-1,0.1\n", "row 2, column quantity_kwh: '-1': quantity is negative"),
-        (f"{HEADER}\na,A,buy,1,-0.1\n", "row 2, column price: '-0.1': price is negative"),
+        (f"{HEADER}\na,A,buy,1,-101\n", "row 2, column price: '-101': price is not within"),
         (f"{HEADER}\na,A,buy,1e9,0.1\n", "row 2, column quantity_kwh: '1e9': quantity is absurd"),
         (f"{HEADER}\na,A,hold,1,0.1\n", "row 2, column side: 'hold' is neither buy nor sell"),
         (f"{HEADER}\na,,buy,1,0.1\n", "row 2, column household: empty"),
@@ -169,3 +169,15 @@ def test_a_mistake_reaches_the_shell_as_status_2(orders: Path, tmp_path: Path) -
         assert complaint in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert not out.exists()
+
+
+def test_negative_prices_and_a_local_fee(tmp_path: Path) -> None:
+    """The seller pays up to 0.06 per sent kWh to be rid of 1 kWh: grossed (-0.06 + 0.05 x 0.06) /
+    0.95 + 0.001 = -0.059. The bids of -0.02 and 0.10 want more than the 0.95 kWh that arrive, so
+    -0.02 is the price, and the seller receives (-0.02 - 0.001) x 0.95 = -0.01995."""
+    book, out = tmp_path / "orders.csv", tmp_path / "trades.csv"
+    book.write_text(f"{HEADER}\na,A,buy,1,-0.02\nb,B,sell,1,-0.06\nc,C,buy,0.3,0.1\n")
+    done = _run("market", "clear", book, "--out", out, "--local-fee", "0.001")
+    assert done.returncode == 0, done.stderr
+    rows = _trades(out)
+    assert {(row["price_paid"], row["price_received"]) for row in rows} == {("-0.02", "-0.01995")}

@@ -53,9 +53,11 @@ def _assert_trades_are_fair(trades: Clearing, rules: MarketRules) -> None:
             continue
         assert paid >= earned + fee
         home = keep == rules.keep_ppm
-        extra = 0 if home else to_micro(rules.feeder_fee)
+        extra = rules.local_fee_micro + (0 if home else to_micro(rules.feeder_fee))
+        assert fee >= rules.local_fee_micro
         assert home or feeder[b] != feeder[s] or sent <= 2, "only dust crosses to its own feeder"
-        assert (bid[b] - extra) * keep >= ask[s] * (PPM + rules.margin_ppm), "wedge"
+        wedge = ask[s] * PPM + abs(ask[s]) * rules.margin_ppm
+        assert (bid[b] - extra) * keep >= wedge, "wedge"
 
 
 def _assert_orders_are_kept(trades: Clearing) -> None:
@@ -92,13 +94,13 @@ def _assert_accounts_balance(trades: Clearing, mechanism: str) -> None:
     assert all(
         got >= -(-least[h] // MILLI_WH_PER_KWH) for h, got in enumerate(fills.received.tolist())
     )
-    traders = len(most | least)
+    traders = len(most.keys() | least.keys())
     assert -traders <= fills.residue - exact // MILLI_WH_PER_KWH <= 4, (
         "rounding is at most a micro each"
     )
     if mechanism in ONE_PRICE and not (trades.buy_order == GRID).any() and fills.grid_sold == 0:
         assert exact == 0
-        assert fills.residue <= 0
+        assert fills.residue <= (1 if trades.local_fee else 0)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -174,7 +176,7 @@ def test_orders_for_nothing_set_no_price(
         np.arange(4) + 1_000,
         np.array([1, -1, 1, -1], np.int8),
         np.zeros(4, np.int64),
-        np.array([0, 0, 1_000, 1]) * MICRO,
+        np.array([0, 0, 100, -100]) * MICRO,
         np.arange(4),
         np.zeros(4, np.int64),
     )

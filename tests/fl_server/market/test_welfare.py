@@ -40,7 +40,8 @@ def test_uniform_reaches_the_optimum(book: OrderBook, rules: MarketRules, seed: 
     asks = rules.grossed_ask(book.price[trades.sell_order]) / MICRO
     welfare = float(((bids - asks) * trades.delivered / MILLI_WH_PER_KWH).sum())
     best = _best_welfare(book, rules)
-    one_milliwh = float(book.price.max()) / MICRO / MILLI_WH_PER_KWH
+    dearest = float(np.abs(np.concatenate((book.price, rules.grossed_ask(book.price)))).max())
+    one_milliwh = 2 * dearest / MICRO / MILLI_WH_PER_KWH
     # Values as large as the terms whose difference the welfare is.
-    scale = 1e-7 * float(1 + (bids * trades.delivered / MILLI_WH_PER_KWH).sum())
+    scale = 1e-7 * float(1 + (np.abs(bids) * trades.delivered / MILLI_WH_PER_KWH).sum())
     assert best - one_milliwh - scale <= welfare <= best + one_milliwh + scale
