@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Floats, Ints
+from common.errors import InputError
 
 # One column a quantity; energy in kWh per interval, state at the end of the interval.
 QUANTITIES = (
@@ -66,9 +67,15 @@ CREATE TABLE IF NOT EXISTS forecasts (
 _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
 )  # fmt: skip
-_VERSION = 2
+_VERSION = 3
+"""Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit.
+
+A new table or quantity needs a higher number and nothing else; a change of a column a line in
+``_carry_over``.
+"""
+_COLUMNS = ", ".join(("t", "time", "settled", *QUANTITIES))
 _PUT = (
-    f"INSERT OR REPLACE INTO intervals (t, time, settled, {', '.join(QUANTITIES)}) "
+    f"INSERT OR REPLACE INTO intervals ({_COLUMNS}) "
     f"VALUES ({', '.join('?' * (len(QUANTITIES) + 3))})"
 )
 
@@ -90,9 +97,33 @@ class State:
         self.path = directory / "household.sqlite"
         self._durable = durable
         self._open: sqlite3.Connection | None = None
-        # A file that exists was given its tables in one go.
-        if self._db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
-            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+        self._carry_over()
+
+    def _carry_over(self) -> None:
+        """Bring the tables up to this release, in one go. Raises InputError for a newer file."""
+        [version] = self._db.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise InputError(
+                f"{self.path}: written by a newer release (version {version}, this one reads up "
+                f"to {_VERSION}); install that release again"
+            )
+        if version == _VERSION:
+            return
+        steps = [_TABLES]
+        if "mwh" in self._columns("allowed"):
+            steps.append("ALTER TABLE allowed RENAME COLUMN mwh TO milliwh;")
+        had = self._columns("intervals")
+        steps += [
+            f"ALTER TABLE intervals ADD COLUMN {name} REAL;"
+            for name in QUANTITIES
+            if had and name not in had
+        ]
+        steps.append(f"PRAGMA user_version = {_VERSION};")
+        self._db.executescript(f"BEGIN; {' '.join(steps)} COMMIT;")
+
+    def _columns(self, table: str) -> list[str]:
+        """Columns of a table, none where it does not exist."""
+        return [str(row[1]) for row in self._db.execute(f"PRAGMA table_info({table})")]
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -241,7 +272,7 @@ class State:
     def rows(self, first: int = 0) -> list[tuple[object, ...]]:
         """Interval rows from ``first`` on in order of time, in the layout of ``put``."""
         return self._db.execute(
-            "SELECT * FROM intervals WHERE t >= ? ORDER BY t", (first,)
+            f"SELECT {_COLUMNS} FROM intervals WHERE t >= ? ORDER BY t", (first,)
         ).fetchall()
 
     def forecasts(self) -> list[tuple[int, str, Floats]]:
