@@ -1,0 +1,85 @@
+"""A real coordinator on loopback: its folder, its SuperLink, and processes that end with a test."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import yaml
+
+from fl_server.host.flower import superlink
+from fl_server.host.folder import Folder
+from fl_server.host.setup import init_server
+
+PATIENCE_S = 240.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as plug:
+        plug.bind(("127.0.0.1", 0))
+        return int(plug.getsockname()[1])
+
+
+def wait(true: Callable[[], bool], what: str) -> None:
+    """Return once ``true()``; fails after PATIENCE_S."""
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+
+
+@contextmanager
+def service(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[psutil.Process]:
+    """A process and all it starts, ended on the way out."""
+    with log.open("ab") as file:
+        process = psutil.Popen(command, env=dict(env), stdout=file, stderr=file, cwd=log.parent)
+    try:
+        yield process
+    finally:
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            found = [process, *process.children(recursive=True)]
+        for one in found:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGTERM)
+        for one in psutil.wait_procs(found, timeout=15)[1]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+@contextmanager
+def coordinator(
+    root: Path, override: Sequence[str], tariff: str | None = None, households: int = 1
+) -> Iterator[Folder]:
+    """A server's folder with its SuperLink up; it waits as long as it must for its households."""
+    ports = {name: free_port() for name in ("fleet_port", "control_port", "page_port")}
+    init_server(
+        root, ["127.0.0.1"], None, override, tariff, households, {**ports, "insecure": False}
+    )
+    folder = Folder(root)
+    patient = {"lead_s": 1.0, "market_deadline_s": 300.0, "closing_deadline_s": 300.0}
+    file = folder.server_file
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | patient))
+    command, env = superlink(folder)
+    with service(command, root / "superlink.log", env) as process:
+        log = root / "superlink.log"
+        wait(lambda: process.is_running() and "Uvicorn running" in log.read_text(), "SuperLink")
+        yield folder
+
+
+def run(folder: Folder, log: Path) -> None:
+    """The whole run, as fast as it goes; fails where it does not end well."""
+    program = "from simulations.cli import main; main()"
+    command = [sys.executable, "-c", program, "server", "run", str(folder.root)]
+    with log.open("wb") as file:
+        done = subprocess.run(
+            [*command, "--speed", "max", "--no-page"],
+            stdout=file, stderr=file, check=False, timeout=2 * PATIENCE_S,
+        )  # fmt: skip
+    assert done.returncode == 0, log.read_text()[-2000:]
