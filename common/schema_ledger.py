@@ -24,6 +24,8 @@ accounts = sa.Table(
     sa.Column("account", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("name", sa.String(200), nullable=False),
+    # The interval in which a household was admitted to a running ledger, -1 with the run.
+    sa.Column("since", sa.BigInteger, nullable=False, server_default="-1"),
     sa.UniqueConstraint("run", "kind", "name"),
 )
 
@@ -41,13 +43,15 @@ postings = sa.Table(
     sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("interval", sa.BigInteger, nullable=False),
-    sa.Column("entry", sa.Integer, nullable=False),  # see fl_server/audit.py
+    sa.Column("kind", sa.Integer, nullable=False),  # see fl_server/audit.py
+    # Position of the household whose reading came after its interval's, -1 in all other entries.
+    sa.Column("late_household", sa.Integer, nullable=False),
     sa.Column("account", sa.Integer, nullable=False),
-    sa.Column("energy_in_mwh", sa.BigInteger, nullable=False),
-    sa.Column("energy_out_mwh", sa.BigInteger, nullable=False),
+    sa.Column("energy_in_milliwh", sa.BigInteger, nullable=False),
+    sa.Column("energy_out_milliwh", sa.BigInteger, nullable=False),
     sa.Column("money_in_micro", sa.BigInteger, nullable=False),
     sa.Column("money_out_micro", sa.BigInteger, nullable=False),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
-    sa.UniqueConstraint("run", "interval", "entry", "account"),
+    sa.UniqueConstraint("run", "interval", "kind", "late_household", "account"),
     sa.ForeignKeyConstraint(["run", "account"], ["ledger_accounts.run", "ledger_accounts.account"]),
 )

@@ -1,38 +1,70 @@
 """Recomputing a ledger: every hash, every balance, and the first row that is wrong."""
 
 import hashlib
+import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final
 
-_ROW = struct.Struct(">8q")
+PROTOCOL: Final = 2
+"""How rows are hashed. 1: ledgers whose rows packed kind and late household into one number."""
+_ROW = struct.Struct(">9q")
 
 
-def link(before: bytes, row: bytes) -> bytes:
-    """The hash of a row: eight big-endian int64, after the hash of the row before it."""
-    return hashlib.sha256(before + row).digest()
+class Kind(IntEnum):
+    """What an entry books, the ledger's ``kind``."""
+
+    SETTLEMENT = 0
+    FILLS = 1
+    SURCHARGE = 2
+    """What imports beyond allowances cost."""
+    COMPENSATION = 3
+    """What those who gained by the market gave to those who lost: once, when a run closes."""
+    ADMISSION = 4
+    """A household that joined a running ledger: no figures, its name is in the hash."""
 
 
-SETTLEMENT: Final = 0
-FILLS: Final = 1
-LATE: Final = 2
-"""Entry of household h's settlement that came after its interval's: ``LATE + h``."""
-SURCHARGE: Final = 1 << 30
-"""Entry of what imports beyond allowances cost; ``SURCHARGE + 1 + h`` for a late settlement."""
-COMPENSATION: Final = (1 << 31) - 1
-"""Entry of what those who gained by the market gave to those who lost: once, when a run closes."""
+ON_TIME: Final = -1
+"""``late_household`` of an entry that is booked with its interval's."""
 
 
-def entry_name(entry: int) -> str:
-    """What an entry's number means."""
-    if entry in (SETTLEMENT, FILLS):
-        return ("settlement", "fills")[entry]
-    if entry == SURCHARGE:
-        return "surcharge"
-    if entry == COMPENSATION:
-        return "compensation"
-    return "late settlement" if entry < SURCHARGE else "late surcharge"
+@dataclass(frozen=True)
+class Account:
+    """An account of a run; ``since``: the interval of its admission, -1 if it was there before."""
+
+    number: int
+    kind: str
+    name: str
+    since: int
+
+
+def genesis(name: str, start: str, timezone: str, chart: Sequence[Account]) -> bytes:
+    """What row 0 follows: the hash of the run and the accounts it began with."""
+    founders = [(account.kind, account.name) for account in chart if account.since < 0]
+    told = [f"fedwatt ledger {PROTOCOL}", name, start, timezone, founders]
+    return hashlib.sha256(json.dumps(told).encode()).digest()
+
+
+def packed(row: Sequence[int]) -> bytes:
+    """A row's nine numbers as hashed: big-endian int64."""
+    return _ROW.pack(*row)
+
+
+def link(before: bytes, row: bytes, admitted: str = "") -> bytes:
+    """The hash of a packed row, after the hash of the row before it.
+
+    ``admitted``: the name that an admission's row gives an account to.
+    """
+    return hashlib.sha256(before + row + admitted.encode()).digest()
+
+
+def entry_name(kind: int, late_household: int) -> str:
+    """What an entry is called."""
+    if kind not in set(Kind):
+        return f"entry of kind {kind}"
+    return ("late " if late_household != ON_TIME else "") + Kind(kind).name.lower()
 
 
 @dataclass(frozen=True)
@@ -50,16 +82,17 @@ class Verdict:
 
 
 def audit(
-    rows: Iterable[Any], genesis: bytes, accounts: int, head_seq: int, head_hash: bytes
+    rows: Iterable[Any], origin: bytes, chart: Sequence[Account], head_seq: int, head_hash: bytes
 ) -> Verdict:
     """Walk the postings of a run in order of ``seq``.
 
-    ``genesis``: the hash row 0 follows; ``accounts``: how many there are; ``head_*``: the last row
-    the run's own record tells of, so that a cut tail shows.
+    ``origin``: the hash row 0 follows; ``chart``: the run's accounts by number; ``head_*``: the
+    last row the run's own record tells of, so that a cut tail shows.
     """
-    before, expected, entries = genesis, 0, 0
-    entry: tuple[int, int] | None = None
+    before, expected, entries = origin, 0, 0
+    entry: tuple[int, int, int] | None = None
     compensated = False
+    open_accounts = sum(account.since < 0 for account in chart)
     first = energy = money = 0
 
     def fault(text: str) -> Verdict:
@@ -69,33 +102,49 @@ def audit(
         if entry is None or not (energy or money):
             return None
         what = f"energy by {energy} mWh" if energy else f"money by {money} micro"
-        where = f"{entry_name(entry[1])} of interval {entry[0]}"
+        where = f"{entry_name(*entry[1:])} of interval {entry[0]}"
         return f"row {first}: {where}, rows {first} to {expected - 1}, do not balance: {what}"
 
+    if [account.number for account in chart] != list(range(len(chart))):
+        return fault(f"accounts are numbered {[account.number for account in chart]}")
+    if [account.since for account in chart] != sorted(account.since for account in chart):
+        return fault("accounts are not numbered in the order of their admission")
     for row in rows:
-        _, seq, interval, kind, account, e_in, e_out, m_in, m_out, stored = row
+        _, *figures, stored = row
+        if not all(isinstance(x, int) for x in figures):
+            return fault(f"row {expected}: not whole numbers: {figures}")
+        seq, interval, kind, late, account, e_in, e_out, m_in, m_out = figures
         if seq != expected:
             return fault(f"row {expected} is missing: row {seq} follows row {expected - 1}")
-        figures = (seq, interval, kind, account, e_in, e_out, m_in, m_out)
-        if not all(isinstance(x, int) for x in figures):
-            return fault(f"row {seq}: not whole numbers: {figures}")
-        before = link(before, _ROW.pack(*figures))
+        known = 0 <= account < len(chart)
+        admitted = chart[account].name if known and kind == Kind.ADMISSION else ""
+        before = link(before, _ROW.pack(*figures), admitted)
         if before != bytes(stored):
             return fault(
                 f"row {seq} (interval {interval}, account {account}): its hash is not that of its "
                 "figures and the row before"
             )
-        if not 0 <= account < accounts or kind < 0 or min(e_in, e_out, m_in, m_out) < 0:
+        if not known or kind not in set(Kind) or min(e_in, e_out, m_in, m_out) < 0:
             return fault(f"row {seq}: unknown account or entry, or a negative figure")
-        if (interval, kind) != entry:
+        if kind == Kind.ADMISSION:
+            if account != open_accounts or chart[account].since != interval:
+                return fault(
+                    f"row {seq}: account {account} was not admitted in interval {interval}"
+                )
+            if any((e_in, e_out, m_in, m_out)):
+                return fault(f"row {seq}: an admission with figures")
+            open_accounts += 1
+        elif account >= open_accounts:
+            return fault(f"row {seq}: account {account} before its admission")
+        if (interval, kind, late) != entry:
             if (text := imbalance()) is not None:
                 return fault(text)
-            entry, first, energy, money = (interval, kind), seq, 0, 0
+            entry, first, energy, money = (interval, kind, late), seq, 0, 0
             entries += 1
-            if kind == COMPENSATION and compensated:
+            if kind == Kind.COMPENSATION and compensated:
                 return fault(f"row {seq}: a second compensation")
-            compensated |= kind == COMPENSATION
-        if kind == COMPENSATION and (e_in or e_out):
+            compensated |= kind == Kind.COMPENSATION
+        if kind == Kind.COMPENSATION and (e_in or e_out):
             return fault(f"row {seq}: a compensation that moves energy")
         energy += e_in - e_out
         money += m_in - m_out
@@ -106,4 +155,6 @@ def audit(
         return fault(text)
     if (expected - 1, before) != (head_seq, head_hash):
         return fault(f"row {head_seq + 1} was added: the run has {head_seq + 1} rows")
+    if open_accounts != len(chart):
+        return fault(f"account {open_accounts} has no admission")
     return Verdict(expected, entries, None)

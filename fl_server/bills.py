@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.errors import InputError
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
-from fl_server.ledger import COMPENSATION, FILLS, SURCHARGE, Ledger
+from fl_server.ledger import Kind, Ledger
 
 Period = Literal["interval", "day", "month", "total"]
 _FREQUENCY = {"day": "D", "month": "M"}
@@ -68,6 +68,8 @@ def bill(
 
     Figures are summed as integers and divided once, so periods add up to the total exactly.
     """
+    if first is not None and last is not None and first > last:
+        raise InputError(f"bill from {first} to {last}: the first day is after the last")
     start, zone = ledger.origin()
     zone = timezone or zone
     rows = ledger.postings_of(household)
@@ -82,11 +84,10 @@ def bill(
         wanted &= day <= last
     rows, time = rows[wanted], time[wanted]
 
-    entry = rows[:, 1]
-    market, compensated = entry == FILLS, entry == COMPENSATION
-    capped = (entry >= SURCHARGE) & ~compensated
-    meter = ~market & ~capped & ~compensated
-    energy_in, energy_out, money_in, money_out = rows[:, 2:].T
+    kind = rows[:, 1]
+    market, compensated = kind == Kind.FILLS, kind == Kind.COMPENSATION
+    capped, meter = kind == Kind.SURCHARGE, kind == Kind.SETTLEMENT
+    energy_in, energy_out, money_in, money_out = rows[:, 3:].T
     figures = (
         np.where(market, energy_in, 0),
         np.where(market, money_out, 0),
@@ -114,7 +115,8 @@ def _local(start: str, zone: str, interval: np.ndarray) -> pd.DatetimeIndex:
     try:
         origin = pd.Timestamp(start)
         origin = origin.tz_localize("UTC") if origin.tzinfo is None else origin
-        return pd.DatetimeIndex(origin + interval * _HALF_HOUR).tz_convert(zone)
+        moments = pd.to_datetime(origin + interval * _HALF_HOUR, utc=True)
+        return pd.DatetimeIndex(moments).tz_convert(zone)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"ledger: start {start!r}, time zone {zone!r}: {error}") from None
 

@@ -7,11 +7,10 @@ money in equals money out over all accounts: households, grid, loss, market (res
 and of mechanisms that keep some) and fees.
 
 Row k carries ``sha256(hash of row k-1, row k)``; row 0 follows the hash of the run's name, start
-and accounts. The same run writes the same rows, byte for byte.
+and accounts. The same run writes the same rows, byte for byte. A household that is admitted later
+gets the next account and a row of its own, which binds its name to it.
 """
 
-import hashlib
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -25,35 +24,29 @@ from common.arrays import Ints
 from common.errors import InputError
 from common.schema_ledger import accounts, metadata, postings, runs, states
 from fl_server.audit import (
-    COMPENSATION,
-    FILLS,
-    LATE,
-    SETTLEMENT,
-    SURCHARGE,
+    ON_TIME,
+    Account,
+    Kind,
     Verdict,
     audit,
     entry_name,
+    genesis,
     link,
+    packed,
 )
 from fl_server.market.book import Fills
 from fl_server.settlement import Settlement, Surcharge
 
-__all__ = [
-    "COMMUNITY",
-    "COMPENSATION",
-    "FILLS",
-    "LATE",
-    "SETTLEMENT",
-    "SURCHARGE",
-    "Ledger",
-    "LedgerError",
-]
+__all__ = ["COMMUNITY", "ON_TIME", "Kind", "Ledger", "LedgerError"]
 
 COMMUNITY: Final = ("grid", "loss", "market", "fees")
 """Accounts 0 to 3; households follow in the order they were given."""
 _GRID, _LOSS, _MARKET, _FEES = range(len(COMMUNITY))
-_FIGURES = ("energy_in_mwh", "energy_out_mwh", "money_in_micro", "money_out_micro")
-_HASHED = ("seq", "interval", "entry", "account", *_FIGURES)
+_FIGURES = ("energy_in_milliwh", "energy_out_milliwh", "money_in_micro", "money_out_micro")
+_ENTRY = ("interval", "kind", "late_household")
+_HASHED = ("seq", *_ENTRY, "account", *_FIGURES)
+# Columns of a block of rows that are not booked yet: _HASHED without seq.
+_INTERVAL, _KIND, _HOUSEHOLD, _ACCOUNT, _IN, _OUT, _MONEY_IN, _MONEY_OUT = range(8)
 
 
 class LedgerError(RuntimeError):
@@ -73,15 +66,25 @@ class Ledger:
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _sqlite_settings(durable))
         with database.one_line(self._engine):
+            there = sa.inspect(self._engine)
+            if there.has_table(postings.name):
+                columns = {column["name"] for column in there.get_columns(postings.name)}
+                if "late_household" not in columns:
+                    raise InputError(
+                        f"database {database.shown(self._engine.url)}: a ledger of an older "
+                        f"release; 'fedwatt data migrate {database.shown(self._engine.url)}' "
+                        "carries it over"
+                    )
+            elif not create:
+                raise InputError(f"database {database.shown(self._engine.url)}: holds no ledger")
             if create:
                 metadata.create_all(self._engine)
-            elif not sa.inspect(self._engine).has_table(postings.name):
-                raise InputError(f"database {database.shown(self._engine.url)}: holds no ledger")
         self._run: int | None = None
         self._households = 0
         self._seq = -1
         self._hash = b""
         self._late: list[Ints] = []
+        self._newcomers: list[str] = []
 
     def close(self) -> None:
         """Close the connections; SQLite folds its write-ahead log into the file."""
@@ -103,38 +106,48 @@ class Ledger:
     ) -> None:
         """Begin a run or continue it. ``start``: ISO time of interval 0 in UTC.
 
-        Raises InputError if a run of that name has other households or another start.
+        Households beyond those the run has are admitted with the next ``record``. Raises
+        InputError if a run of that name has others, in another order, or another start.
         """
         if len(set(households)) != len(households):
             raise InputError(f"ledger: run {name!r} names a household twice")
-        chart = [("community", n) for n in COMMUNITY] + [("household", n) for n in households]
-        genesis = _genesis(name, start, timezone, chart)
+        chart = [
+            Account(number, kind, account, -1)
+            for number, (kind, account) in enumerate(
+                [("community", n) for n in COMMUNITY] + [("household", n) for n in households]
+            )
+        ]
         with self._engine.begin() as db:
             known = db.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
             if known is None:
+                origin = genesis(name, start, timezone, chart)
                 key = db.execute(
                     runs.insert().values(
-                        name=name, start=start, timezone=timezone, head_seq=-1, head_hash=genesis
+                        name=name, start=start, timezone=timezone, head_seq=-1, head_hash=origin
                     )
                 ).inserted_primary_key
                 assert key is not None
                 run = int(key[0])
-                db.execute(
-                    accounts.insert(),
-                    [
-                        {"run": run, "account": i, "kind": kind, "name": n}
-                        for i, (kind, n) in enumerate(chart)
-                    ],
-                )
-                self._seq, self._hash = -1, genesis
+                db.execute(accounts.insert(), [_account_row(run, account) for account in chart])
+                self._seq, self._hash = -1, origin
             else:
                 run = int(known.run)
-                if _genesis(name, known.start, known.timezone, _chart(db, run)) != genesis:
+                there = _chart(db, run)
+                same = [(a.kind, a.name) for a in chart[: len(there)]]
+                if (known.start, known.timezone) != (start, timezone) or same != [
+                    (a.kind, a.name) for a in there
+                ]:
                     raise InputError(
                         f"ledger: run {name!r} exists with other households or another start"
                     )
                 self._seq, self._hash = int(known.head_seq), bytes(known.head_hash)
-        self._run, self._households = run, len(households)
+                chart = there
+        self._run, self._households = run, len(chart) - len(COMMUNITY)
+        self.admit(households[self._households :])
+
+    def admit(self, households: Sequence[str]) -> None:
+        """Give households the next accounts, with the next ``record``."""
+        self._newcomers += households
 
     def attach(self, name: str | None = None) -> str:
         """Open a run that exists, the only one if no name is given; returns its name."""
@@ -166,6 +179,8 @@ class Ledger:
         if others are.
         """
         blocks = list(self._late)
+        if self._newcomers:
+            blocks.insert(0, self._admissions(interval))
         if settlement is not None:
             blocks += _settlement_blocks(interval - 1, settlement)
         if fills is not None:
@@ -173,7 +188,7 @@ class Ledger:
         if compensation is not None and compensation.any():
             blocks.append(_compensation_rows(interval - 1, compensation))
         for block in blocks:
-            if block[:, 2].max() >= self._households + len(COMMUNITY):
+            if block[:, _ACCOUNT].max() >= self._accounts + len(self._newcomers):
                 raise LedgerError(f"interval {interval}: more households than the run has")
         with self._engine.begin() as db:
             new = [block for block in blocks if not self._booked(db, block)]
@@ -183,7 +198,17 @@ class Ledger:
             figures = np.concatenate(new)
             seq = self._seq + 1 + np.arange(len(figures))
             figures = np.column_stack((seq, figures))
-            chain = _chain(self._hash, figures)
+            chain = _chain(self._hash, figures, self._newcomers)
+            if self._newcomers:
+                db.execute(
+                    accounts.insert(),
+                    [
+                        _account_row(
+                            self._run, Account(self._accounts + i, "household", n, interval)
+                        )
+                        for i, n in enumerate(self._newcomers)
+                    ],
+                )
             names = ("run", *_HASHED, "hash")
             db.execute(
                 postings.insert(),
@@ -198,7 +223,21 @@ class Ledger:
                 db.execute(states.insert().values(run=self._run, state=state))
         self._seq, self._hash = int(seq[-1]), chain[-1]
         self._late.clear()
+        self._households += len(self._newcomers)
+        self._newcomers.clear()
         return True
+
+    @property
+    def _accounts(self) -> int:
+        return len(COMMUNITY) + self._households
+
+    def _admissions(self, interval: int) -> Ints:
+        """Rows that open the newcomers' accounts."""
+        block = np.zeros((len(self._newcomers), 8), np.int64)
+        block[:, _INTERVAL], block[:, _KIND] = interval, Kind.ADMISSION
+        block[:, _HOUSEHOLD] = ON_TIME
+        block[:, _ACCOUNT] = self._accounts + np.arange(len(self._newcomers))
+        return block
 
     def record_late(self, interval: int, household: int, settlement: Settlement) -> None:
         """Settle an earlier interval of one household, whose reading came late.
@@ -206,24 +245,23 @@ class Ledger:
         ``settlement`` is zero for all others, though all get their part of a surcharge. It is
         booked with the next ``record``, in the same transaction, as an entry of its own.
         """
-        entries = LATE + household, SURCHARGE + 1 + household
-        self._late += _settlement_blocks(interval, settlement, *entries)
+        self._late += _settlement_blocks(interval, settlement, household)
 
     def owed(self, interval: int, settlement: Settlement) -> Ints:
         """What each household pays [micro], shape (H,), once ``settlement`` of ``interval`` and
         what came late are booked; they may be already. A compensation is left out."""
         blocks = [*self._late, *_settlement_blocks(interval, settlement)]
-        paid = np.zeros(self._households + len(COMMUNITY), np.int64)
+        paid = np.zeros(self._accounts + len(self._newcomers), np.int64)
         money = sa.func.sum(postings.c.money_out_micro - postings.c.money_in_micro)
         query = sa.select(postings.c.account, money).where(
-            postings.c.run == self._run, postings.c.entry != COMPENSATION
+            postings.c.run == self._run, postings.c.kind != Kind.COMPENSATION
         )
         with self._engine.connect() as db:
             for account, micro in db.execute(query.group_by(postings.c.account)):
                 paid[account] = int(micro)
             for block in [block for block in blocks if not self._booked(db, block)]:
                 # Accounts stand once in an entry.
-                paid[block[:, 2]] += block[:, 6] - block[:, 5]
+                paid[block[:, _ACCOUNT]] += block[:, _MONEY_OUT] - block[:, _MONEY_IN]
         return paid[len(COMMUNITY) :]
 
     def compensated(self) -> dict[str, int]:
@@ -232,7 +270,7 @@ class Ledger:
         query = (
             sa.select(accounts.c.name, column.money_in_micro - column.money_out_micro)
             .select_from(postings.join(accounts, _same_account()))
-            .where(column.run == self._run, column.entry == COMPENSATION)
+            .where(column.run == self._run, column.kind == Kind.COMPENSATION)
         )
         with self._engine.connect() as db:
             return {str(name): int(micro) for name, micro in db.execute(query)}
@@ -244,22 +282,22 @@ class Ledger:
         return None if found is None else str(found)
 
     def _booked(self, db: sa.Connection, block: Ints) -> bool:
-        interval, entry = (int(x) for x in block[0, :2])
+        entry = [int(x) for x in block[0, :_ACCOUNT]]
         columns = [postings.c[name] for name in _HASHED[1:]]
         there = db.execute(
             sa.select(*columns)
             .where(
                 postings.c.run == self._run,
-                postings.c.interval == interval,
-                postings.c.entry == entry,
+                *(postings.c[name] == x for name, x in zip(_ENTRY, entry, strict=True)),
             )
             # By account, as the index has them: by seq SQLite would walk through the whole run.
             .order_by(postings.c.account)
         ).all()
-        given = block[np.argsort(block[:, 2])].tolist()
+        given = block[np.argsort(block[:, _ACCOUNT])].tolist()
         if there and [tuple(row) for row in there] != [tuple(row) for row in given]:
             raise LedgerError(
-                f"{entry_name(entry)} of interval {interval}: already booked with other figures"
+                f"{entry_name(*entry[1:])} of interval {entry[0]}: "
+                "already booked with other figures"
             )
         return bool(there)
 
@@ -278,9 +316,8 @@ class Ledger:
         self._late.clear()
         column, of_run = postings.c, postings.c.run == self._run
         with self._engine.begin() as db:
-            with_interval = column.entry.in_([SETTLEMENT, FILLS, SURCHARGE, COMPENSATION])
-            on_time = sa.and_(of_run, with_interval)
-            ahead = sa.case((column.entry == FILLS, 1), else_=0)
+            on_time = sa.and_(of_run, column.late_household == ON_TIME)
+            ahead = sa.case((column.kind.in_([Kind.FILLS, Kind.ADMISSION]), 1), else_=0)
             first = db.scalar(
                 sa.select(sa.func.min(column.seq)).where(
                     on_time, column.interval >= interval - 1 + ahead
@@ -295,6 +332,13 @@ class Ledger:
                 .order_by(column.seq.desc())
                 .limit(1)
             ).one_or_none()
+            admitted = db.scalar(
+                sa.select(sa.func.count()).where(
+                    of_run, column.seq >= first, column.kind == Kind.ADMISSION
+                )
+            )
+            if admitted:
+                raise LedgerError(f"{admitted} households were admitted from row {first} on")
             seq, head = (-1, self._genesis(db)) if kept is None else (kept.seq, bytes(kept.hash))
             removed = db.execute(postings.delete().where(of_run, column.seq > seq)).rowcount
             self._move_head(db, seq, head)
@@ -303,7 +347,7 @@ class Ledger:
 
     def _genesis(self, db: sa.Connection) -> bytes:
         row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
-        return _genesis(row.name, row.start, row.timezone, _chart(db, int(row.run)))
+        return genesis(row.name, row.start, row.timezone, _chart(db, int(row.run)))
 
     def rows(self) -> Iterator[sa.Row[Any]]:
         """The run's postings in order, hashes included."""
@@ -312,7 +356,8 @@ class Ledger:
             yield from db.execution_options(yield_per=10_000).execute(query)
 
     def postings_of(self, household: str) -> Ints:
-        """One household's postings (n, 6): interval, entry, energy in and out, money in and out.
+        """One household's postings (n, 7), in order: interval, kind, late household, energy in
+        and out, money in and out.
 
         Raises InputError for a household the run does not have.
         """
@@ -326,7 +371,7 @@ class Ledger:
             )
             if account is None:
                 raise InputError(f"household {household!r}: the ledger has no such account")
-            columns = [postings.c[name] for name in ("interval", "entry", *_FIGURES)]
+            columns = [postings.c[name] for name in (*_ENTRY, *_FIGURES)]
             query = sa.select(*columns).where(
                 postings.c.run == self._run, postings.c.account == account
             )
@@ -343,14 +388,13 @@ class Ledger:
         """Recompute the chain and every balance; name the first row that is wrong."""
         with self._engine.connect() as db:
             row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
-            known = len(_chart(db, int(row.run)))
-            genesis = self._genesis(db)
-        return audit(self.rows(), genesis, known, int(row.head_seq), bytes(row.head_hash))
+            chart, origin = _chart(db, int(row.run)), self._genesis(db)
+        return audit(self.rows(), origin, chart, int(row.head_seq), bytes(row.head_hash))
 
     def balances(self) -> dict[str, tuple[int, int]]:
         """Per account: (energy in less out [mWh], money in less out [micro])."""
         column = postings.c
-        energy = sa.func.sum(column.energy_in_mwh - column.energy_out_mwh)
+        energy = sa.func.sum(column.energy_in_milliwh - column.energy_out_milliwh)
         money = sa.func.sum(column.money_in_micro - column.money_out_micro)
         query = (
             sa.select(accounts.c.name, energy, money)
@@ -364,7 +408,7 @@ class Ledger:
 
 
 def _fill_rows(interval: int, fills: Fills) -> Ints:
-    """Postings of trades: (rows, 7) of interval, entry, account and the four figures."""
+    """Postings of trades: (rows, 8), a block."""
     residue = fills.residue
     grid_in, grid_out = _sides(np.array(fills.grid_received), np.array(fills.grid_paid))
     community = [
@@ -375,7 +419,8 @@ def _fill_rows(interval: int, fills: Fills) -> Ints:
     ]
     return _entry_rows(
         interval,
-        FILLS,
+        Kind.FILLS,
+        ON_TIME,
         [row for row in community if row[0] == _MARKET or any(row[1:])],
         np.column_stack((fills.bought, fills.sold, *_sides(fills.received, fills.paid))),
     )
@@ -389,68 +434,72 @@ def _sides(received: Ints, paid: Ints) -> tuple[Ints, Ints]:
     )
 
 
-def _settlement_blocks(
-    interval: int, settled: Settlement, entry: int = SETTLEMENT, surcharge: int = SURCHARGE
-) -> list[Ints]:
+def _settlement_blocks(interval: int, settled: Settlement, late: int = ON_TIME) -> list[Ints]:
     """The entry of a settlement and, where anybody owes one, that of the surcharge."""
-    blocks = [_settlement_rows(interval, settled, entry)]
+    blocks = [_settlement_rows(interval, settled, late)]
     if settled.surcharge is not None and settled.surcharge.charged.any():
-        blocks.append(_surcharge_rows(interval, settled.surcharge, surcharge))
+        blocks.append(_surcharge_rows(interval, settled.surcharge, late))
     return blocks
 
 
-def _surcharge_rows(interval: int, surcharge: Surcharge, entry: int) -> Ints:
+def _surcharge_rows(interval: int, surcharge: Surcharge, late: int) -> Ints:
     """Postings among households; the market keeps what cannot be shared equally."""
     none = np.zeros_like(surcharge.charged)
     kept = int(surcharge.charged.sum() - surcharge.returned.sum())
     households = np.column_stack((none, none, surcharge.returned, surcharge.charged))
-    return _entry_rows(interval, entry, [(_MARKET, 0, 0, kept, 0)], households)
+    return _entry_rows(interval, Kind.SURCHARGE, late, [(_MARKET, 0, 0, kept, 0)], households)
 
 
 def _compensation_rows(interval: int, transfers: Ints) -> Ints:
     """Postings among households alone."""
     none = np.zeros_like(transfers)
     received, given = np.maximum(transfers, 0), np.maximum(-transfers, 0)
-    return _entry_rows(interval, COMPENSATION, [], np.column_stack((none, none, received, given)))
+    households = np.column_stack((none, none, received, given))
+    return _entry_rows(interval, Kind.COMPENSATION, ON_TIME, [], households)
 
 
-def _settlement_rows(interval: int, settled: Settlement, entry: int) -> Ints:
+def _settlement_rows(interval: int, settled: Settlement, late: int) -> Ints:
     """Postings between households and grid; the grid's row marks the interval."""
-    money = _sides(settled.revenue, settled.cost)
-    figures = (settled.grid_import, settled.grid_export, *money)
+    figures = (settled.grid_import, settled.grid_export, *_sides(settled.revenue, settled.cost))
     bought, sold, received, paid = (int(figure.sum()) for figure in figures)
-    return _entry_rows(
-        interval, entry, [(_GRID, sold, bought, paid, received)], np.column_stack(figures)
-    )
+    community = [(_GRID, sold, bought, paid, received)]
+    return _entry_rows(interval, Kind.SETTLEMENT, late, community, np.column_stack(figures))
 
 
 def _entry_rows(
-    interval: int, entry: int, community: list[tuple[int, ...]], households: Ints
+    interval: int, kind: Kind, late: int, community: Sequence[tuple[int, ...]], households: Ints
 ) -> Ints:
     busy = np.flatnonzero(households.any(axis=1))
     own = np.column_stack((busy + len(COMMUNITY), households[busy]))
     rows = np.concatenate((np.array(sorted(community), np.int64).reshape(-1, 5), own))
-    head = np.broadcast_to(np.array([interval, entry], np.int64), (len(rows), 2))
+    head = np.broadcast_to(np.array([interval, kind, late], np.int64), (len(rows), 3))
     return np.concatenate((head, rows), axis=1)
 
 
-def _chain(before: bytes, figures: Ints) -> list[bytes]:
-    """Hashes of rows (n, 8) that follow a row with hash ``before``."""
-    packed, width = figures.astype(">i8").tobytes(), 8 * figures.shape[1]
+def _chain(before: bytes, figures: Ints, newcomers: Sequence[str]) -> list[bytes]:
+    """Hashes of rows (n, 9) that follow a row with hash ``before``; newcomers' rows come first."""
     hashes = []
-    for start in range(0, len(packed), width):
-        before = link(before, packed[start : start + width])
+    for i, row in enumerate(figures.tolist()):
+        before = link(before, packed(row), newcomers[i] if i < len(newcomers) else "")
         hashes.append(before)
     return hashes
 
 
-def _genesis(name: str, start: str, timezone: str, chart: Sequence[tuple[str, str]]) -> bytes:
-    return hashlib.sha256(json.dumps([name, start, timezone, list(chart)]).encode()).digest()
+def _chart(db: sa.Connection, run: int) -> list[Account]:
+    query = sa.select(accounts).where(accounts.c.run == run).order_by(accounts.c.account)
+    return [
+        Account(int(x.account), str(x.kind), str(x.name), int(x.since)) for x in db.execute(query)
+    ]
 
 
-def _chart(db: sa.Connection, run: int) -> list[tuple[str, str]]:
-    query = sa.select(accounts.c.kind, accounts.c.name).where(accounts.c.run == run)
-    return [(str(kind), str(name)) for kind, name in db.execute(query.order_by(accounts.c.account))]
+def _account_row(run: int | None, account: Account) -> dict[str, object]:
+    return {
+        "run": run,
+        "account": account.number,
+        "kind": account.kind,
+        "name": account.name,
+        "since": account.since,
+    }
 
 
 def _same_account() -> sa.ColumnElement[bool]:

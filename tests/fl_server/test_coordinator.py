@@ -12,7 +12,7 @@ from flwr.app import Error, Message
 from common.config import Settings
 from common.messages import CONFIG
 from fl_client.app import app as client_app
-from fl_server.ledger import Ledger
+from fl_server.ledger import Kind, Ledger
 from fl_server.start import run as run_server
 from simulations.engine.loop import LoopGrid, server_context
 from tests.simulations.conftest import homes, small
@@ -65,7 +65,7 @@ def settlements(directory: Path, settings: Settings) -> Counter[tuple[int, str]]
         return Counter(
             (row.interval, names[row.account - community])
             for row in ledger.rows()
-            if row.entry != 1 and row.account >= community
+            if row.kind != Kind.FILLS and row.account >= community
         )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from common.config import Settings
 from fl_server.coordinator import Coordinator
-from fl_server.ledger import COMMUNITY, SURCHARGE, Ledger
+from fl_server.ledger import COMMUNITY, Kind, Ledger
 from fl_server.run_files import INTERVALS, read_lines
 from simulations.report import write_report
 from simulations.simulate import simulate, stored_settings
@@ -75,7 +75,7 @@ def test_surcharges_come_back_in_equal_parts(capped: Path) -> None:
         assert ledger.attach() == settings.digest()
         assert ledger.verify().error is None
         balances = ledger.balances()
-        charged = [r for r in ledger.rows() if r.entry == SURCHARGE]
+        charged = [r for r in ledger.rows() if r.kind == Kind.SURCHARGE]
     assert charged
     assert sum(energy for energy, _ in balances.values()) == 0
     assert sum(money for _, money in balances.values()) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from common.config import Settings
 from fl_server.coordinator import Answers, Coordinator
-from fl_server.ledger import COMPENSATION, Ledger
+from fl_server.ledger import Kind, Ledger
 from simulations.commands.ledger import verify
 from simulations.commands.simulate import _print
 from simulations.report import write_report
@@ -60,10 +60,10 @@ def test_nobody_loses_with_the_rule(
 def test_only_the_closing_differs(plain: Path, fair: Path) -> None:
     """All entries but the last are those of the run without the rule, figure by figure."""
     figures = [row[1:-1] for row in ledger_rows(fair)]
-    assert [row for row in figures if row[2] != COMPENSATION] == [
+    assert [row for row in figures if row[2] != Kind.COMPENSATION] == [
         row[1:-1] for row in ledger_rows(plain)
     ]
-    assert {row[1] for row in figures if row[2] == COMPENSATION} == {47}
+    assert {row[1] for row in figures if row[2] == Kind.COMPENSATION} == {47}
 
 
 def test_the_rule_is_told_where_it_is_on(

@@ -308,7 +308,7 @@ def test_the_coordinator_sees_settlements_and_no_readings(project):
             )
             connection.exec_driver_sql(
                 f"insert into ledger_postings values"
-                f" ({run}, {account}, 0, 0, {account}, 1, 2, 3, 4, '')"
+                f" ({run}, {account}, 0, 0, -1, {account}, 1, 2, 3, 4, '')"
             )
     assert count(coordinator, "select count(*) from ledger_postings") == 2
     # Each household reads its own posting, and only reads.

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Message
 
 from fl_client.state import State
-from fl_server.ledger import SURCHARGE, Ledger
+from fl_server.ledger import Kind, Ledger
 from tests.fl_server.host.test_live import INTERVALS, MARKET_ONLY, NAMES, agree, never, rows
 from tests.support.community import NODE, Homes, Killed, community, contexts, run, simulated
 
@@ -17,10 +17,10 @@ CAP = (*MARKET_ONLY, f"market.import_cap_kw={CAP_KW}", "battery.capacity_kwh=1")
 
 
 def surcharges(directory: Path) -> set[tuple[int, int]]:
-    """(interval, entry) of the ledger's surcharges."""
+    """(interval, late household) of the ledger's surcharges."""
     with Ledger(f"sqlite:///{directory / 'ledger.sqlite'}") as ledger:
         ledger.attach()
-        return {(r.interval, r.entry) for r in ledger.rows() if r.entry >= SURCHARGE}
+        return {(r.interval, r.late_household) for r in ledger.rows() if r.kind == Kind.SURCHARGE}
 
 
 def test_parity_with_a_simulation_and_allowances_told_at_once(homes: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_killed_at_every_settlement_while_one_is_away(
             run(folder, grid)
     run(folder, grid)
     agree(tmp_path, folder)
-    late = {interval for interval, entry in surcharges(folder.run) if entry == SURCHARGE + 2}
+    late = {interval for interval, household in surcharges(folder.run) if household == 1}
     assert late
     assert late <= {2, 3, 4, 5, 6}
     assert rows(folder.run) == rows(whole.run)

@@ -14,7 +14,7 @@ from flwr.app import Message
 from fl_server.coordinator import Answers, Coordinator
 from fl_server.host.clock import Clock
 from fl_server.host.folder import Folder, Live
-from fl_server.ledger import COMMUNITY, LATE, SETTLEMENT, Ledger
+from fl_server.ledger import COMMUNITY, ON_TIME, Kind, Ledger
 from tests.simulations.conftest import HISTORY_DAYS
 from tests.support.community import (
     NODE,
@@ -62,15 +62,18 @@ def settled(directory: Path, households: int) -> Counter[tuple[int, int]]:
     on_time = {}
     with opened(directory) as ledger:
         assert ledger.verify().ok
-        entries = {(row.interval, row.entry) for row in ledger.rows()}
-    for interval, entry in entries:
-        if entry == SETTLEMENT:
+        entries = {
+            (row.interval, row.late_household)
+            for row in ledger.rows()
+            if row.kind == Kind.SETTLEMENT
+        }
+    for interval, late in entries:
+        if late == ON_TIME:
             on_time[interval] = set(range(households))
-        elif entry >= LATE:
-            times[interval, entry - LATE] += 1
-    for interval, entry in entries:
-        if entry >= LATE:
-            on_time[interval].discard(entry - LATE)
+        else:
+            times[interval, late] += 1
+    for interval, late in entries:
+        on_time[interval].discard(late)
     times.update((interval, h) for interval, who in on_time.items() for h in who)
     return times
 
@@ -78,7 +81,11 @@ def settled(directory: Path, households: int) -> Counter[tuple[int, int]]:
 def traded(directory: Path) -> set[int]:
     """Intervals in which households traded with each other."""
     with opened(directory) as ledger:
-        return {r.interval for r in ledger.rows() if r.entry == 1 and r.account >= len(COMMUNITY)}
+        return {
+            r.interval
+            for r in ledger.rows()
+            if r.kind == Kind.FILLS and r.account >= len(COMMUNITY)
+        }
 
 
 def exactly_once(directory: Path, households: int = len(NAMES)) -> None:
@@ -165,7 +172,7 @@ def test_household_that_is_away_is_settled_later(homes: Path, tmp_path: Path) ->
     exactly_once(folder.run)
     agree(tmp_path, folder)
     with opened(folder.run) as ledger:
-        late = sorted({r.interval for r in ledger.rows() if r.entry == LATE + 1})
+        late = sorted({r.interval for r in ledger.rows() if r.late_household == 1})
     assert late == [2, 3, 4, 5, 6]  # at t it reports t - 1
     assert traded(folder.run)
     missing = [

@@ -9,7 +9,7 @@ import pytest
 from common.market_rules import MICRO
 from fl_server.audit import audit
 from fl_server.bills import COMPENSATION_FIGURES, FIGURES, bill
-from fl_server.ledger import COMMUNITY, COMPENSATION, Ledger, LedgerError
+from fl_server.ledger import COMMUNITY, ON_TIME, Kind, Ledger, LedgerError
 from simulations.report.bill_page import page
 from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
 from tests.fl_server.ledger.test_surcharge import capped
@@ -39,11 +39,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def test_it_is_the_last_entry_and_balances(ledger: Ledger) -> None:
     """Rows of those it concerns, of the last interval, no energy; the whole still sums to zero."""
     assert ledger.verify().error is None
-    last = [row for row in ledger.rows() if row.entry == COMPENSATION]
+    last = [row for row in ledger.rows() if row.kind == Kind.COMPENSATION]
     assert last == list(ledger.rows())[-3:]
     assert [(r.interval, r.account - len(COMMUNITY)) for r in last] == [(7, 0), (7, 1), (7, 3)]
     assert [r.money_in_micro - r.money_out_micro for r in last] == [-70, 100, -30]
-    assert all(r.energy_in_mwh == 0 == r.energy_out_mwh for r in last)
+    assert all(r.energy_in_milliwh == 0 == r.energy_out_milliwh for r in last)
     assert sum(money for _, money in ledger.balances().values()) == 0
     assert ledger.compensated() == {"H0": -70, "H1": 100, "H3": -30}
 
@@ -74,7 +74,7 @@ def test_nothing_moved_is_no_entry(tmp_path: Path) -> None:
         ledger.open_run("r", NAMES, start=START)
         ledger.record(0, fills_of(0))
         ledger.record(1, None, settlement_of(0), None, np.zeros(len(NAMES), np.int64))
-        assert {row.entry for row in ledger.rows()} == {0, 1}
+        assert {row.kind for row in ledger.rows()} == {0, 1}
         assert ledger.compensated() == {}
 
 
@@ -96,16 +96,19 @@ def test_what_is_owed_counts_each_entry_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "found"),
     [
-        (lambda r: [*r, [12, 9, COMPENSATION, 5, 0, 0, 1, 0]], "do not balance: money by 1 micro"),
         (
-            lambda r: [*r, [12, 9, COMPENSATION, 5, 3, 3, 0, 0]],
+            lambda r: [*r, [12, 9, Kind.COMPENSATION, ON_TIME, 5, 0, 0, 1, 0]],
+            "do not balance: money by 1 micro",
+        ),
+        (
+            lambda r: [*r, [12, 9, Kind.COMPENSATION, ON_TIME, 5, 3, 3, 0, 0]],
             "row 12: a compensation that moves energy",
         ),
         (
             lambda r: [
                 *r,
-                [12, 7, COMPENSATION, 5, 0, 0, 0, 0],
-                [13, 8, COMPENSATION, 5, 0, 0, 0, 0],
+                [12, 7, Kind.COMPENSATION, ON_TIME, 5, 0, 0, 0, 0],
+                [13, 8, Kind.COMPENSATION, ON_TIME, 5, 0, 0, 0, 0],
             ],
             "row 13: a second compensation",
         ),
@@ -113,16 +116,15 @@ def test_what_is_owed_counts_each_entry_once(tmp_path: Path) -> None:
 )
 def test_verification_refuses_a_wrong_one(spoil, found) -> None:  # type: ignore[no-untyped-def]
     """Rows whose hashes are right but whose compensation is not: the operator himself wrote it."""
-    import struct
+    from fl_server.audit import Account, link, packed
 
-    from fl_server.audit import link
-
-    figures = spoil([[seq, seq // 2, seq % 2, 4, 0, 0, 0, 0] for seq in range(12)])
+    figures = spoil([[seq, seq // 2, seq % 2, ON_TIME, 4, 0, 0, 0, 0] for seq in range(12)])
     chained, before = [], b"genesis"
+    chart = [Account(number, "", f"{number}", -1) for number in range(10)]
     for row in figures:
-        before = link(before, struct.pack(">8q", *row))
+        before = link(before, packed(row))
         chained.append((1, *row, before))
-    verdict = audit(chained, b"genesis", 10, len(figures) - 1, before)
+    verdict = audit(chained, b"genesis", chart, len(figures) - 1, before)
     assert verdict.error is not None
     assert found in verdict.error
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from fl_server.ledger import Ledger
+from fl_server.ledger import Kind, Ledger
 from tests.fl_server.ledger.community import NAMES, START, fills_of, settlement_of
 
 INTERVALS = 200
@@ -40,12 +40,10 @@ def _booked(file: Path) -> int:
         ledger.open_run("r", NAMES, start=START)
         verdict = ledger.verify()
         assert verdict.error is None
-        seen: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-        for row in ledger.rows():
-            seen.setdefault((row.interval, row.entry), []).append(tuple(row)[4:9])
-    last = max((t for t, entry in seen if entry == 1), default=-1)
-    assert {t for t, entry in seen if entry == 1} == set(range(last + 1))
-    assert {t for t, entry in seen if entry == 0} == set(range(last))
+        seen = {(row.interval, row.kind) for row in ledger.rows()}
+    last = max((t for t, kind in seen if kind == Kind.FILLS), default=-1)
+    assert {t for t, kind in seen if kind == Kind.FILLS} == set(range(last + 1))
+    assert {t for t, kind in seen if kind == Kind.SETTLEMENT} == set(range(last))
     return last + 1
 
 

@@ -2,13 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import InputError
-from fl_server.ledger import Ledger, LedgerError
+from fl_server.bills import bill
+from fl_server.ledger import Kind, Ledger, LedgerError
 from fl_server.market import Fills
 from fl_server.settlement import settle
 from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
@@ -127,7 +130,7 @@ def test_a_late_reading_is_booked_with_the_next_interval(ledger: Ledger) -> None
     ledger.record_late(3, 2, late)
     ledger.record(t, fills_of(t), settlement_of(INTERVALS))
     assert ledger.verify().ok
-    late_rows = [row for row in ledger.rows() if row.entry >= 2]
+    late_rows = [row for row in ledger.rows() if row.late_household == 2]
     assert [(row.interval, row.money_out_micro) for row in late_rows] == [(3, 0), (3, 150_000)]
     ledger.truncate_from(t)
     assert _rows(ledger) == before
@@ -137,7 +140,10 @@ def test_a_late_reading_is_booked_with_the_next_interval(ledger: Ledger) -> None
     ("change", "found"),
     [
         ("UPDATE ledger_postings SET money_in_micro = money_in_micro + 1 WHERE seq = 20", "row 20"),
-        ("UPDATE ledger_postings SET energy_out_mwh = energy_out_mwh + 1 WHERE seq = 9", "row 9"),
+        (
+            "UPDATE ledger_postings SET energy_out_milliwh = energy_out_milliwh + 1 WHERE seq = 9",
+            "row 9",
+        ),
         ("UPDATE ledger_postings SET account = 5 WHERE seq = 14 AND account != 5", "row 14"),
         ("DELETE FROM ledger_postings WHERE seq = 30", "row 30 is missing"),
         ("DELETE FROM ledger_postings WHERE seq = 123", "row 123 is missing"),
@@ -210,3 +216,101 @@ def test_postgresql_holds_the_same_rows(ledger: Ledger, postgres: Callable[[], s
         assert _rows(there) == _rows(ledger)
         assert there.verify().ok
         assert there.balances() == ledger.balances()
+
+
+LATECOMERS = ("Zoe", "maple-7")
+
+
+def _grow(ledger: Ledger, first: int = 0) -> None:
+    """Play a run that two households join before interval 4, and trade in from there on."""
+    for t in range(first, 8):
+        grown = len(NAMES) + (len(LATECOMERS) if t >= 4 else 0)
+        if t == 4:
+            ledger.admit(LATECOMERS)
+        fills, settlement = _padded(fills_of(t), grown), None
+        if t:
+            settlement = settlement_of(t - 1)
+            none = np.zeros(grown - len(NAMES), np.int64)
+            settlement = replace(
+                settlement,
+                grid_import=np.concatenate((settlement.grid_import, none + 7)),
+                grid_export=np.concatenate((settlement.grid_export, none)),
+                cost=np.concatenate((settlement.cost, none + 2)),
+                revenue=np.concatenate((settlement.revenue, none)),
+            )
+        ledger.record(t, fills, settlement)
+
+
+def _padded(fills: Fills, households: int) -> Fills:
+    none = np.zeros(households - len(fills.bought), np.int64)
+    return replace(
+        fills,
+        **{
+            name: np.concatenate((getattr(fills, name), none))
+            for name in ("bought", "sold", "paid", "received")
+        },
+    )
+
+
+def test_households_join_a_running_ledger(file: Path) -> None:
+    """They get the next accounts, in the order of admission; the run goes on with them when it is
+    opened again, whether it was told of them or not, and the audit knows them."""
+    names = [*NAMES, *LATECOMERS]
+    with Ledger(f"sqlite:///{file}") as ledger:
+        ledger.open_run("r", NAMES, start=START)
+        _grow(ledger)
+        assert ledger.verify().error is None
+        assert list(ledger.balances())[-2:] == list(LATECOMERS)
+        assert [row.account for row in ledger.rows() if row.kind == Kind.ADMISSION] == [10, 11]
+        kept = _rows(ledger)
+    with Ledger(f"sqlite:///{file}") as ledger:
+        ledger.open_run("r", names, start=START)
+        assert not ledger.record(7, _padded(fills_of(7), len(names)), None)
+        ledger.open_run("r", [*names, "Ada"], start=START)
+        ledger.record(8, Fills.none(len(names) + 1))
+        assert ledger.verify().error is None
+        assert _rows(ledger)[: len(kept)] == kept
+        assert list(ledger.balances())[-1] == "Ada"
+        with pytest.raises(InputError, match="other households"):
+            ledger.open_run("r", [*NAMES, "maple-7", "Zoe"], start=START)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("UPDATE ledger_accounts SET name = 'Zoé' WHERE name = 'Zoe'", "its hash is not that"),
+        ("UPDATE ledger_accounts SET since = 5 WHERE since = 4", "was not admitted in interval 4"),
+        ("UPDATE ledger_accounts SET since = -1 WHERE name = 'Zoe'", "row 0"),
+        ("UPDATE ledger_accounts SET account = 99 WHERE account = 11", "accounts are numbered"),
+        ("UPDATE ledger_accounts SET account = 12 WHERE account = 3", "accounts are numbered"),
+        ("DELETE FROM ledger_accounts WHERE account = 11", "its hash is not that"),
+        (
+            "INSERT INTO ledger_accounts VALUES (1, 12, 'household', 'ghost', 6)",
+            "account 12 has no admission",
+        ),
+    ],
+)
+def test_verification_knows_who_was_admitted_and_when(file: Path, change: str, found: str) -> None:
+    """Names, numbers and admissions of households that came later are in the chain as well."""
+    with Ledger(f"sqlite:///{file}") as ledger:
+        ledger.open_run("r", NAMES, start=START)
+        _grow(ledger)
+        assert ledger.verify().ok
+    with sqlite3.connect(file) as db:
+        assert db.execute(change).rowcount >= 1
+    with Ledger(f"sqlite:///{file}") as ledger:
+        ledger.attach()
+        error = ledger.verify().error
+    assert error is not None
+    assert found in error
+
+
+def test_a_household_without_postings_has_an_empty_bill(file: Path) -> None:
+    """Nothing traded, nothing owed: no lines, and sums of zero."""
+    with Ledger(f"sqlite:///{file}") as ledger:
+        ledger.open_run("r", NAMES, start=START)
+        made = bill(ledger, "r", NAMES[0])
+        assert made.lines.empty
+        assert made.total["total"] == 0
+        with pytest.raises(InputError, match="the first day is after the last"):
+            bill(ledger, "r", NAMES[0], first=date(2020, 2, 1), last=date(2020, 1, 1))

@@ -9,7 +9,7 @@ import pytest
 
 from common.market_rules import MICRO
 from fl_server.bills import CAP_FIGURES, FIGURES, bill
-from fl_server.ledger import SURCHARGE, Ledger
+from fl_server.ledger import Kind, Ledger
 from fl_server.settlement import Settlement, surcharge
 from simulations.report.bill_page import page
 from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
@@ -48,7 +48,7 @@ def test_surcharges_balance_and_are_booked_where_they_are_due(ledger: Ledger) ->
     assert 3 not in due
     assert len(due) > 1
     rows = list(ledger.rows())
-    assert {row.interval for row in rows if row.entry == SURCHARGE} == due
+    assert {row.interval for row in rows if row.kind == Kind.SURCHARGE} == due
     balances = ledger.balances()
     assert sum(energy for energy, _ in balances.values()) == 0
     assert sum(money for _, money in balances.values()) == 0
@@ -62,8 +62,8 @@ def test_surcharges_are_cut_and_written_again_with_their_settlement(
     before = [tuple(row) for row in ledger.rows()]
     ledger.truncate_from(resume)
     assert ledger.verify().ok
-    kept = {(row.interval, row.entry) for row in ledger.rows()}
-    assert all((t, SURCHARGE) not in kept for t in range(max(resume - 1, 0), INTERVALS))
+    kept = {(row.interval, row.kind) for row in ledger.rows()}
+    assert all((t, Kind.SURCHARGE) not in kept for t in range(max(resume - 1, 0), INTERVALS))
     play(ledger, resume)
     assert [tuple(row) for row in ledger.rows()] == before
 
@@ -75,8 +75,8 @@ def test_a_late_reading_brings_its_surcharge(ledger: Ledger) -> None:
     ledger.record_late(2, 4, capped(1))
     ledger.record(t, fills_of(t), capped(INTERVALS))
     assert ledger.verify().error is None
-    late = {(r.interval, r.entry) for r in ledger.rows() if r.entry > 1 and r.entry != SURCHARGE}
-    assert late == {(2, 2 + 4), (2, SURCHARGE + 1 + 4)}
+    late = {(r.interval, r.kind, r.late_household) for r in ledger.rows() if r.late_household >= 0}
+    assert late == {(2, Kind.SETTLEMENT, 4), (2, Kind.SURCHARGE, 4)}
     ledger.truncate_from(t)
     assert [tuple(row) for row in ledger.rows()] == before
 
