@@ -15,6 +15,7 @@ import yaml
 
 from common.errors import InputError
 
+MAPPING = "meters.yaml"
 ROLES = ("import", "export", "pv", "charge", "discharge", "soc", "power")
 ENERGIES = ("import", "export", "pv", "charge", "discharge")
 KINDS = ("register", "interval", "power", "level")

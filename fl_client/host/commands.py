@@ -54,6 +54,20 @@ def start(directory: Directory) -> None:
 
 
 @app.command()
+def meters(
+    directory: Directory,
+    seconds: Annotated[
+        float | None, typer.Option(help="look for so long; without: until interrupted")
+    ] = None,
+) -> None:
+    """Show live what the meters say, mapped; exit status 1 where one has said nothing."""
+    from fl_client.host.meters import watch
+
+    if not watch(directory.resolve(), seconds):
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(
     directory: Directory,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,

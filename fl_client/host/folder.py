@@ -13,7 +13,9 @@ from common.data.frame import check_name
 from common.errors import InputError
 from common.files import check_secret, write_secret
 from common.processes import environment, exec_process, is_loopback
+from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.host.clientapp import check_release
+from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
 from fl_client.host.node import FLOWERS_POLL_S
 from fl_client.membership import own_settings
@@ -53,13 +55,13 @@ def init_client(root: Path, file: ClientFile, ca: Path | None) -> str:
         raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
     if ca is not None and not ca.is_file():
         raise InputError(f"--ca {ca}: no such file")
-    data, secrets = _checked_data(root, file.data)
+    data, kept = _checked_data(root, file.data)
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)
     if ca is not None:
         (root / "ca.crt").write_bytes(ca.read_bytes())
-    if secrets:
-        lines = "".join(f"{key}={value}\n" for key, value in secrets.items())
+    if kept:
+        lines = "".join(f"{key}={value}\n" for key, value in kept.items())
         write_secret(root / SECRETS, lines.encode())
     line = make_node_key(root, file.name)
     whole = replace(file, data=data)
@@ -137,15 +139,16 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
         command += ["--auth-supernode-private-key", str(root / "key")]
     node = {"household": file.name, "state": str(root / "state"), "data": file.data}
     command += ["--node-config", " ".join(f"{k}={json.dumps(v)}" for k, v in node.items())]
-    own = _secrets(root / SECRETS)
+    own = secrets(root)
     if not os.access(Path(fl_client.__file__).parent, os.W_OK):
         # Compiled code is kept beside the source where that may be written to.
         own["NUMBA_CACHE_DIR"] = str(root / "cache")
     return command, environment(root / "flwr", own)
 
 
-def _secrets(path: Path) -> dict[str, str]:
-    """Variables of a secret file, lines of KEY=VALUE."""
+def secrets(root: Path) -> dict[str, str]:
+    """What the household's secret file holds, lines of KEY=VALUE. Raises InputError."""
+    path = root / SECRETS
     if not path.exists():
         return {}
     check_secret(path)
@@ -154,6 +157,12 @@ def _secrets(path: Path) -> dict[str, str]:
 
 
 def start_client(root: Path) -> None:
-    """Become the daemon that keeps the household's SuperNode connected. Raises InputError."""
+    """Become the daemon that keeps the household's SuperNode connected, and its meters read.
+
+    Raises InputError.
+    """
     command, env = supernode(root)
+    if (root / MAPPING).exists():
+        read_mapping(root / MAPPING)
+        command += [AND, sys.executable, "-m", "fl_client.host.meters", str(root)]
     exec_process([sys.executable, "-m", "fl_client.host.keeper", *command], env)

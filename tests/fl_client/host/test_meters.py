@@ -1,0 +1,91 @@
+"""The process that reads the meters, and the command that looks at them."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import yaml
+
+from fl_client.home.daemon import STORE
+
+CLIENT = {"name": "maple", "data": "", "server": "127.0.0.1:9092", "insecure": True}
+HEADER = "time,kwh\n"
+
+
+def _home(tmp_path, text=HEADER):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "client.yaml").write_text(yaml.safe_dump(CLIENT))
+    (home / "m.csv").write_text(text)
+    entry = {"role": "import", "path": "m.csv", "json": "kwh", "every": 0.1}
+    (home / "meters.yaml").write_text(yaml.safe_dump([entry]))
+    return home
+
+
+def _rows(minutes):
+    return "".join(f"2026-11-25T{m // 60:02d}:{m % 60:02d}:00Z,{m / 100}\n" for m in minutes)
+
+
+def _meters(home, *options):
+    main = "from fl_client.host.commands import main; main()"
+    command = [sys.executable, "-c", main, "meters", str(home), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def _count(home):
+    try:
+        with sqlite3.connect(home / STORE) as db:
+            return db.execute("SELECT count(*) FROM readings").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+
+
+def test_the_look_before_anybody_trades(tmp_path):
+    """Without a daemon the command reads by itself: value, kind of the intervals, what is wrong;
+    status 1 while a meter has said nothing, 2 for a mapping that is no good, 0 otherwise."""
+    home = _home(tmp_path)
+    silent = _meters(home, "--seconds", "3")
+    assert (silent.returncode, "nothing yet" in silent.stdout) == (1, True), silent.stderr
+    (home / "m.csv").write_text(HEADER + _rows(range(120)))
+    spoken = _meters(home, "--seconds", "3")
+    assert (spoken.returncode, "1.190 kWh" in spoken.stdout) == (0, True), spoken.stdout
+    (home / "meters.yaml").write_text("- {role: import}\n")
+    wrong = _meters(home, "--seconds", "3")
+    assert wrong.returncode == 2
+    assert "entry 1 (import): one of topic, entity" in wrong.stderr
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_a_daemon_that_is_killed_goes_on_where_it_was(tmp_path):
+    """Killed in the middle of its work it leaves a sound store; started again it has everything
+    once; the command looks at what it reads, for two do not write."""
+    home = _home(tmp_path, HEADER + _rows(range(60)))
+    daemon = [sys.executable, "-m", "fl_client.host.meters", str(home)]
+    first = subprocess.Popen(daemon)
+    try:
+        _until(lambda: _count(home) == 60)
+    finally:
+        first.kill()
+        first.wait()
+    with (home / "m.csv").open("a") as more:
+        more.write(_rows(range(60, 90)))
+    second = subprocess.Popen(daemon)
+    try:
+        _until(lambda: _count(home) == 90)
+        seen = _meters(home, "--seconds", "1")
+        assert "read by the household's daemon" in seen.stdout, seen.stderr
+        refused = subprocess.run(daemon, capture_output=True, text=True)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "read by another process" in refused.stderr
+    finally:
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(20) == 0
+
+
+def _until(happened, seconds=40.0):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.1)
