@@ -1,19 +1,19 @@
 """One household's readings into its canonical frame: clock, order, grid, gaps, flows.
 
-What is assumed is counted. A half hour counts as measured when readings cover all of it; covered
-by at least half, it is scaled up (not at the ends); otherwise it is a gap. Both kinds are marked
-as filled.
+What is assumed is counted. A half hour counts as measured when readings of at most an hour cover
+all of it; covered by at least half, it is scaled up (not at the ends); otherwise it is a gap. Both
+kinds are marked as filled, and so is what only longer readings know, which keep their energy.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from common.arrays import Floats, Ints
+from common.arrays import Bools, Floats
+from common.data.balance import Measured, balance
 from common.data.frame import (
     APPLIANCES,
     COARSEST_MINUTES,
@@ -23,43 +23,78 @@ from common.data.frame import (
     INTERVAL_MINUTES,
     Household,
 )
+from common.data.ordering import COARSEST_S, Account, Records, Series, Source, order
 from common.data.readings import CHANNELS, FLOWS, LEVELS
-from common.data.resample import HALF_HOUR_S, Grid, fill_gaps, spread, to_utc
-from common.data.spool import ESTIMATED, WALL_CLOCK
+from common.data.resample import HALF_HOUR_S, Grid, fill_gaps, spread
 from common.errors import InputError
 
 MAX_GAP_SHARE = 0.1
+# Cutting the ends of a channel because another lacks them: more needs the user's word.
+MAX_CUT_SHARE = 0.02
 # What stands in for a column the source does not have.
 ABSENT = {"temperature": 10.0, "solar_irradiance": 0.0, "price": 0.30}
-# Sums of rounded meters may fall below zero by this much; it is clipped.
-_ROUNDING_KWH = 0.05
-Records = NDArray[np.void]
+# So many half hours of an hour's readings make a home an hourly one; fewer count as filled.
+_HOURLY_SHARE = 0.1
+# A weather or price that is older than this is worth a word.
+_HELD_HALF_HOURS = 6
+_AROUND = ("pv", "export", "charge", "discharge")
+SPANS = ("common", "all")
 
 
 class GapsError(InputError):
     """The household misses more than the stated share of its readings."""
 
 
-@dataclass
-class Account:
-    """Where the energy of the files went, in kWh, and what was added, per channel."""
+@dataclass(frozen=True)
+class Rules:
+    """What the user allows, for every household of an import."""
 
-    file_kwh: dict[str, float] = field(default_factory=dict)
-    kept_kwh: dict[str, float] = field(default_factory=dict)
-    missing_hour_kwh: float = 0.0
-    repeated_rows: int = 0
-    gap_share: float = 0.0
-    absent: list[str] = field(default_factory=list)
+    clock: str = "UTC"
+    timezone: str = "UTC"
+    allow_resets: bool = False
+    max_gap_share: float = MAX_GAP_SHARE
+    span: str | None = None  # one of SPANS; None: refuse to cut much
+    price: float = ABSENT["price"]
 
 
 @dataclass(frozen=True)
-class _Series:
-    """One channel's readings in UTC, ordered, without repetition."""
+class _Channel:
+    """One channel on the half-hour grid from ``first`` on, all meters of it together.
 
-    start: Ints
-    seconds: Ints
-    value: Floats
-    estimated: NDArray[np.bool_]
+    ``total``: (n,) kWh (levels: sum of means). ``covered``: (n,) seconds of it known from readings
+    of at most an hour, ``coarse`` from those of more than half an hour, ``long`` from longer ones.
+    ``estimated``: (n,) where the file itself calls a value an estimate.
+    """
+
+    first: int
+    total: Floats
+    covered: Floats
+    coarse: Floats
+    long: Floats
+    estimated: Bools
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.total)
+
+    def window(self, first: int, last: int) -> "_Channel":
+        """Return half hours [first, last), zero outside."""
+
+        def cut(values: Floats) -> Floats:
+            out = np.zeros(last - first)
+            begin, end = max(first, self.first), min(last, self.last)
+            if end > begin:
+                out[begin - first : end - first] = values[begin - self.first : end - self.first]
+            return out
+
+        return _Channel(
+            first,
+            cut(self.total),
+            cut(self.covered),
+            cut(self.coarse),
+            cut(self.long),
+            cut(self.estimated.astype(np.float64)) > 0,
+        )
 
 
 def assemble(
@@ -67,72 +102,70 @@ def assemble(
     records: Records,
     paths: Sequence[Path],
     *,
-    timezone: str,
+    rules: Rules,
     source: str,
-    repeats: bool = False,
+    columns: Sequence[str] = (),
     real: bool = True,
-    max_gap_share: float = MAX_GAP_SHARE,
     context: Mapping[str, "pd.Series[float]"] | None = None,
-    price: float = ABSENT["price"],
 ) -> tuple[Household, Account]:
     """Return the household and the account of its energy.
 
-    ``records``: dtype READING, in file order. ``context``: half-hourly UTC series of
-    temperature, solar_irradiance or price for columns the files lack.
-    Raises InputError with file and row; GapsError when more than ``max_gap_share`` is missing.
+    ``records``: dtype READING, in file order; ``columns``: what their field ``series`` means.
+    ``context``: half-hourly UTC series of weather or prices for columns the files lack.
+    Raises InputError with file and row; GapsError when more than the allowed share is missing.
     """
     account = Account()
-    series = {}
-    for code in np.unique(records["channel"]).tolist():
-        mine = records[records["channel"] == code]
-        channel = CHANNELS[code]
-        series[channel] = _ordered(name, channel, mine, paths, timezone, repeats, account)
+    what = f"{paths[int(records['file'][0])]}: household {name}"
+    series = _series(name, records, paths, columns, rules, account)
     flows = [c for c in (*FLOWS, *APPLIANCES) if c in series]
     if not {"consumption", "import", *APPLIANCES} & set(flows):
-        raise InputError(f"{paths[0]}: household {name}: no consumption among {sorted(series)}")
-    resolution, phase = _resolution(name, [series[c] for c in flows], paths)
-    grids = {channel: spread(s.start, s.seconds, s.value) for channel, s in series.items()}
-    spans = [c for c in FLOWS if c in series] or flows
-    first = max(grids[c].first + int(grids[c].covered[0] < HALF_HOUR_S / 2) for c in spans)
-    last = min(
-        grids[c].first + len(grids[c].total) - int(grids[c].covered[-1] < HALF_HOUR_S / 2)
-        for c in spans
-    )
-    if last <= first:
-        raise InputError(f"{paths[0]}: household {name}: no whole half hour in all of {spans}")
-    values: dict[str, Floats] = {}
-    filled = np.zeros(last - first, dtype=np.bool_)
-    gaps = np.zeros(last - first, dtype=np.bool_)
+        raise InputError(f"{what}: no consumption among {sorted(series)}")
+    _refuse_daily(what, [s for c in flows for s in series[c]])
+    meters = {c: _on_grid(what, members, c in LEVELS) for c, members in series.items()}
+    whole = {"consumption", "import"} & set(flows)
+    main = [c for c in flows if c in FLOWS or not whole]
+    first, last = _span(what, {c: meters[c] for c in main}, rules, account)
+    guessed, gap, coarse = (np.zeros(last - first, dtype=np.bool_) for _ in range(3))
+    measured: dict[str, Measured] = {}
     count = 0
     for channel in flows:
-        series_, grid = series[channel], grids[channel]
-        doubled = grid.covered > HALF_HOUR_S + 1
-        if doubled.any():
-            when = pd.Timestamp((grid.first + int(np.argmax(doubled))) * HALF_HOUR_S, unit="s")
-            raise InputError(f"{paths[0]}: household {name}: readings overlap at {when} UTC")
-        total, covered = _window(grid, first, last)
-        gap = covered < HALF_HOUR_S / 2
-        guessed = covered < HALF_HOUR_S - 1
-        account.kept_kwh[channel] = float(total[~gap].sum())
-        inner = guessed & ~gap
-        inner[[0, -1]] = False  # a half hour at an end keeps what was measured
-        total[inner] *= HALF_HOUR_S / covered[inner]
-        if series_.estimated.any():
-            rows = series_.start[series_.estimated] // HALF_HOUR_S - first
-            ends = series_.start + series_.seconds - 1
-            upto = ends[series_.estimated] // HALF_HOUR_S - first
-            for low, high in zip(rows.tolist(), upto.tolist(), strict=True):
-                guessed[max(0, low) : max(0, high + 1)] = True
-        values[channel] = fill_gaps(total, ~gap)
-        count += int(guessed.sum())
-        filled |= guessed
-        gaps |= gap
-    account.gap_share = float(gaps.mean())
-    if account.gap_share > max_gap_share:
-        raise GapsError(
-            f"{paths[0]}: household {name}: {account.gap_share:.1%} of its half hours are missing, "
-            f"more than {max_gap_share:.1%}"
+        pad = rules.span == "all" and channel in _AROUND
+        part = _together(meters[channel], first, last, pad)
+        kept = (part.covered >= HALF_HOUR_S / 2) | (part.long >= HALF_HOUR_S / 2)
+        unsure = (part.covered < HALF_HOUR_S - 1) | part.estimated
+        account.kept_kwh[channel] = float(part.total[kept].sum())
+        account.leave_out(
+            channel, "in half hours known by less than half", float(part.total[~kept].sum())
         )
+        inner = unsure & kept & (part.long == 0) & (part.covered > 0)
+        inner[[0, -1]] = False  # a half hour at an end keeps what was measured
+        part.total[inner] *= np.maximum(HALF_HOUR_S / part.covered[inner], 1.0)
+        measured[channel] = Measured(part.total, kept)
+        if channel in main:
+            count += int(unsure.sum())
+            guessed |= unsure
+            gap |= part.covered < HALF_HOUR_S / 2
+            coarse |= part.coarse > HALF_HOUR_S / 2
+        elif (~kept).mean() > rules.max_gap_share:
+            account.notes.append(f"{channel}: {(~kept).mean():.0%} missing: its use is in misc")
+            del measured[channel]
+    account.gap_share = float(gap.mean())
+    if account.gap_share > rules.max_gap_share:
+        raise GapsError(
+            f"{what}: {account.gap_share:.1%} of its half hours are missing"
+            f"{_longest_reading([s for c in main for s in series[c]])}, more than "
+            f"{rules.max_gap_share:.1%} (--max-gaps allows more)"
+        )
+    flat = balance(what, measured)
+    account.contradictions = flat.contradictions
+    count += flat.contradictions
+    guessed |= flat.gap
+    account.coarse_share = float((coarse & ~guessed).mean())
+    hourly = account.coarse_share > _HOURLY_SHARE
+    if not hourly:
+        count += int((coarse & ~guessed).sum())
+        guessed |= coarse
+    account.filled_share = float(guessed.mean())
     index = pd.date_range(
         pd.Timestamp(first * HALF_HOUR_S, unit="s", tz="UTC"),
         periods=last - first,
@@ -140,178 +173,264 @@ def assemble(
         unit="us",
         name="timestamp",
     )
-    columns: dict[str, Floats] = dict.fromkeys(COLUMNS, np.zeros(len(index)))
-    columns |= {key: np.full(len(index), idle) for key, idle in IDLE_BATTERY.items()}
-    columns |= _consumption(name, values, index, paths)
+    frame: dict[str, Floats] = dict.fromkeys(COLUMNS, np.zeros(len(index)))
+    frame |= {key: np.full(len(index), idle) for key, idle in IDLE_BATTERY.items()}
+    frame |= flat.columns
     for level in LEVELS:
-        if level in grids:
-            total, covered = _window(grids[level], first, last)
-            mean = total / np.maximum(covered / HALF_HOUR_S, 1e-9)
-            given = pd.Series(np.where(covered > 0, mean, np.nan), index=index)
-        elif context is not None and level in context:
-            given = context[level].reindex(index)
-        elif level == EXPORT_PRICE:
-            continue  # none: export is paid as the run's settings say
-        else:
-            account.absent.append(level)
-            columns[level] = np.full(len(index), price if level == "price" else ABSENT[level])
-            continue
-        # Weather and tariffs hold until the next value.
-        before = price if level == "price" else ABSENT.get(level, 0.0)
-        held = given.ffill().fillna(before)
-        count += int(given.isna().sum())
-        columns[level] = np.asarray(held, dtype=np.float64)
-    order = [c for c in (*COLUMNS, EXPORT_PRICE) if c in columns]
-    frame = pd.DataFrame(columns, index=index, columns=order)
+        values, held = _level(what, level, meters, context, index, rules, account)
+        if values is not None:
+            frame[level] = values
+        count += held
+    for channel in flows:
+        if channel in measured:
+            flow = measured[channel]
+            account.imported_kwh[channel] = float(fill_gaps(flow.kwh, flow.known).sum())
+    columns_ = [c for c in (*COLUMNS, EXPORT_PRICE) if c in frame]
     try:
         home = Household(
-            name, frame, timezone, resolution, source, real, count, phase, filled_rows=filled
+            name,
+            pd.DataFrame(frame, index=index, columns=columns_),
+            rules.timezone,
+            COARSEST_MINUTES if hourly else INTERVAL_MINUTES,
+            source,
+            real,
+            count,
+            _phase([s for c in main for s in series[c]]) if hourly else 0,
+            filled_rows=guessed,
         )
     except InputError as error:
-        raise InputError(f"{paths[0]}: {error}") from None
+        raise InputError(f"{what}: {error}") from None
     return home, account
 
 
-def _ordered(
+def _series(
     name: str,
-    channel: str,
     records: Records,
     paths: Sequence[Path],
-    timezone: str,
-    repeats: bool,
+    columns: Sequence[str],
+    rules: Rules,
     account: Account,
-) -> _Series:
-    """Bring one channel to UTC and in order, or name the row that is not."""
-    if channel not in LEVELS:
-        account.file_kwh[channel] = float(records["value"].sum())
-    start = records["start"].astype(np.int64)
-    wall = (records["flags"] & WALL_CLOCK) > 0
-    if wall.any():
-        utc, exists = to_utc(start, timezone)
-        start = np.where(wall, utc, start)
-        keep = exists | ~wall
-        if channel not in LEVELS:
-            account.missing_hour_kwh += float(records["value"][~keep].sum())
-        start, records = start[keep], records[keep]
-    files = records["file"]
-    if not repeats:
-        back = np.diff(start) <= 0
-        wrong = np.flatnonzero(back & (np.diff(files) == 0))
-        if wrong.size:
-            raise _disorder(name, start, records, paths, int(wrong[0]) + 1)
-    order = np.argsort(start, kind="stable")
-    start, records = start[order], records[order]
-    same = np.flatnonzero(np.diff(start) == 0) + 1
-    if same.size:
-        differ = records["value"][same] != records["value"][same - 1]
-        if differ.any() or not repeats:
-            at = int(same[np.argmax(differ)] if differ.any() else same[0])
-            raise _disorder(name, start, records, paths, at)
-        account.repeated_rows += int(same.size)
-        if channel not in LEVELS:
-            account.file_kwh[channel] -= float(records["value"][same].sum())
-        start, records = np.delete(start, same), np.delete(records, same)
-    seconds = records["seconds"].astype(np.int64)
-    if (seconds == 0).any():
-        seconds = _infer_seconds(name, channel, start, records, paths)
-    return _Series(
-        start,
-        seconds,
-        records["value"].astype(np.float64),
-        (records["flags"] & ESTIMATED) > 0,
+) -> dict[str, list[Series]]:
+    """Return channel -> its meters, each in order."""
+    found: dict[str, list[Series]] = {}
+    meter = records["channel"].astype(np.int32) << 16 | records["series"]
+    codes = np.unique(meter).tolist()
+    for code in codes:
+        channel, column = CHANNELS[code >> 16], columns[code & 0xFFFF] if columns else ""
+        one = order(
+            Source(name, paths, column),
+            channel,
+            records if len(codes) == 1 else records[meter == code],
+            clock=rules.clock,
+            allow_resets=rules.allow_resets,
+            account=account,
+        )
+        if one is not None and len(one.start):
+            found.setdefault(channel, []).append(one)
+            account.columns.setdefault(channel, []).append(column)
+    return found
+
+
+def _refuse_daily(what: str, flows: Sequence[Series]) -> None:
+    """Refuse a home of which most is known by the day or the like."""
+    for series in flows:
+        long = series.seconds[series.long]
+        if long.sum() > 0.5 * series.seconds.sum():
+            raise InputError(
+                f"{what}: readings every {float(np.median(long)) / 3600:g} hours cannot tell one "
+                "half hour from another; an hour is the coarsest"
+            )
+
+
+def _longest_reading(flows: Sequence[Series]) -> str:
+    hours = max((int(s.seconds[s.long].max()) / 3600 for s in flows if s.long.any()), default=0.0)
+    return f" or known only by readings of up to {hours:.3g} hours" if hours else ""
+
+
+def _on_grid(what: str, members: Sequence[Series], mean: bool) -> list[_Channel]:
+    """Return each meter of one channel on the half-hour grid; those that take turns as one.
+
+    ``mean``: the values are means over their time, weighted by it.
+    """
+    found: list[_Channel] = []
+    turns: list[_Channel] = []
+    for series in members:
+        if mean:
+            weight = series.seconds / HALF_HOUR_S
+            series = replace(series, value=series.value * weight, regular=True)
+        long = series.long
+        fine = _spread(series, ~long)
+        if fine is not None and (fine.covered > HALF_HOUR_S + 1).any():
+            at = fine.first + int(np.argmax(fine.covered > HALF_HOUR_S + 1))
+            when = pd.Timestamp(at * HALF_HOUR_S, unit="s")
+            raise InputError(f"{what}: readings overlap at {when} UTC")
+        parts = [g for g in (fine, _spread(series, long)) if g is not None]
+        first = min(g.first for g in parts)
+        size = max(g.first + len(g.total) for g in parts) - first
+        meter = _Channel(
+            first,
+            np.zeros(size),
+            np.zeros(size),
+            np.zeros(size),
+            np.zeros(size),
+            np.zeros(size, dtype=np.bool_),
+        )
+        _add(meter.total, first, parts, "total")
+        _add(meter.covered, first, [g for g in (fine,) if g], "covered")
+        _add(meter.coarse, first, [g for g in (_spread(series, series.coarse),) if g], "covered")
+        _add(meter.long, first, [g for g in (_spread(series, long),) if g], "covered")
+        guess = _spread(series, series.estimated)
+        if guess is not None:
+            meter.estimated[guess.first - first :][: len(guess.total)] |= guess.covered > 0
+        (turns if series.takes_turns else found).append(meter)
+    if turns:
+        first, last = min(m.first for m in turns), max(m.last for m in turns)
+        found.append(_sum([m.window(first, last) for m in turns]))
+    return found
+
+
+def _spread(series: Series, which: Bools) -> Grid | None:
+    if not which.any():
+        return None
+    if which.all():
+        return spread(series.start, series.seconds, series.value)
+    return spread(series.start[which], series.seconds[which], series.value[which])
+
+
+def _add(into: Floats, first: int, grids: Sequence[Grid], what: str) -> None:
+    for grid in grids:
+        into[grid.first - first :][: len(grid.total)] += getattr(grid, what)
+
+
+def _sum(meters: Sequence[_Channel]) -> _Channel:
+    """Return meters of one window of which each counts while the others do not."""
+    cover = np.minimum(np.sum([m.covered for m in meters], axis=0), HALF_HOUR_S)
+    return _Channel(
+        meters[0].first,
+        np.sum([m.total for m in meters], axis=0),
+        cover,
+        np.max([m.coarse for m in meters], axis=0),
+        np.max([m.long for m in meters], axis=0),
+        np.any([m.estimated for m in meters], axis=0),
     )
 
 
-def _place(records: Records, paths: Sequence[Path], at: int) -> str:
-    return f"{paths[int(records['file'][at])]}: row {int(records['row'][at])}"
+def _together(meters: Sequence[_Channel], first: int, last: int, pad: bool) -> _Channel:
+    """Return half hours [first, last) of meters that add up: known where each of them is.
+
+    ``pad``: before a meter begins and after it ends it counts nothing.
+    """
+    parts = []
+    for meter in meters:
+        part = meter.window(first, last)
+        if pad:
+            part.covered[: max(0, meter.first - first)] = HALF_HOUR_S
+            part.covered[max(0, meter.last - first) :] = HALF_HOUR_S
+        parts.append(part)
+    if len(parts) == 1:
+        return parts[0]
+    return _Channel(
+        first,
+        np.sum([p.total for p in parts], axis=0),
+        np.min([p.covered for p in parts], axis=0),
+        np.max([p.coarse for p in parts], axis=0),
+        np.max([p.long for p in parts], axis=0),
+        np.any([p.estimated for p in parts], axis=0),
+    )
 
 
-def _disorder(
-    name: str, start: Ints, records: Records, paths: Sequence[Path], at: int
-) -> InputError:
-    when = pd.Timestamp(int(start[at]), unit="s").isoformat()
-    kind = "duplicate" if start[at] == start[at - 1] else "out of order"
-    return InputError(f"{_place(records, paths, at)}: household {name}: {kind} reading {when} UTC")
+def _ends(meter: _Channel) -> tuple[int, int]:
+    """Return first and last half hour of a meter, leaving out ends known by less than half."""
+    known = meter.covered + meter.long
+    return (
+        meter.first + int(known[0] < HALF_HOUR_S / 2),
+        meter.last - int(known[-1] < HALF_HOUR_S / 2),
+    )
 
 
-def _infer_seconds(
-    name: str, channel: str, start: Ints, records: Records, paths: Sequence[Path]
-) -> Ints:
-    """Return the usual distance of readings; name the row where another resolution begins."""
-    if len(start) < 2:
-        raise InputError(f"{_place(records, paths, 0)}: household {name}: one reading of {channel}")
-    steps = np.diff(start)
-    sizes, counts = np.unique(steps, return_counts=True)
-    usual = int(sizes[np.argmax(counts)])
-    often = counts >= max(10, 0.05 * len(steps))
-    other = sizes[(sizes != usual) & ((sizes < usual) | often)]
-    if other.size:
-        at = int(np.argmax(np.isin(steps, other)))
-        raise InputError(
-            f"{_place(records, paths, at + 1)}: household {name}: mixed resolutions: "
-            f"{steps[at] / 60:g} minutes, elsewhere {usual / 60:g}"
-        )
-    return np.full(len(start), usual, dtype=np.int64)
-
-
-def _resolution(name: str, flows: Sequence[_Series], paths: Sequence[Path]) -> tuple[int, int]:
-    """Return the source's interval (30 or 60 minutes) and its shift against UTC."""
-    coarse = max(flows, key=lambda s: float(np.quantile(s.seconds, 0.9)))
-    usual = float(np.quantile(coarse.seconds, 0.9))
-    if usual > COARSEST_MINUTES * 60:
-        raise InputError(
-            f"{paths[0]}: household {name}: readings every {usual / 3600:g} hours cannot tell one "
-            "half hour from another; an hour is the coarsest"
-        )
-    resolution = INTERVAL_MINUTES if usual <= HALF_HOUR_S else COARSEST_MINUTES
-    seconds = np.minimum(coarse.seconds, resolution * 60)
-    inside = coarse.start % (resolution * 60)
-    off = inside if resolution * 60 == int(usual) else inside % int(np.median(seconds))
-    if len(np.unique(coarse.seconds)) > 4:  # irregular: no grid to be shifted against
-        return resolution, 0
-    shifts, counts = np.unique(off, return_counts=True)
-    return resolution, int(shifts[np.argmax(counts)]) // 60
-
-
-def _window(grid: Grid, first: int, last: int) -> tuple[Floats, Floats]:
-    """Return total and covered over half hours [first, last), zero outside the grid."""
-    total, covered = np.zeros(last - first), np.zeros(last - first)
-    begin, end = max(first, grid.first), min(last, grid.first + len(grid.total))
-    if end > begin:
-        total[begin - first : end - first] = grid.total[begin - grid.first : end - grid.first]
-        covered[begin - first : end - first] = grid.covered[begin - grid.first : end - grid.first]
-    return total, covered
-
-
-def _consumption(
-    name: str, values: Mapping[str, Floats], index: pd.DatetimeIndex, paths: Sequence[Path]
-) -> dict[str, Floats]:
-    """Return the appliances and pv from whatever flows the source measures."""
-    size = len(index)
-    flow = {c: values.get(c, np.zeros(size)) for c in FLOWS}
-    parts = {a: values[a] for a in APPLIANCES if a in values}
-    pv = flow["pv"]
-    if "consumption" in values:
-        total = flow["consumption"]
-    elif "import" not in values:
-        return {**parts, "pv": pv}
-    elif "export" in values and not {"pv", "charge", "discharge"} & set(values):
-        # Without a generation meter only net flows are known: they are kept as they are.
-        total, pv = flow["import"], flow["export"]
-    else:
-        total = flow["import"] + pv + flow["discharge"] - flow["export"] - flow["charge"]
-    low = total < 0
-    if low.any():
-        worst = int(np.argmin(total))
-        if total[worst] < -_ROUNDING_KWH:
+def _span(
+    what: str, meters: Mapping[str, Sequence[_Channel]], rules: Rules, account: Account
+) -> tuple[int, int]:
+    """Return the half hours [first, last) of the household. Raises InputError if much is cut."""
+    ends = {c: [_ends(m) for m in members] for c, members in meters.items()}
+    decide = [c for c in ends if rules.span != "all" or c not in _AROUND] or list(ends)
+    first = max(low for c in decide for low, _ in ends[c])
+    last = min(high for c in decide for _, high in ends[c])
+    if last <= first:
+        raise InputError(f"{what}: no whole half hour in all of {sorted(meters)}")
+    for channel, members in meters.items():
+        cut = 0.0
+        for meter in members:
+            inside = meter.window(first, last)
+            cut += float(meter.total.sum() - inside.total.sum())
+        whole = sum(float(m.total.sum()) for m in members)
+        account.leave_out(channel, "outside the time that all channels have", max(cut, 0.0))
+        longest = max(high - low for low, high in ends[channel])
+        if rules.span is None and cut > MAX_CUT_SHARE * whole and longest - (last - first) > 2:
+            late = max(decide, key=lambda c: max(low for low, _ in ends[c]))
+            early = min(decide, key=lambda c: min(high for _, high in ends[c]))
             raise InputError(
-                f"{paths[0]}: household {name}: {index[worst].isoformat()}: import + pv - export "
-                f"gives a consumption of {total[worst]:g} kWh"
+                f"{what}: {late} begins {_utc(first)}, {early} ends {_utc(last)}: taking what all "
+                f"channels have would cut {cut / whole:.1%} of {channel}: '--span common' cuts it, "
+                "'--span all' lets panels and batteries count nothing where they have no readings"
             )
-        total = np.clip(total, 0.0, None)
-    named = sum(parts.values(), np.zeros(size))
-    # Sub-meters and main meter disagree a little; the main meter decides.
-    scale = np.where(named > total, total / np.maximum(named, 1e-12), 1.0)
-    scaled = {a: v * scale for a, v in parts.items()}
-    rest = np.clip(total - named * scale, 0.0, None)
-    return {**scaled, "misc": scaled.get("misc", 0.0) + rest, "pv": pv}
+    return first, last
+
+
+def _utc(half_hour: int) -> str:
+    return f"{pd.Timestamp(half_hour * HALF_HOUR_S, unit='s'):%Y-%m-%d %H:%M} UTC"
+
+
+def _phase(flows: Sequence[Series]) -> int:
+    """Return the minutes by which the hours of an hourly source lie off those of UTC."""
+    coarse = max(flows, key=lambda s: float(np.median(s.seconds)))
+    if len(np.unique(coarse.seconds)) > 4:  # irregular: no grid to be shifted against
+        return 0
+    shifts, counts = np.unique(coarse.start % COARSEST_S, return_counts=True)
+    return int(shifts[np.argmax(counts)]) // 60
+
+
+def _level(
+    what: str,
+    level: str,
+    meters: Mapping[str, Sequence[_Channel]],
+    context: Mapping[str, "pd.Series[float]"] | None,
+    index: pd.DatetimeIndex,
+    rules: Rules,
+    account: Account,
+) -> tuple[Floats | None, int]:
+    """Return weather or prices on ``index`` and how many of them were held or made up."""
+    before = rules.price if level == "price" else ABSENT.get(level, 0.0)
+    if level in meters:
+        first = int(index[0].timestamp()) // HALF_HOUR_S
+        part = _together(meters[level], first, first + len(index), pad=False)
+        cover = part.covered + part.long
+        mean = part.total / np.maximum(cover / HALF_HOUR_S, 1e-9)
+        given = pd.Series(np.where(cover > 0, mean, np.nan), index=index)
+    elif context is not None and level in context:
+        given = context[level].reindex(index)
+    else:
+        if level == EXPORT_PRICE:
+            return None, 0  # export is paid as the run's settings say
+        account.absent.append(level)
+        return np.full(len(index), before), 0
+    missing = np.asarray(given.isna())
+    if missing.mean() > rules.max_gap_share:
+        raise GapsError(
+            f"{what}: {level} is known for {1 - missing.mean():.1%} of the time from "
+            f"{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}: bring it for all of it (--max-gaps "
+            "allows more)"
+        )
+    longest = _longest(missing)
+    if longest > _HELD_HALF_HOURS:
+        account.doubt(f"{level} is missing for {longest / 2:g} hours on end: the last one holds")
+    if missing.any():
+        account.held_levels[level] = int(missing.sum())
+    # Weather and tariffs hold until the next value.
+    return np.asarray(given.ffill().fillna(before), dtype=np.float64), int(missing.sum())
+
+
+def _longest(true: Bools) -> int:
+    """Return the length of the longest run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], true, [False]]).astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max()) if edges.size else 0

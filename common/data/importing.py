@@ -2,20 +2,26 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from common.data.assemble import ABSENT, MAX_GAP_SHARE, Account, GapsError, assemble
+from common.data import store
+from common.data.assemble import ABSENT, MAX_GAP_SHARE, SPANS, GapsError, Rules, assemble
+from common.data.context import read_context
 from common.data.formats import choose
-from common.data.formats.canonical import Canonical
-from common.data.formats.dataport import zone_of
 from common.data.frame import INTERVAL, Household, check_zone
-from common.data.readings import LEVELS, Options
+from common.data.ordering import Account
+from common.data.prices import check_prices
+from common.data.quality import doubts_of
+from common.data.readings import FLAGS, Format, Options
+from common.data.resample import clock_zone
 from common.data.spool import Spool
 from common.data.store import make_folder, write_household
+from common.data.unpack import unpack
 from common.errors import InputError
 
 Progress = Callable[[str, int, int], None]  # what, done, total (0: unknown)
@@ -29,7 +35,9 @@ class Report:
     rows: int = 0
     accounts: dict[str, Account] = field(default_factory=dict)
     spans: dict[str, tuple[pd.Timestamp, pd.Timestamp, int, int]] = field(default_factory=dict)
+    zones: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -43,77 +51,246 @@ def import_files(
     format_name: str | None = None,
     options: Options | None = None,
     max_gap_share: float = MAX_GAP_SHARE,
-    price: float = ABSENT["price"],
+    price: float | None = None,
     context: Path | None = None,
+    span: str | None = None,
+    strict: bool = False,
     progress: Progress = _silent,
 ) -> Report:
     """Import ``paths``, all of one format, and write ``out/NAME.parquet`` per household.
 
-    Memory stays bounded whatever the size of the files. Raises InputError with file and row, in
-    which case ``out`` is as it was.
+    ``span``: what to do where the channels of a home do not begin and end together, one of SPANS;
+    None: refuse to cut much. ``strict``: doubts are errors. Memory stays bounded whatever the size
+    of the files. Raises InputError with file and row, in which case ``out`` is as it was.
     """
     options = options or Options()
-    if not paths:
-        raise InputError("nothing to import: name at least one file")
-    if options.timezone is not None:
-        check_zone(options.timezone)
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-    fmt = choose(format_name, paths[0])
-    for path in paths:
-        if path.is_dir() != fmt.folders:
-            kind = "is a directory" if path.is_dir() else "is not a directory"
-            raise InputError(f"{path}: {kind}; {fmt.name} wants {fmt.title}")
-    zone = options.timezone or zone_of(paths[0]) or fmt.zone
-    levels = None if context is None else read_context(context, options)
-    report = Report(format=fmt.name)
+    _check(paths, options, price, span)
     existed = out.is_dir()
     make_folder(out)
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".import-") as scratch:
-            spool = Spool(Path(scratch))
-            estimate = sum(_rows(path) for path in paths)
-            for batch in fmt.read(paths, options):
-                spool.add(batch)
-                report.rows += len(batch.value)
-                progress("reading", report.rows, max(estimate, report.rows))
-            names = spool.names()
-            if not names:
-                raise InputError(f"{paths[0]}: holds no readings")
-            for name in names:
-                if (out / f"{name}.parquet").exists():
-                    raise InputError(f"{out}: already holds {name}.parquet")
-            ready = Path(scratch) / "ready"
-            for done, (name, records) in enumerate(spool, 1):
-                try:
-                    home, account = assemble(
-                        name,
-                        records,
-                        spool.paths,
-                        timezone=zone,
-                        source=f"{fmt.title}: {spool.paths[0].name}",
-                        repeats=fmt.repeats,
+            unpacked = unpack(paths, Path(scratch))
+            try:
+                return _import(
+                    unpacked.paths,
+                    out,
+                    Path(scratch),
+                    format_name=format_name,
+                    options=options,
+                    rules=Rules(
                         max_gap_share=max_gap_share,
-                        context=levels,
-                        price=price,
-                    )
-                except GapsError as error:
-                    report.refused[name] = str(error)
-                    continue
-                write_household(home, ready)
-                report.accounts[name] = account
-                report.spans[name] = _span(home)
-                progress("writing", done, len(names))
-            if not report.accounts:
-                raise InputError(next(iter(report.refused.values())))
-            for path in sorted(ready.iterdir()):
-                path.replace(out / path.name)
+                        span=span,
+                        price=ABSENT["price"] if price is None else price,
+                    ),
+                    priced=price is not None,
+                    context=context,
+                    strict=strict,
+                    progress=progress,
+                )
+            except InputError as error:
+                raise InputError(unpacked.shown(str(error))) from None
     except BaseException:
         if not existed:
             shutil.rmtree(out, ignore_errors=True)
         raise
+
+
+def _check(paths: Sequence[Path], options: Options, price: float | None, span: str | None) -> None:
+    if not paths:
+        raise InputError("nothing to import: name at least one file")
+    if options.timezone is not None:
+        check_zone(options.timezone)
+    if options.clock is not None:
+        clock_zone(options.clock)
+    if options.name and options.each:
+        raise InputError("--name and --each: one home, or one of each file?")
+    if span is not None and span not in SPANS:
+        raise InputError(f"--span {span!r}: known: {', '.join(SPANS)}")
+    if price is not None:
+        check_prices(np.array([price]), lambda _: "--price")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+
+
+def _check_options(fmt: Format, options: Options) -> None:
+    """Refuse an option that the format would not read."""
+    for name, flag in FLAGS.items():
+        if getattr(options, name) not in (None, False) and name not in fmt.reads:
+            if name == "roles" and not options.roles:
+                continue
+            usable = sorted({FLAGS[n] for n in fmt.reads})
+            raise InputError(
+                f"{flag} is not an option of --format {fmt.name} ({fmt.title}); it has --timezone"
+                f"{''.join(', ' + u for u in usable)}"
+            )
+
+
+def _import(
+    paths: Sequence[Path],
+    out: Path,
+    scratch: Path,
+    *,
+    format_name: str | None,
+    options: Options,
+    rules: Rules,
+    priced: bool,
+    context: Path | None,
+    strict: bool,
+    progress: Progress,
+) -> Report:
+    if format_name is None and all(p.is_file() and store.is_household_file(p) for p in paths):
+        return _again(paths, out, scratch, options, priced or context is not None)
+    fmt = choose(format_name, paths[0], options)
+    for path in paths:
+        if path.is_dir() != fmt.folders:
+            kind = "is a directory" if path.is_dir() else "is not a directory"
+            raise InputError(f"{path}: {kind}; {fmt.name} wants {fmt.title}")
+    _check_options(fmt, options)
+    report = Report(format=fmt.name)
+    zone = _zone(fmt, paths, options, report)
+    rules = replace(
+        rules,
+        timezone=zone,
+        clock=options.clock or fmt.clock or options.timezone or fmt.zone or "UTC",
+        allow_resets=options.allow_resets,
+    )
+    levels = None if context is None else read_context(context, options)
+    spool = Spool(scratch)
+    estimate = sum(_rows(path) for path in paths)
+    for batch in fmt.read(paths, options):
+        spool.add(batch)
+        report.rows += len(batch.value)
+        progress("reading", report.rows, max(estimate, report.rows))
+    names = spool.names()
+    if not names:
+        raise InputError(f"{paths[0]}: holds no readings")
+    _free(out, names)
+    ready = scratch / "ready"
+    for done, (name, records) in enumerate(spool, 1):
+        try:
+            home, account = assemble(
+                name,
+                records,
+                spool.paths,
+                rules=rules,
+                columns=spool.series,
+                source=f"{fmt.title}: {spool.paths[0].name}",
+                context=levels,
+            )
+        except GapsError as error:
+            report.refused[name] = str(error)
+            continue
+        _add(report, home, account, rules, strict)
+        write_household(home, ready)
+        progress("writing", done, len(names))
+    if not report.accounts:
+        raise InputError(next(iter(report.refused.values())))
+    _publish(ready, out)
     return report
+
+
+def _zone(fmt: Format, paths: Sequence[Path], options: Options, report: Report) -> str:
+    """Return the zone of the homes, and note where nobody said it."""
+    if options.timezone:
+        return options.timezone
+    told = getattr(fmt, "zone_of", lambda _: None)(paths[0])
+    if told:
+        report.notes.append(f"zone {told}: as {paths[0].name} says; --timezone names another")
+        return str(told)
+    if fmt.zone:
+        return fmt.zone
+    report.notes.append(
+        "zone UTC is assumed, for want of a word: local days and hours follow it; name the homes' "
+        "with --timezone, for example Europe/Paris"
+    )
+    return "UTC"
+
+
+def _again(
+    paths: Sequence[Path], out: Path, scratch: Path, options: Options, levels: bool
+) -> Report:
+    """Take household files of our own as they are, marks and zone included."""
+    given = {n: getattr(options, n) for n in FLAGS if n != "name"}
+    used = [FLAGS[n] for n, v in given.items() if v not in (None, False) and v != {}]
+    if levels:
+        used.append("--price or --context")
+    if used:
+        raise InputError(
+            f"{paths[0]}: is a household file already: {used[0]} cannot change it; it has "
+            "--timezone and --name"
+        )
+    if options.name and len(paths) > 1:
+        raise InputError(
+            f"--name {options.name}: {len(paths)} household files cannot have one name"
+        )
+    report = Report(format="household file")
+    ready = scratch / "ready"
+    for path in paths:
+        home = store.read_household(path)
+        home = replace(
+            home, name=options.name or home.name, timezone=options.timezone or home.timezone
+        )
+        if home.name in report.accounts:
+            raise InputError(f"{path}: household {home.name} is in another of the files as well")
+        _free(out, [home.name])
+        kwh = float(home.consumption.sum())
+        account = Account(
+            file_kwh={"consumption": kwh},
+            kept_kwh={"consumption": kwh},
+            imported_kwh={"consumption": kwh},
+            filled_share=float(home.filled_rows.mean()),
+            coarse_share=float(home.resolution_minutes > 30),
+        )
+        report.rows += len(home.frame)
+        report.accounts[home.name] = account
+        report.spans[home.name] = _span(home)
+        report.zones[home.name] = home.timezone
+        write_household(home, ready)
+    _publish(ready, out)
+    return report
+
+
+def _free(out: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (out / f"{name}.parquet").exists():
+            raise InputError(f"{out}: already holds {name}.parquet")
+
+
+def _add(report: Report, home: Household, account: Account, rules: Rules, strict: bool) -> None:
+    account.doubts += _own_doubts(account, rules)
+    account.doubts += doubts_of(home)
+    if strict and account.doubts:
+        raise InputError(f"--strict: household {home.name}: {account.doubts[0]}")
+    report.accounts[home.name] = account
+    report.spans[home.name] = _span(home)
+    report.zones[home.name] = home.timezone
+
+
+def _own_doubts(account: Account, rules: Rules) -> list[str]:
+    doubts = []
+    if account.missing_hour_first:
+        doubts.append(
+            f"readings at {account.missing_hour_first}, an hour that does not exist on the clock "
+            f"of {rules.clock}: do the stamps follow another ('--clock UTC', '--clock +01:00')?"
+        )
+    if account.single_hours:
+        doubts.append(
+            f"{account.single_hours} stamps of the hour that the clock of {rules.clock} shows "
+            "twice are there once: does it follow another clock (--clock)?"
+        )
+    if account.false_readings:
+        doubts.append(f"{account.false_readings} readings of a register dip or leap: left out")
+    if account.contradictions:
+        doubts.append(
+            f"in {account.contradictions} half hours the flows give less than no consumption: gaps"
+        )
+    return doubts
+
+
+def _publish(ready: Path, out: Path) -> None:
+    for path in sorted(ready.iterdir()):
+        path.replace(out / path.name)
 
 
 def _span(home: Household) -> tuple[pd.Timestamp, pd.Timestamp, int, int]:
@@ -129,30 +306,3 @@ def _rows(path: Path) -> int:
         head = stream.read(1 << 16)
     lines = head.count(b"\n")
     return 0 if lines == 0 else int(path.stat().st_size / (len(head) / lines))
-
-
-def read_context(path: Path, options: Options) -> Mapping[str, "pd.Series[float]"]:
-    """Read half-hourly or hourly temperature, irradiance and price shared by the households.
-
-    A table with ``timestamp`` and any of ``temperature``, ``solar_irradiance``, ``price``.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    found: dict[str, list[pd.Series[float]]] = {}
-    for batch in Canonical().read([path], options):
-        if batch.channel not in LEVELS:
-            raise InputError(f"{path}: column {batch.channel} is neither weather nor price")
-        stamps = pd.DatetimeIndex(batch.start.astype("datetime64[s]"))
-        if batch.wall_clock and options.timezone:
-            stamps = stamps.tz_localize(options.timezone, ambiguous=True, nonexistent="NaT")
-        else:
-            stamps = stamps.tz_localize("UTC")
-        series = pd.Series(batch.value, index=stamps.tz_convert("UTC").as_unit("us"))
-        found.setdefault(batch.channel, []).append(series[series.index.notna()])
-    joined = {}
-    for channel, pieces in found.items():
-        series = pd.concat(pieces).dropna()
-        if series.index.has_duplicates or not series.index.is_monotonic_increasing:
-            raise InputError(f"{path}: {channel}: duplicate or unordered timestamps")
-        joined[channel] = series.resample(INTERVAL).mean().ffill(limit=1)
-    return joined

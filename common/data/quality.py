@@ -1,6 +1,6 @@
 """What a household's readings look like in a dozen figures, and what is suspicious about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,6 +58,15 @@ def difficulty(load: Floats) -> float:
 
 def measure(home: Household) -> Quality:
     """Return the figures of one household. Filled half hours are left out of all of them."""
+    return _measure(home, scores=True)
+
+
+def doubts_of(home: Household) -> list[str]:
+    """Return what is suspicious about a household, without the figures that cost time."""
+    return list(_measure(home, scores=False).suspicious)
+
+
+def _measure(home: Household, *, scores: bool) -> Quality:
     load = np.where(home.filled_rows, np.nan, home.consumption)
     pv = home.frame["pv"].to_numpy(np.float64)
     known = load[np.isfinite(load)]
@@ -73,13 +82,13 @@ def measure(home: Household) -> Quality:
         zeros=float((known == 0).mean()) if len(known) else 1.0,
         flat=float(same.mean()) if len(same) else 0.0,
         day_correlation=correlation(load, DAY),
-        week_correlation=correlation(load, WEEK),
+        week_correlation=correlation(load, WEEK) if scores else float("nan"),
         load_factor=mean / peak if peak > 0 else float("nan"),
         peak_kwh=peak,
         below_100_wh=float((known < 0.1).mean()) if len(known) else 1.0,
-        difficulty=difficulty(load),
+        difficulty=difficulty(load) if scores else float("nan"),
     )
-    return Quality(**{**figures.__dict__, "suspicious": tuple(_doubts(home, figures, load, pv))})
+    return replace(figures, suspicious=tuple(_doubts(home, figures, load, pv)))
 
 
 def _doubts(home: Household, q: Quality, load: Floats, pv: Floats) -> list[str]:

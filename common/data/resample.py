@@ -1,14 +1,18 @@
 """Readings of any length onto the half-hour grid, without losing or inventing energy."""
 
+import re
 from dataclasses import dataclass
+from datetime import timedelta, timezone
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from common.arrays import Floats, Ints
+from common.arrays import Bools, Floats, Ints
+from common.data.frame import check_zone
+from common.errors import InputError
 
 HALF_HOUR_S = 1800
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d\d)?")
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,51 @@ def spread(start: Ints, seconds: Ints, value: Floats) -> Grid:
     return Grid(first, total, covered)
 
 
-def to_utc(wall: Ints, timezone: str) -> tuple[Ints, NDArray[np.bool_]]:
-    """Return UTC seconds of wall-clock seconds in file order, and which stamps exist.
+def clock_zone(clock: str) -> str | timezone:
+    """Return what pandas localises with for an IANA zone, ``UTC`` or an offset such as +10:00.
+
+    Raises InputError for anything else.
+    """
+    offset = _OFFSET.fullmatch(clock.strip())
+    if offset is None:
+        return check_zone(clock)
+    if int(offset[2]) > 14:
+        raise InputError(f"clock {clock!r}: an offset has at most 14 hours")
+    sign = -1 if offset[1] == "-" else 1
+    return timezone(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0)))
+
+
+def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Bools, Bools]:
+    """Return UTC seconds of the seconds a clock shows, which exist, and which are ambiguous.
 
     When the clock is set back, a stamp seen for the first time is the earlier of the two it may
-    mean, seen again the later. When it is set forward, stamps of the hour left out do not exist.
+    mean, seen again the later, counted within each ``file`` (n,) by itself. When it is set
+    forward, stamps of the hour left out do not exist.
     """
+    zone = clock_zone(clock)
+    none = np.zeros(len(wall), dtype=np.bool_)
+    if not isinstance(zone, str):
+        shift = zone.utcoffset(None)
+        assert shift is not None
+        return wall - int(shift.total_seconds()), ~none, none
     naive = pd.DatetimeIndex(wall.astype("datetime64[s]"))
-    first_time = ~naive.duplicated()
-    local = naive.tz_localize(timezone, ambiguous=first_time, nonexistent="NaT")
-    exists = ~np.asarray(local.isna())
-    utc = np.zeros(len(wall), dtype=np.int64)
-    utc[exists] = local[exists].tz_convert("UTC").as_unit("s").asi8
-    return utc, exists
+    earlier = naive.tz_localize(zone, ambiguous=~none, nonexistent="NaT")
+    exists = ~np.asarray(earlier.isna())
+    later = naive.tz_localize(zone, ambiguous=none, nonexistent="NaT")
+    utc, after = (
+        np.where(exists, t.tz_convert("UTC").as_unit("s").asi8, 0) for t in (earlier, later)
+    )
+    ambiguous = utc != after
+    seen: dict[tuple[int, int], int] = {}
+    for at in np.flatnonzero(ambiguous).tolist():
+        key = (int(wall[at]), 0 if file is None else int(file[at]))
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] % 2 == 0:
+            utc[at] = after[at]
+    return utc, exists, ambiguous
 
 
-def fill_gaps(value: Floats, known: NDArray[np.bool_]) -> Floats:
+def fill_gaps(value: Floats, known: Bools) -> Floats:
     """Return ``value`` with unknown half hours filled from the past only.
 
     The mean of the same half hour on those of the last seven days that were measured; without any,

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from common.data.frame import MAX_INTERVAL_KWH, check_name
-from common.data.readings import CHANNELS, LEVELS, Batch
+from common.data.readings import CHANNELS, LEVELS, Batch, Kind
 from common.data.resample import HALF_HOUR_S
 from common.errors import InputError
 
@@ -22,16 +23,26 @@ READING = np.dtype(
         ("seconds", "<i4"),
         ("row", "<i4"),
         ("file", "<i2"),
+        ("series", "<i2"),
         ("channel", "i1"),
         ("flags", "u1"),
     ]
 )
-ESTIMATED, WALL_CLOCK = 1, 2
+ESTIMATED, WALL_CLOCK, ENDS, TAKES_TURNS = 1, 2, 4, 8
+_KIND_SHIFT = 4
 _BUFFER_BYTES = 64 << 20
 
 
+def kind_of(flags: int) -> Kind:
+    """Return what the values of a reading with these flags are."""
+    return Kind(flags >> _KIND_SHIFT)
+
+
 class Spool:
-    """Append batches, then read the readings household by household."""
+    """Append batches, then read the readings household by household.
+
+    ``paths`` and ``series`` say what the numbers in the fields ``file`` and ``series`` mean.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,12 +50,15 @@ class Spool:
         self._held = 0
         self._on_disk: set[str] = set()
         self.paths: list[Path] = []
+        self.series: list[str] = []
 
     def add(self, batch: Batch) -> None:
         """Check a batch's values and keep its readings. Raises InputError with file and row."""
         present = ~np.isnan(batch.value)
-        if batch.channel not in LEVELS:
+        if batch.channel not in LEVELS and batch.kind in (Kind.ENERGY, Kind.MEAN_POWER):
             _check(batch, present)
+        if batch.kind == Kind.POWER:
+            present[:] = True  # no value ends the one before
         if not present.any():
             return
         records = np.empty(int(present.sum()), dtype=READING)
@@ -54,15 +68,30 @@ class Spool:
             self.paths.append(batch.path)
         records["file"] = len(self.paths) - 1
         records["channel"] = CHANNELS.index(batch.channel)
-        records["flags"] = WALL_CLOCK if batch.wall_clock else 0
+        records["series"] = self._series(batch.series)
+        records["flags"] = (
+            (batch.kind << _KIND_SHIFT)
+            | (WALL_CLOCK if batch.wall_clock else 0)
+            | (ENDS if batch.ends else 0)
+            | (TAKES_TURNS if batch.takes_turns else 0)
+        )
         if batch.estimated is not None:
             records["flags"] |= np.where(batch.estimated[present], ESTIMATED, 0).astype(np.uint8)
         if batch.household not in self._buffers and batch.household not in self._on_disk:
-            check_name(batch.household)
+            try:
+                check_name(batch.household)
+            except InputError as error:
+                where = f"{batch.path}: row {batch.row[present][0]}"
+                raise InputError(f"{where}: {error}: rename it in the file") from None
         self._buffers.setdefault(batch.household, []).append(records)
         self._held += records.nbytes
         if self._held > _BUFFER_BYTES:
             self._flush()
+
+    def _series(self, name: str) -> int:
+        if name not in self.series:
+            self.series.append(name)
+        return self.series.index(name)
 
     def _flush(self) -> None:
         for name, pieces in self._buffers.items():
@@ -97,12 +126,22 @@ class Spool:
 def _check(batch: Batch, present: NDArray[np.bool_]) -> None:
     length = np.where(batch.seconds > 0, batch.seconds, HALF_HOUR_S)
     most = MAX_INTERVAL_KWH * np.maximum(length / HALF_HOUR_S, 1.0)
+    if batch.kind == Kind.MEAN_POWER:
+        most = np.full(len(length), MAX_INTERVAL_KWH * 3600 / HALF_HOUR_S)
     wrong = present & ~((batch.value >= 0.0) & (batch.value <= most))
     if wrong.any():
         at = int(np.argmax(wrong))
         value = batch.value[at]
-        why = "negative" if value < 0 else f"more than {most[at]:g} kWh in one interval"
+        unit = "kW" if batch.kind == Kind.MEAN_POWER else "kWh"
+        clock = "" if batch.wall_clock else " UTC"
+        why = (
+            "negative: what flows the other way is a reading of its own (export, discharge)"
+            if value < 0
+            else f"more than {most[at]:g} {unit} in one interval: another unit, or a register?"
+        )
+        when = pd.Timestamp(int(batch.start[at]), unit="s").isoformat()
         raise InputError(
             f"{batch.path}: row {batch.row[at]}: household {batch.household}: "
-            f"{batch.channel} = {value:g} kWh: {why}"
+            f"{batch.channel} = {value:g} {unit}: {why}"
+            f" ({batch.series + ', ' if batch.series else ''}{when}{clock})"
         )

@@ -75,6 +75,14 @@ def _open(path: Path) -> tuple[pq.ParquetFile, dict[str, object]]:
     return file, meta
 
 
+def is_household_file(path: Path) -> bool:
+    """Whether ``path`` is a Parquet file that ``write_household`` made."""
+    try:
+        return _KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
 def read_span(path: Path) -> tuple[str, str, pd.Timestamp, int]:
     """Return (name, time zone, first UTC interval, number of rows), reading no data."""
     file, meta = _open(path)

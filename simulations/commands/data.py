@@ -13,15 +13,14 @@ from common import database
 from common.data import citylearn, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import INTERVAL, local_midnight
-from common.data.importing import Report, import_files
+from common.data.importing import import_files
 from common.data.quality import measure
 from common.data.readings import Options
 from common.data.sql import Readings
 from common.data.weather import SITES
 from common.errors import InputError
+from simulations.data import account
 from simulations.progress import Counter, track
-
-_MOST_SHOWN = 50
 
 app = typer.Typer(no_args_is_help=True, help="generate, fetch, import, check household data")
 
@@ -89,37 +88,58 @@ def import_(
         str | None, typer.Option("--format", help="default: recognised by the header")
     ] = None,
     timezone: Annotated[
-        str | None, typer.Option(help="zone of the household, and of stamps without offset")
+        str | None, typer.Option(help="zone of the homes: of their days and hours")
+    ] = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(
+            help="of stamps without offset: a zone, UTC, +10:00; default: the homes' zone"
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="name of a single household")] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="each file is a home of its own, called as the file")
+    ] = False,
     map_: Annotated[
         list[str] | None, typer.Option("--map", help="COLUMN=ROLE, for example Appliance1=fridge")
     ] = None,
-    unit: Annotated[str | None, typer.Option(help="unit of a Home Assistant history")] = None,
+    unit: Annotated[str | None, typer.Option(help="of values whose file does not say it")] = None,
     first_day: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="of a set without dates")
     ] = None,
     allow_resets: Annotated[
         bool, typer.Option("--allow-resets", help="a meter that falls counts on from zero")
     ] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="every column after the time is a home")
+    ] = False,
+    span: Annotated[
+        str | None,
+        typer.Option(help="where channels begin or end apart: common (cut) or all (0 outside)"),
+    ] = None,
     max_gaps: Annotated[
         float, typer.Option(min=0, max=1, help="refuse a household that misses a larger share")
     ] = MAX_GAP_SHARE,
-    price: Annotated[float, typer.Option(help="retail price where the files have none")] = ABSENT[
-        "price"
-    ],
-    context: Annotated[
-        Path | None, typer.Option(help="table of timestamp, temperature, solar_irradiance, price")
+    price: Annotated[
+        float | None, typer.Option(help=f"where the files have none; default {ABSENT['price']}")
     ] = None,
+    context: Annotated[
+        Path | None,
+        typer.Option(help="table of timestamp, temperature, solar_irradiance, price, export_price"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="doubts are errors")] = False,
 ) -> None:
     """Bring meter files of any known format into household files."""
     options = Options(
         timezone=timezone,
+        clock=clock,
         name=name,
+        each=each,
         roles=_roles(map_ or []),
         unit=unit,
         first_day=first_day.date() if first_day else None,
         allow_resets=allow_resets,
+        wide=wide,
     )
     with Counter() as progress:
         report = import_files(
@@ -130,37 +150,13 @@ def import_(
             max_gap_share=max_gaps,
             price=price,
             context=context,
+            span=span,
+            strict=strict,
             progress=progress,
         )
-    _show(report, out)
-
-
-def _show(report: Report, out: Path) -> None:
-    shown = list(report.accounts.items())[:_MOST_SHOWN]
-    for name, account in shown:
-        first, last, minutes, filled = report.spans[name]
-        energy = ", ".join(
-            f"{channel} {kept:.3f} of {account.file_kwh[channel]:.3f} kWh"
-            for channel, kept in account.kept_kwh.items()
-            if account.file_kwh[channel] > 0
-        )
-        notes = [f"{minutes} min", f"{account.gap_share:.2%} missing", f"{filled} values filled"]
-        if account.repeated_rows:
-            notes.append(f"{account.repeated_rows} repeated rows dropped")
-        if account.missing_hour_kwh > 0:
-            notes.append(f"{account.missing_hour_kwh:.3f} kWh in an hour that does not exist")
-        if account.absent:
-            notes.append(f"constant for want of data: {' '.join(account.absent)}")
-        typer.echo(f"{name}: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC; {energy}")
-        typer.echo(f"  {'; '.join(notes)}")
-    if len(shown) < len(report.accounts):
-        typer.echo(f"... and {len(report.accounts) - len(shown)} more: see 'fedwatt data check'")
     for reason in report.refused.values():
         typer.echo(f"refused: {reason}", err=True)
-    typer.echo(
-        f"{report.format}: {report.rows} readings, {len(report.accounts)} households in {out}"
-        + (f", {len(report.refused)} refused" if report.refused else "")
-    )
+    typer.echo("\n".join(account.lines(report, str(out))))
 
 
 @app.command()

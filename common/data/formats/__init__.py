@@ -11,7 +11,7 @@ from common.data.formats.homeassistant import HomeAssistantEnergy, HomeAssistant
 from common.data.formats.lcl import LowCarbonLondon
 from common.data.formats.refit import Refit, UkDale
 from common.data.formats.uci import Uci
-from common.data.readings import Format
+from common.data.readings import Format, Options
 from common.errors import InputError
 
 FORMATS: tuple[Format, ...] = (
@@ -27,9 +27,10 @@ FORMATS: tuple[Format, ...] = (
     UkDale(),
     Canonical(),
 )
+EXAMPLE = "timestamp,consumption / 2025-06-01T00:00:00Z,0.25"
 
 
-def choose(name: str | None, path: Path) -> Format:
+def choose(name: str | None, path: Path, options: Options) -> Format:
     """Return the format called ``name``, or the one that recognises ``path``.
 
     Raises InputError for an unknown name, an unreadable path, or a file nobody recognises.
@@ -39,20 +40,46 @@ def choose(name: str | None, path: Path) -> Format:
         if name not in known:
             raise InputError(f"--format {name!r}: known: {', '.join(known)}")
         return known[name]
-    head = ""
+    raw = b""
     if not path.is_dir():
         try:
             with path.open("rb") as stream:
-                head = stream.read(1 << 16).decode("utf-8-sig", errors="replace")
+                raw = stream.read(1 << 16)
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        if not head:
+        if not raw:
             raise InputError(f"{path}: the file is empty")
+    head = raw.decode("utf-8-sig", errors="replace")
     bare = head.replace('"', "")  # some programs quote every cell
     for fmt in FORMATS:
         if fmt.recognises(path, head if head.lstrip().startswith("<") else bare):
             return fmt
-    what = "is a directory of no known format" if path.is_dir() else "format not recognised"
+    if path.is_dir():
+        raise InputError(
+            f"{path}: is a directory of no known format; name files, or a folder of "
+            + ", ".join(f.title for f in FORMATS if f.folders)
+        )
     raise InputError(
-        f"{path}: {what}; name it with --format ({', '.join(f.name for f in FORMATS)})"
+        f"{path}: format not recognised; name it with --format "
+        f"({', '.join(f.name for f in FORMATS)}): {_seen(raw, head)}"
+    )
+
+
+def _seen(raw: bytes, head: str) -> str:
+    """Say what a file nobody recognises seems to be, and what to do with it."""
+    text = head.lstrip()
+    if raw.startswith(b"SQLite format 3"):
+        return "it is an SQLite database: Home Assistant's is read with --format ha-recorder"
+    if text[:1] in "{[":
+        return "it is JSON: save the readings as a table"
+    if text.startswith("<"):
+        return "it is XML or a web page, and not of Green Button"
+    if raw.startswith(b"%PDF"):
+        return "it is a PDF: ask for the readings as a table"
+    if b"\x00" in raw[:1024]:
+        return "it is no text"
+    first = text.splitlines()[0][:80] if text else ""
+    return (
+        f"it begins with {first!r}; 'fedwatt data guess FILE' proposes how to read a table, and "
+        f"fedwatt's own begins, for example, with {EXAMPLE}"
     )

@@ -28,7 +28,8 @@ class Ausgrid:
     name = "ausgrid"
     title = "Ausgrid Solar Home CSV"
     zone = "Australia/Sydney"
-    repeats = False
+    clock = None
+    reads: frozenset[str] = frozenset({"clock"})
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:
@@ -57,7 +58,25 @@ def _dates(part: Part) -> Ints:
             return part.times("date", fmt)[0]
         except InputError:
             continue
-    return part.times("date", _DATES[0])[0]
+    midnight = part.times("date", _DATES[0])[0]
+    if goes_by_month(part, midnight):
+        raise InputError(
+            f"{part.path}: row {part.first_row}: date = {part.text('date')[0].as_py()!r}: the "
+            "dates seem to go by month, as in 12/31/2012: save them as 31/12/2012"
+        )
+    return midnight
+
+
+def goes_by_month(part: Part, midnight: Ints) -> bool:
+    """Whether dates read day first lie a month apart, and month first a day."""
+    try:
+        other = part.times("date", "%m/%d/%Y")[0]
+    except InputError:
+        return False
+    step = np.abs(np.diff(np.unique(midnight)))
+    other_step = np.abs(np.diff(np.unique(other)))
+    day = 86400
+    return bool(len(step) and np.median(step) > 20 * day and np.median(other_step) == day)
 
 
 def _rows(part: Part) -> Iterator[Batch]:

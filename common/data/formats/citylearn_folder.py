@@ -34,7 +34,8 @@ class CityLearn:
     name = "citylearn"
     title = "CityLearn data set (folder with schema.json)"
     zone = "America/Los_Angeles"
-    repeats = False
+    clock = None
+    reads: frozenset[str] = frozenset({"clock", "first_day"})
     folders = True
 
     def recognises(self, path: Path, head: str) -> bool:

@@ -38,7 +38,8 @@ class Dataport:
     name = "dataport"
     title = "Pecan Street Dataport CSV"
     zone = "America/Chicago"
-    repeats = False
+    clock = None
+    reads: frozenset[str] = frozenset()
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:

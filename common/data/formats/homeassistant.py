@@ -1,6 +1,7 @@
 """Home Assistant: the energy dashboard's CSV and the history CSV of cumulative meters."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from common.arrays import Floats
 from common.data.formats.table import MISSING, parts
-from common.data.readings import CHANNELS, Batch, Options, household_name
+from common.data.readings import CHANNELS, Batch, Kind, Options, household_name, one_home_a_file
 from common.errors import InputError
 
 _TYPES = {
@@ -21,13 +22,29 @@ _TYPES = {
 }
 _KWH = {"Wh": 1e-3, "kWh": 1.0, "MWh": 1e3}
 _KW = {"W": 1e-3, "kW": 1.0}
-# Words of an entity's name that tell its role, the first that fits.
-_WORDS = (
-    ("pv", ("solar", "pv", "photovoltaic", "inverter")),
-    ("export", ("export", "return", "feed_in", "production")),
-    ("discharge", ("battery_out", "discharge")),
-    ("charge", ("battery_in", "charge")),
-    ("import", ("import", "grid", "meter", "consumption", "energy")),
+_UNITS = {
+    **{u: (Kind.REGISTER, f) for u, f in _KWH.items()},
+    **{u: (Kind.POWER, f) for u, f in _KW.items()},
+}
+# Words of an entity's name that settle its role, the first that fits. "energy" settles nothing:
+# it stands in the name of every meter.
+_DECISIVE = (
+    ("discharge", r"battery.*(out|discharg)|discharg"),
+    ("charge", r"battery.*(_in\b|in$|charg)"),
+    ("export", r"export|returned|_return|feed_?in|to_grid|injection|produc\w*_tari|teruglever"),
+    ("import", r"import|from_grid|grid_(consum|use|usage)|consum\w*_tari"),
+    ("pv", r"solar|(^|[._])pv|photovolt"),
+)
+# Words that are no such flow, or may be one of several: the user has to say.
+_DOUBTFUL = (
+    r"charger|wallbox|(^|[._])ev([._]|$)|(^|[._])car([._]|$)|vehicle|inverter|load|plug|heat_?pump"
+)
+_MAIN = r"grid|meter|mains|house|home|total|consum|energy|power|usage"
+_SOMETHING = rf"{_MAIN}|{_DOUBTFUL}|battery|kwh|produc"
+# What tells two registers of one meter apart, not two quantities.
+_TARIFF = (
+    r"(tari\w*|low|high|normal|peak|off_?peak|day|night|dal|piek|rate|phase)_?[0-9abc]?$"
+    r"|_?[tl]?[123]$"
 )
 
 
@@ -36,8 +53,9 @@ class HomeAssistantEnergy:
 
     name = "ha-energy"
     title = "Home Assistant energy dashboard CSV"
-    zone = "UTC"
-    repeats = False
+    zone = None
+    clock = None
+    reads: frozenset[str] = frozenset({"name", "each"})
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:
@@ -45,7 +63,8 @@ class HomeAssistantEnergy:
         return head.startswith("entity_id,type,unit")
 
     def read(self, paths: Sequence[Path], options: Options) -> Iterator[Batch]:
-        """Yield one batch per kind of flow; entities of one kind are summed."""
+        """Yield one batch per entity of a flow; entities of one kind add up."""
+        one_home_a_file(paths, options)
         for path in paths:
             yield from _energy(path, household_name(path, options))
 
@@ -64,7 +83,7 @@ def _energy(path: Path, name: str) -> Iterator[Batch]:
             f"{path}: row 1: readings every {step // 3600} hours; choose a shorter range in the "
             "dashboard to get hourly ones"
         )
-    totals: dict[str, tuple[Floats, int]] = {}
+    meters: dict[str, list[tuple[str, Floats, int]]] = {}
     for number, cells in enumerate(rows[1:], 2):
         if not cells:
             continue
@@ -79,15 +98,35 @@ def _energy(path: Path, name: str) -> Iterator[Batch]:
         if cells[2] not in _KWH:
             raise InputError(f"{path}: row {number}: unit = {cells[2]!r}: not an energy")
         kwh = _numbers(path, number, cells[3:]) * _KWH[cells[2]]
-        if channel in totals:
-            before, first = totals[channel]
-            both = np.isnan(before) & np.isnan(kwh)
-            kwh = np.where(both, np.nan, np.nan_to_num(before) + np.nan_to_num(kwh))
-            number = first
-        totals[channel] = (kwh, number)
-    for channel, (kwh, number) in totals.items():
-        row = np.full(len(start), number, dtype=np.int64)
-        yield Batch(name, channel, start, np.full(len(start), step), kwh, row, path)
+        meters.setdefault(channel, []).append((cells[0], kwh, number))
+    if not meters:
+        kinds = ", ".join(sorted({cells[1] for cells in rows[1:] if len(cells) > 1})) or "no rows"
+        raise InputError(
+            f"{path}: no energy of the grid, the panels or a battery among its rows ({kinds}): "
+            "download it from the dashboard's page of all sources"
+        )
+    for channel, entities in meters.items():
+        for entity, kwh, number in _lifetimes(entities):
+            row = np.full(len(start), number, dtype=np.int64)
+            length = np.full(len(start), step)
+            yield Batch(name, channel, start, length, kwh, row, path, series=entity)
+
+
+def _lifetimes(entities: Sequence[tuple[str, Floats, int]]) -> list[tuple[str, Floats, int]]:
+    """Let an entity count nothing before its first and after its last value.
+
+    There another of the same kind has one: a meter that was replaced, or a second one added.
+    """
+    some = np.logical_or.reduce([~np.isnan(kwh) for _, kwh, _ in entities])
+    found = []
+    for entity, kwh, number in entities:
+        there = np.flatnonzero(~np.isnan(kwh))
+        if not there.size:
+            continue
+        outside = np.ones(len(kwh), dtype=np.bool_)
+        outside[there[0] : there[-1] + 1] = False
+        found.append((entity, np.where(outside & some, 0.0, kwh), number))
+    return found
 
 
 def _numbers(path: Path, row: int, cells: Sequence[str]) -> Floats:
@@ -108,13 +147,15 @@ class HomeAssistantHistory:
     """History, "Download data": entity_id,state,last_changed; irregular, cumulative meters.
 
     A state counts up until the next one; the difference is spread over the time between. With
-    ``--unit W`` or ``kW`` the state is a power that holds until the next.
+    ``--unit W`` or ``kW`` the state is a power that holds until the next: Home Assistant writes a
+    row only when a state changes.
     """
 
     name = "ha-history"
     title = "Home Assistant history CSV"
-    zone = "UTC"
-    repeats = False
+    zone = None
+    clock = None
+    reads: frozenset[str] = frozenset({"name", "each", "roles", "unit", "allow_resets"})
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:
@@ -123,84 +164,119 @@ class HomeAssistantHistory:
 
     def read(self, paths: Sequence[Path], options: Options) -> Iterator[Batch]:
         """Yield one batch per entity; a file of this kind holds days, not years."""
-        unit = options.unit or "kWh"
-        if unit not in {*_KWH, *_KW}:
-            raise InputError(f"--unit {unit!r}: known: {', '.join({**_KWH, **_KW})}")
+        kind, factor = unit_of(options.unit)
+        one_home_a_file(paths, options)
         for path in paths:
-            needs = ("entity_id", "state", "last_changed")
-            frames = []
-            for part in parts(path, needs):
-                seconds, zoned = part.times("last_changed")
-                if not zoned:
-                    raise InputError(f"{path}: row {part.first_row}: last_changed has no offset")
-                state = part.numbers("state")
-                entity = part.text("entity_id").to_pylist()
-                frames.append(
-                    pd.DataFrame({"e": entity, "t": seconds, "v": state, "row": part.row})
-                )
-            if not frames:
-                raise InputError(f"{path}: no rows after the header")
-            table = pd.concat(frames)
-            entities = list(dict.fromkeys(table["e"]))
-            taken: dict[str, str] = {}
-            for entity in entities:
-                channel = _role(entity, entities, options)
+            table = _history(path)
+            roles = roles_of(list(dict.fromkeys(table["e"])), options, path)
+            for entity, channel in roles.items():
                 if channel == "ignore":
                     continue
-                if channel in taken:
-                    raise InputError(
-                        f"{path}: {taken[channel]} and {entity} both look like {channel}: "
-                        f"use --map {entity}=ROLE, ROLE also 'ignore'"
-                    )
-                taken[channel] = entity
                 rows = table[table["e"] == entity]
-                yield _steps(path, household_name(path, options), channel, rows, unit, options)
+                # Of several states within one second the last one holds.
+                rows = rows[~rows["t"].duplicated(keep="last")]
+                value = _states(path, rows)
+                yield Batch(
+                    household_name(path, options),
+                    channel,
+                    rows["t"].to_numpy(np.int64),
+                    np.full(len(rows), _HOLD_S, dtype=np.int64),
+                    value * factor,
+                    rows["row"].to_numpy(np.int64),
+                    path,
+                    kind=kind,
+                    series=entity,
+                )
 
 
-def _role(entity: str, entities: Sequence[str], options: Options) -> str:
-    if entity in options.roles:
-        role = options.roles[entity]
-        if role not in {*CHANNELS, "ignore"}:
-            raise InputError(f"--map {entity}={role}: known: {', '.join(CHANNELS)}, ignore")
-        return role
-    for role, words in _WORDS:
-        if any(word in entity.lower() for word in words):
-            return role
-    if len(entities) == 1:
-        return "consumption"
-    raise InputError(f"what is {entity}? Use --map {entity}=ROLE, for example consumption or pv")
+_HOLD_S = 400 * 86400  # a state holds until the next, however long that is
 
 
-def _steps(
-    path: Path, name: str, channel: str, rows: pd.DataFrame, unit: str, options: Options
-) -> Batch:
-    time = rows["t"].to_numpy(np.int64)
-    state = rows["v"].to_numpy(np.float64)
-    row = rows["row"].to_numpy(np.int64)
-    seconds = np.diff(time)
-    if (seconds < 0).any():
-        at = int(np.argmax(seconds < 0)) + 1
-        raise InputError(f"{path}: row {row[at]}: last_changed goes back in time")
-    if unit in _KW:
-        kwh = state[:-1] * _KW[unit] * seconds / 3600.0
-    else:
-        kwh = register_steps(state, row, path, allow_resets=options.allow_resets) * _KWH[unit]
-    keep = seconds > 0
-    return Batch(name, channel, time[:-1][keep], seconds[keep], kwh[keep], row[1:][keep], path)
+def unit_of(unit: str | None) -> tuple[Kind, float]:
+    """Return what a state in ``unit`` is, and the factor to kWh or kW. Raises InputError."""
+    if (unit or "kWh") not in _UNITS:
+        raise InputError(f"--unit {unit!r}: known: {', '.join(_UNITS)}")
+    return _UNITS[unit or "kWh"]
 
 
-def register_steps(state: Floats, row: np.ndarray, path: Path, *, allow_resets: bool) -> Floats:
-    """Return (n - 1,) increments of a register; NaN next to a missing state.
+def _history(path: Path) -> pd.DataFrame:
+    """Return the columns e, t, v (text), row of a history, oldest first."""
+    frames = []
+    for part in parts(path, ("entity_id", "state", "last_changed")):
+        seconds, zoned = part.times("last_changed")
+        if not zoned:
+            raise InputError(f"{path}: row {part.first_row}: last_changed has no offset")
+        entity, state = part.text("entity_id").to_pylist(), part.text("state").to_pylist()
+        frames.append(pd.DataFrame({"e": entity, "t": seconds, "v": state, "row": part.row}))
+    if not frames:
+        raise InputError(f"{path}: no rows after the header")
+    return pd.concat(frames).sort_values("t", kind="stable")
 
-    A register that falls was reset or replaced: what it counted in between is lost. Without
-    ``allow_resets`` that is an InputError; with it, a register counts on from zero.
+
+def _states(path: Path, rows: pd.DataFrame) -> Floats:
+    text = rows["v"].where(~rows["v"].isin(MISSING))
+    value = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+    wrong = (np.isnan(value) & text.notna().to_numpy()) | np.isinf(value)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InputError(
+            f"{path}: row {rows['row'].iloc[at]}: {rows['e'].iloc[at]} = {rows['v'].iloc[at]!r}: "
+            "not a number"
+        )
+    return value
+
+
+def roles_of(entities: Sequence[str], options: Options, path: Path) -> dict[str, str]:
+    """Return entity -> channel or ``ignore``, by ``--map`` or by words that settle it.
+
+    Raises InputError where a name does not say, and where several say the same without being
+    registers of one meter.
     """
-    step = np.diff(state)
-    for at in np.flatnonzero(step < 0).tolist():
-        if not allow_resets:
+    known = {*CHANNELS, "ignore"}
+    for entity, role in options.roles.items():
+        if entity not in entities:
             raise InputError(
-                f"{path}: row {row[at + 1]}: the meter falls from {state[at]:g} to "
-                f"{state[at + 1]:g}: a reset? '--allow-resets' counts on from zero"
+                f"{path}: --map {entity}={role}: no such entity: {', '.join(entities)}"
             )
-        step[at] = state[at + 1]
-    return step
+        if role not in known:
+            raise InputError(f"--map {entity}={role}: known: {', '.join(CHANNELS)}, ignore")
+    roles = {e: options.roles.get(e) or _role(e, entities, path) for e in entities}
+    guessed: dict[str, list[str]] = {}
+    for entity, role in roles.items():
+        if entity not in options.roles and role != "ignore":
+            guessed.setdefault(role, []).append(entity)
+    for role, alike in guessed.items():
+        if len({_stem(e) for e in alike}) > 1 or (
+            len(alike) < sum(r == role for r in roles.values())
+        ):
+            raise InputError(
+                f"{path}: {alike[0]} and {alike[-1]} both look like {role}: use --map {alike[-1]}="
+                f"ROLE; two of one role add up, ROLE 'ignore' leaves one out"
+            )
+    return roles
+
+
+def _stem(entity: str) -> str:
+    return re.sub(_TARIFF, "", entity.lower())
+
+
+def _role(entity: str, entities: Sequence[str], path: Path) -> str:
+    name = entity.lower()
+    role = next((role for role, words in _DECISIVE if re.search(words, name)), None)
+    if re.search(_DOUBTFUL, name) is None:
+        if role is not None:
+            return role
+        others = [e for e in entities if e != entity and re.search(_SOMETHING, e.lower())]
+        if re.search(_MAIN, name):
+            if not others:
+                return "import"
+            if "grid" in name:
+                return "import"
+        elif not re.search(_SOMETHING, name) and len(entities) > 1:
+            return "ignore"  # no word of energy: a bystander
+        elif len(entities) == 1:
+            return "consumption"
+    raise InputError(
+        f"{path}: what is {entity}? Its name does not settle it: use --map {entity}=ROLE, for "
+        "example import, export, pv, charge, discharge, ev_charging or ignore"
+    )

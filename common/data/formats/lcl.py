@@ -27,7 +27,8 @@ class LowCarbonLondon:
     name = "lcl"
     title = "Low Carbon London, original or re-packed CSV"
     zone = "Europe/London"
-    repeats = True
+    clock = "UTC"
+    reads: frozenset[str] = frozenset()
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:
@@ -41,14 +42,24 @@ class LowCarbonLondon:
             if "hh_0" in found:
                 yield from _days(path)
                 continue
-            stamp, value = next(
-                (pair for pair in _STAMP_AND_VALUE if pair[1] in found), (None, None)
-            )
+            stamp, value = next(_pairs(found), (None, None))
             if stamp is None or value is None:
-                raise InputError(f"{path}: no energy column of Low Carbon London in the header")
+                names = ", ".join(repr(v.strip()) for _, v in _STAMP_AND_VALUE)
+                raise InputError(
+                    f"{path}: no energy column of Low Carbon London in the header: {names} or hh_0 "
+                    "to hh_47"
+                )
             for part in parts(path, ("LCLid", stamp, value)):
                 start, _ = part.times(stamp)
                 yield from by_household(part, "LCLid", start, part.numbers(value))
+
+
+def _pairs(found: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield stamp and value as the header spells them: blanks around a name do not count."""
+    bare = {name.strip(): name for name in found}
+    for stamp, value in _STAMP_AND_VALUE:
+        if stamp in bare and value.strip() in bare:
+            yield bare[stamp], bare[value.strip()]
 
 
 def _days(path: Path) -> Iterator[Batch]:

@@ -54,7 +54,8 @@ class Refit:
     name = "refit"
     title = "REFIT house CSV"
     zone = "Europe/London"
-    repeats = False
+    clock = None
+    reads: frozenset[str] = frozenset({"name", "roles"})
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:
@@ -97,7 +98,8 @@ class UkDale:
     name = "ukdale"
     title = "UK-DALE house folder"
     zone = "Europe/London"
-    repeats = False
+    clock = None
+    reads: frozenset[str] = frozenset({"name"})
     folders = True
 
     def recognises(self, path: Path, head: str) -> bool:

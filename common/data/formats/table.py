@@ -1,5 +1,7 @@
 """Text tables read in blocks: strings first, so that every complaint can name its row."""
 
+import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,11 @@ from numpy.typing import NDArray
 from common.errors import InputError
 
 _BLOCK_BYTES = 4 << 20
-MISSING = ("", "Null", "null", "NULL", "NaN", "nan", "?", "unavailable", "unknown")
+# What programs write where there is no value.
+MISSING = (
+    *("", "Null", "null", "NULL", "NaN", "nan", "?", "unavailable", "unknown"),
+    *("NA", "N/A", "n/a", "na", "#N/A", "None", "none", "<NA>", "--", "-"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Part:
     def _fail(self, index: int, column: str, what: str) -> InputError:
         text = self.columns[column][index].as_py()
         return InputError(
-            f"{self.path}: row {self.first_row + index}: {column.strip()} = {text!r}: {what}"
+            f"{self.path}: row {self.first_row + index}: {column.strip()} = {str(text)[:60]!r}: "
+            f"{what}"
         )
 
     def text(self, column: str) -> pa.Array:
@@ -52,7 +59,11 @@ class Part:
         except pa.ArrowInvalid:
             parsed = pd.to_numeric(text.to_pandas(), errors="coerce").to_numpy(np.float64)
             wrong = np.isnan(parsed) & text.is_valid().to_numpy(zero_copy_only=False)
-            raise self._fail(int(np.argmax(wrong)), column, "not a number") from None
+            at = int(np.argmax(wrong))
+            cell = str(text[at].as_py())
+            comma = re.fullmatch(r"-?[\d.]*\d,\d+|-?[\d,]*\d\.\d+", cell) is not None
+            hint = ": --format table with --decimal says what comma and point mean" if comma else ""
+            raise self._fail(at, column, f"not a number{hint}") from None
         numbers = values.fill_null(np.nan).to_numpy(zero_copy_only=False)
         infinite = np.isinf(numbers)
         if infinite.any():
@@ -66,6 +77,8 @@ class Part:
         wall clock.
         """
         text = self.text(column)
+        if fmt is None and len(text) and str(text[0].as_py()).endswith(("UTC", "GMT")):
+            text = pc.replace_substring_regex(text, r"\s*(UTC|GMT)$", "Z")
         if fmt is not None:
             stamps = pd.to_datetime(text.to_pandas(), format=fmt, errors="coerce")
             wrong = stamps.isna().to_numpy()
@@ -96,7 +109,12 @@ class Part:
                 low = middle
             else:
                 high = middle
-        return self._fail(low, column, "not a time")
+        return self._fail(
+            low,
+            column,
+            "not a time: ISO 8601 is read, for example 2025-06-01T00:30:00Z; other dates with "
+            "--format table",
+        )
 
 
 def _readable(text: pa.Array, zoned: bool) -> bool:
@@ -118,7 +136,7 @@ def header(path: Path, separator: str, skip: int = 0) -> list[str]:
     lines = text.splitlines()
     if len(lines) <= skip:
         raise InputError(f"{path}: the file is empty")
-    return [cell.strip('"') for cell in lines[skip].split(separator)]
+    return next(csv.reader([lines[skip]], delimiter=separator), [""])
 
 
 def parts(
@@ -141,6 +159,12 @@ def parts(
         hint = f" (one column {found[0][:60]!r}: another separator?)" if len(found) == 1 else ""
         raise InputError(f"{path}: no column {missing[0].strip()!r} in the header{hint}")
     keep = [*needs, *(name for name in optional if name in found)]
+    twice = next((name for name in keep if found.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"{path}: column {twice!r} stands in the header {found.count(twice)} times: rename the "
+            "others, so that it is said which one counts"
+        )
     before = skip + (0 if names else 1)
     short: list[tuple[int, int]] = []
 

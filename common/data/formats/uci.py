@@ -1,5 +1,7 @@
 """UCI individual household electric power consumption: one home near Paris, every minute.
 
+The stamps run on without a jump: every minute of four years is there once, which no clock of
+Paris shows. They are read as those of UTC+1 (``--clock`` names another).
 Kitchen, laundry and water heater with air conditioning are sub-metered; they go to ``stove``,
 ``washing_machine`` and ``water_heater``, the rest of the home to ``misc``.
 """
@@ -11,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from common.data.formats.table import parts
-from common.data.readings import Batch, Options, household_name
+from common.data.readings import Batch, Options, household_name, one_home_a_file
 
 _POWER = "Global_active_power"
 _SUBMETERS = {
@@ -27,7 +29,8 @@ class Uci:
     name = "uci"
     title = "UCI individual household power"
     zone = "Europe/Paris"
-    repeats = False
+    clock = "+01:00"
+    reads: frozenset[str] = frozenset({"clock", "name", "each"})
     folders = False
 
     def recognises(self, path: Path, head: str) -> bool:
@@ -36,6 +39,7 @@ class Uci:
 
     def read(self, paths: Sequence[Path], options: Options) -> Iterator[Batch]:
         """Yield the whole home and three sub-meters."""
+        one_home_a_file(paths, options)
         for path in paths:
             name = household_name(path, options)
             needs = ("Date", "Time", _POWER, *_SUBMETERS.values())

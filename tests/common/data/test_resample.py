@@ -65,7 +65,7 @@ def test_a_wall_clock_that_shows_both_hours_maps_one_to_one(zone, step, day):
     first = pd.Timestamp("2023-01-01", tz="UTC") + pd.Timedelta(days=day)
     true = pd.date_range(first, periods=3 * 86400 // step, freq=f"{step}s", unit="s")
     wall = true.tz_convert(zone).tz_localize(None).asi8
-    utc, exists = to_utc(np.asarray(wall), zone)
+    utc, exists, _ = to_utc(np.asarray(wall), zone)
     assert exists.all()
     assert utc.tolist() == true.asi8.tolist()
 
@@ -73,11 +73,12 @@ def test_a_wall_clock_that_shows_both_hours_maps_one_to_one(zone, step, day):
 def test_a_table_of_48_local_half_hours_on_both_clock_changes():
     """The spring hour does not exist; the autumn hour, given once, is the earlier of the two."""
     spring = pd.date_range("2024-03-31", periods=48, freq="30min", unit="s").asi8
-    _, exists = to_utc(np.asarray(spring), "Europe/London")
+    _, exists, _ = to_utc(np.asarray(spring), "Europe/London")
     assert np.flatnonzero(~exists).tolist() == [2, 3]
     autumn = pd.date_range("2024-10-27", periods=48, freq="30min", unit="s").asi8
-    utc, exists = to_utc(np.asarray(autumn), "Europe/London")
+    utc, exists, ambiguous = to_utc(np.asarray(autumn), "Europe/London")
     assert exists.all()
+    assert np.flatnonzero(ambiguous).tolist() == [2, 3]
     assert np.unique(np.diff(utc), return_counts=True)[1].tolist() == [46, 1]  # one gap of 1.5 h
 
 
