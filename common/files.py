@@ -3,23 +3,56 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
 
+PART = ".part"
+"""How the name of a file ends that is being written."""
 
-def write_whole(path: Path, text: str) -> None:
+
+@contextmanager
+def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Let a file be written beside ``path``, and then be ``path``.
+
+    ``durable``: it is on the disk when the block ends, so that a power cut leaves the old or the
+    new one and never an empty one. Without, that takes the file system a while.
+    """
+    # Two processes may write the same file; a part that a killed one left is nobody's.
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    try:
+        yield part
+        if durable:
+            _sync(part)
+        part.replace(path)
+        if durable:
+            _sync(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Replace a file so that a reader sees the old or the new one, never a half."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with whole(path, durable=durable) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path: Path, value: Mapping[str, object]) -> None:
+def write_json(path: Path, value: Mapping[str, object], *, durable: bool = True) -> None:
     """Write a JSON file whole."""
-    write_whole(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
+    write_whole(path, text, durable=durable)
 
 
 def plain(value: object) -> object:
@@ -34,22 +67,41 @@ def plain(value: object) -> object:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a file written whole, {} where there is none."""
-    if not path.exists():
+    """Return a JSON object written whole, {} where there is no file.
+
+    Raises InputError for one that is empty or torn: a power cut may leave such.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
         return {}
-    loaded: dict[str, Any] = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    if not text.strip(b"\0 \n"):
+        raise InputError(f"{path}: empty, as after a power cut; restore it from a backup")
+    try:
+        loaded = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not whole: {error}; restore it from a backup") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: expected a JSON object")
     return loaded
+
+
+def read_passing(path: Path) -> dict[str, Any]:
+    """Return a JSON file that is soon written anew: {} where it cannot be read."""
+    try:
+        return read_json(path)
+    except InputError:
+        return {}
 
 
 def write_secret(path: Path, content: bytes) -> None:
     """Write a file that nobody else may read, whole."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with whole(path) as part:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
 
 
 def check_secret(path: Path) -> None:

@@ -1,13 +1,14 @@
 """Model weights on the household's disk, one file per content: equal weights are kept once."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+
+from common.files import whole
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -50,9 +51,8 @@ class ModelStore:
         path = self._path(name)
         if not path.exists():
             # Processes of one simulation save the same model at the same moment.
-            part = path.with_suffix(f".{os.getpid()}.part")
-            save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, part)
-            part.replace(path)
+            with whole(path, durable=False) as part:
+                save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, part)
             self._prune()
         return name
 

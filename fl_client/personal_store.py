@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from common.files import whole
+
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -42,9 +44,8 @@ class PersonalStore:
         """Write the arrays of a round, whole."""
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._path(kind, round_)
-        part = path.with_suffix(".part")
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part)
-        part.replace(path)
+        with whole(path, durable=False) as part:
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, part)
         # Rounds after this one belong to a future that is being run again.
         rounds = self._rounds(kind)
         for number, file in rounds:

@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import ArrayRecord
 from safetensors.numpy import load_file, save_file
 
-from common.files import write_whole
+from common.files import whole, write_whole
 from common.messages import decode_arrays, encode_arrays
 from fl_server.rounds import Rounds
 
@@ -93,10 +93,12 @@ class Checkpoints:
     """The checkpoint of a run, in ``RUN/model`` and ``RUN/checkpoint.json``.
 
     The model is written first, under its own name, and the small file that names it last: a
-    process killed in between leaves the old checkpoint whole.
+    process killed in between leaves the old checkpoint whole, and so does a power cut if it is
+    ``durable``.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        self._durable = durable
         self._file = directory / "checkpoint.json"
         self._models = directory / "model"
         self._models.mkdir(parents=True, exist_ok=True)
@@ -105,10 +107,9 @@ class Checkpoints:
         """Write the state and, where there is learning, the model and the strategy's own state."""
         if rounds is not None:
             self.save_model(f"interval-{state.t}", rounds.arrays)
-            part = self._models / f"strategy-{state.t}.part"
-            part.write_bytes(pickle.dumps(rounds.memory()))
-            part.replace(self._models / f"strategy-{state.t}.pickle")
-        write_whole(self._file, state.to_json())
+            memory = self._models / f"strategy-{state.t}.pickle"
+            write_whole(memory, pickle.dumps(rounds.memory()), durable=self._durable)
+        write_whole(self._file, state.to_json(), durable=self._durable)
         for old in self._models.iterdir():
             if old.stem.startswith(("interval-", "strategy-")) and old.stem.split("-")[1] != str(
                 state.t
@@ -118,9 +119,8 @@ class Checkpoints:
     def save_model(self, name: str, arrays: ArrayRecord) -> Path:
         """Write a model as ``model/NAME.safetensors``."""
         path = self._models / f"{name}.safetensors"
-        part = path.with_suffix(".part")
-        save_file(decode_arrays(arrays), part)
-        part.replace(path)
+        with whole(path, durable=self._durable) as part:
+            save_file(decode_arrays(arrays), part)
         return path
 
     def load(self) -> Checkpoint | None:

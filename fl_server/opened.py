@@ -84,10 +84,10 @@ def open_run(
     have beyond that is forgotten, to be played again. Raises InputError.
     """
     roster = mailbox.roster
-    checkpoints = Checkpoints(directory)
+    checkpoints = Checkpoints(directory, durable=durable)
     stored = checkpoints.load() or Checkpoint.fresh(len(roster.names))
     rounds = _open_rounds(settings, roster, checkpoints, stored)
-    write_whole(directory / "config.yaml", dump(settings))
+    write_whole(directory / "config.yaml", dump(settings), durable=durable)
     with Ledger(ledger_url(settings, directory), durable=durable) as ledger:
         ledger.open_run(name, roster.names, start=start.isoformat())
         state = stored

@@ -1,7 +1,6 @@
 """``orders.csv`` in, ``trades.csv`` out; a bad cell is named by file, row and column."""
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from common.arrays import Floats, Ints
 from common.errors import InputError
+from common.files import whole
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, Admission, MarketRules, Orders, admit
 from fl_server.market import GRID, Clearing
 
@@ -178,15 +178,15 @@ def write_trades(path: Path, trades: Clearing, file: OrderFile) -> None:
         ),
         key=lambda row: (row[2], row[3]),
     )
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("w", newline="", encoding="utf-8") as out:
+        with (
+            whole(path, durable=False) as part,
+            part.open("w", newline="", encoding="utf-8") as out,
+        ):
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(TRADES)
             writer.writerows(rows)
-        draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise InputError(f"--out {path}: {error.strerror}") from None
 
 

@@ -47,7 +47,7 @@ def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None"
 
     ``block``: what actors of the batched engine run, to measure it.
     """
-    write_whole(directory / CONFIG_FILE, dump(settings))
+    write_whole(directory / CONFIG_FILE, dump(settings), durable=False)
     run_config: dict[str, bool | float | int | str] = {
         "config": "",
         "set": "",

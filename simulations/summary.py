@@ -85,7 +85,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         },
         "households_detail": detail,
     }
-    write_json(directory / "summary.json", summary)
+    write_json(directory / "summary.json", summary, durable=False)
     return summary
 
 

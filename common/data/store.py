@@ -1,7 +1,6 @@
 """Households as Parquet files, one each, written whole or not at all."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from common.data.frame import COLUMNS, EXPORT_PRICE, Household
 from common.errors import InputError
+from common.files import whole
 
 FORMAT_VERSION = 1
 _KEY = b"fedwatt"
@@ -49,12 +49,8 @@ def write_household(household: Household, directory: Path) -> Path:
         "first": index[0].isoformat(),
     }
     table = pa.table(arrays).replace_schema_metadata({_KEY: json.dumps(meta).encode()})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path, durable=False) as part:
+        pq.write_table(table, part, compression="zstd")
     return path
 
 

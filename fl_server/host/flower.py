@@ -8,7 +8,7 @@ import time
 
 from common.config import Settings
 from common.errors import InputError
-from common.files import check_secret
+from common.files import check_secret, write_whole
 from common.processes import BIN, environment, is_loopback
 from fl_server.host.folder import FOLDER_VARIABLE, Deployment, Folder
 
@@ -64,9 +64,10 @@ def write_connection(folder: Folder, deployment: Deployment) -> None:
         if deployment.insecure
         else f"root-certificates = {json.dumps(str(folder.tls / 'ca.crt'))}\n"
     )
-    (folder.flower / "config.toml").write_text(
+    write_whole(
+        folder.flower / "config.toml",
         f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-        f'address = "127.0.0.1:{deployment.control_port}"\n{trust}'
+        f'address = "127.0.0.1:{deployment.control_port}"\n{trust}',
     )
 
 
@@ -77,8 +78,8 @@ def write_app(folder: Folder, settings: Settings) -> None:
     """
     plain = json.loads(settings.model_dump_json(exclude={"ledger", "data"}))
     folder.app.mkdir(parents=True, exist_ok=True)
-    (folder.app / "pyproject.toml").write_text(
-        _PROJECT + f"settings = {json.dumps(json.dumps(plain))}\n"
+    write_whole(
+        folder.app / "pyproject.toml", _PROJECT + f"settings = {json.dumps(json.dumps(plain))}\n"
     )
 
 

@@ -1,7 +1,6 @@
 """A coordinator's folder: where its settings, keys, members, tariff and runs are."""
 
 import fcntl
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from common.config import Count, Positive, Section, Settings, load
 from common.errors import InputError
+from common.files import read_json, write_json
 
 FOLDER_VARIABLE = "FEDWATT_SERVER"
 """Environment variable by which the ServerApp finds the folder: run config reaches households."""
@@ -125,7 +125,11 @@ class Folder:
         if not self.server_file.is_file():
             raise InputError(f"{self.root}: no server folder (run fedwatt server init)")
         try:
-            return Deployment.model_validate(yaml.safe_load(self.server_file.read_text()) or {})
+            loaded = yaml.safe_load(_filled(self.server_file))
+        except yaml.YAMLError as error:
+            raise InputError(f"{self.server_file}: {' '.join(str(error).split())}") from None
+        try:
+            return Deployment.model_validate(loaded)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -136,7 +140,21 @@ class Folder:
     def settings(self, households: int | None = None) -> Settings:
         """Read ``config.yaml``, for this many households. Raises InputError."""
         run = {} if households is None else {"households": households}
+        _filled(self.settings_file)
         return load(str(self.settings_file), run=run)
+
+
+def _filled(path: Path) -> str:
+    """The text of a settings file. An empty one would mean defaults in the middle of a run."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file") from None
+    if not text.strip("\0 \n"):
+        raise InputError(f"{path}: empty, as after a power cut; restore it from a backup")
+    return text
 
 
 @dataclass(frozen=True)
@@ -151,14 +169,17 @@ class Live:
     def write(self, path: Path) -> None:
         """Write the file whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(vars(self), indent=2) + "\n")
-        part.replace(path)
+        write_json(path, vars(self))
 
     @classmethod
     def read(cls, path: Path) -> "Live | None":
-        """Return the run that was begun here, None where there is none."""
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        """Return the run that was begun here, None where there is none. Raises InputError."""
+        if not path.exists():
+            return None
+        try:
+            return cls(**read_json(path))
+        except TypeError:
+            raise InputError(f"{path}: not a run of this release; move it away") from None
 
 
 def alive(folder: Folder) -> bool:

@@ -11,6 +11,7 @@ from common.config import Settings, dump, load
 from common.data.frame import check_name
 from common.data.source import source_of
 from common.errors import InputError
+from common.files import write_whole
 from common.processes import is_loopback
 from fl_server.host.flower import CONNECTION, await_superlink, flwr, write_connection
 from fl_server.host.folder import Deployment, Folder
@@ -46,11 +47,11 @@ def init_server(
     if not deployment.insecure:
         make_authority(folder.tls)
         make_server_certificate(folder.tls, addresses)
-    folder.settings_file.write_text(dump(settings))
+    write_whole(folder.settings_file, dump(settings))
     write_connection(folder, deployment)
     plain = json.loads(deployment.model_dump_json())
-    folder.server_file.write_text(yaml.safe_dump(plain, sort_keys=False))
-    (folder.tls / "names").write_text("\n".join(addresses) + "\n")
+    write_whole(folder.server_file, yaml.safe_dump(plain, sort_keys=False))
+    write_whole(folder.tls / "names", "\n".join(addresses) + "\n")
 
 
 def _is_csv(tariff: str) -> bool:
@@ -77,7 +78,7 @@ def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None
 def _write_tariff(folder: Folder, settings: Settings, tariff: str) -> None:
     if _is_csv(tariff):
         text = Path(tariff).read_text()
-        folder.tariff.write_text(text)
+        write_whole(folder.tariff, text)
         first = pd.to_datetime(pd.read_csv(folder.tariff)["time"], utc=True).min()
         read_tariff(folder.tariff, first, 1)
         return
@@ -93,7 +94,7 @@ def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:
     folder.deployment()
     names = addresses or (folder.tls / "names").read_text().split()
     make_server_certificate(folder.tls, names)
-    (folder.tls / "names").write_text("\n".join(names) + "\n")
+    write_whole(folder.tls / "names", "\n".join(names) + "\n")
 
 
 def admit_household(root: Path, public_key: str, name: str) -> int:
@@ -112,7 +113,7 @@ def admit_household(root: Path, public_key: str, name: str) -> int:
     keys = folder.root / "keys"
     keys.mkdir(mode=0o700, exist_ok=True)
     path = keys / f"{name}.pub"
-    path.write_text(line + "\n")
+    write_whole(path, line + "\n")
     try:
         await_superlink(deployment)
         answer = flwr(folder, "supernode", "register", str(path), CONNECTION, "--name", name)

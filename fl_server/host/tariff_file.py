@@ -8,6 +8,7 @@ import pandas as pd
 from common.arrays import Floats
 from common.data.frame import INTERVAL
 from common.errors import InputError
+from common.files import write_whole
 
 _DAY = 48
 
@@ -18,7 +19,7 @@ def write_tariff(path: Path, start: pd.Timestamp, retail: Floats) -> None:
     lines = [
         f"{time.isoformat()},{float(price)!r}\n" for time, price in zip(times, retail, strict=True)
     ]
-    path.write_text("time,retail\n" + "".join(lines))
+    write_whole(path, "time,retail\n" + "".join(lines))
 
 
 def read_tariff(path: Path, start: pd.Timestamp, count: int) -> Floats:

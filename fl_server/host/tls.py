@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import InputError
-from common.files import write_secret
+from common.files import write_secret, write_whole
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
@@ -52,7 +52,7 @@ def make_authority(folder: Path) -> None:
         .sign(key, hashes.SHA384())
     )
     write_secret(folder / "ca.key", _pem(key))
-    (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def make_server_certificate(folder: Path, names: Sequence[str], days: float = SERVER_DAYS) -> None:
@@ -84,7 +84,7 @@ def make_server_certificate(folder: Path, names: Sequence[str], days: float = SE
         .sign(authority_key, hashes.SHA384())
     )
     write_secret(folder / "server.key", _pem(key))
-    (folder / "server.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _alternative(name: str) -> x509.GeneralName:

@@ -1,7 +1,6 @@
 """``fedwatt ledger``: verify the books, print bills."""
 
 import json
-import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from common import config
 from common.errors import InputError
+from common.files import write_whole
 from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
@@ -104,12 +104,9 @@ def bill(
     if out is None:
         typer.echo(text, nl=False)
         return
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(out)
+        write_whole(out, text, durable=False)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise InputError(f"--out {out}: {error.strerror}") from None
     typer.echo(f"bill of {household}: {out}")
 

@@ -1,11 +1,11 @@
 """Draw the report of a run: ``write_report(Path("runs/demo"))`` writes runs/demo/report.html."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from markupsafe import Markup
 
+from common.files import write_whole
 from simulations.progress import track
 from simulations.report import figures, tables, text
 from simulations.report.household import HouseholdRecord, read_household
@@ -28,9 +28,7 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(run_dir)
     content = _page(run)
     target = run_dir / "report.html"
-    unfinished = run_dir / "report.html.part"
-    unfinished.write_text(content, encoding="utf-8")
-    os.replace(unfinished, target)
+    write_whole(target, content, durable=False)
     return target
 
 

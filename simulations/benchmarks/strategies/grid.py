@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.errors import InputError
+from common.files import whole, write_whole
 from simulations.benchmarks.strategies.cell import Row, run_cell
 from simulations.benchmarks.strategies.dials import CLEAN, Dial
 from simulations.benchmarks.strategies.setup import REFERENCES, Cell, Entry, Setup, entry_of
@@ -143,9 +144,8 @@ def _write(folder: Path, cell: Cell, setup: Setup, rows: list[Row], cost: dict[s
     path = _file(folder, cell)
     table = pa.Table.from_pylist(rows)
     meta = {_HASH: cell.digest(setup).encode(), b"cost": json.dumps(cost).encode()}
-    part = path.with_suffix(".part")
-    pq.write_table(table.replace_schema_metadata(meta), part)
-    part.replace(path)
+    with whole(path, durable=False) as part:
+        pq.write_table(table.replace_schema_metadata(meta), part)
 
 
 def gather(
@@ -199,6 +199,4 @@ def open_grid(out: Path, setup: Setup, entries: Sequence[Entry], dials: dict[str
     elif out.exists() and any(out.iterdir()):
         raise InputError(f"{out} already holds something else; choose a new folder for --out")
     out.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(plain, indent=1) + "\n")
-    part.replace(file)
+    write_whole(file, json.dumps(plain, indent=1) + "\n", durable=False)
