@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.broker", "tests.support.postgres"]
+pytest_plugins = ["tests.support.broker", "tests.support.postgres", "tests.support.runs"]
 
 # Two loaded cores make any deadline of one example a matter of luck.
 settings.register_profile("everyday", deadline=None)

@@ -15,10 +15,8 @@ from fl_client.app import app as client_app
 from fl_server.ledger import Kind, Ledger
 from fl_server.start import run as run_server
 from simulations.engine.loop import LoopGrid, server_context
-from tests.simulations.conftest import homes, small
 from tests.support.reading import intervals
-
-__all__ = ["homes"]  # a fixture, shared
+from tests.support.runs import small
 
 RUN_ID = 11
 Fault = Callable[[LoopGrid, Message], Iterable[Message]]

@@ -13,7 +13,7 @@ from fl_client.personal_store import PersonalStore
 from fl_server.downlink import Downlink
 from fl_server.privacy import Privacy, epsilon
 from fl_server.strategy import check_privacy
-from tests.fl_server.strategy.toy import Toy
+from tests.support.toy import Toy
 
 D = np.array([[0.6, 0.0], [0.0, 0.6], [-0.6, -0.6]])
 

@@ -16,14 +16,14 @@ import pytest
 
 from fl_server.host.folder import Folder
 from fl_server.host.tls import make_authority, make_server_certificate
-from tests.fl_server.host.test_live import never, opened, rows, settled, traded
 from tests.hosts.community import Community
 from tests.hosts.network import why_not
-from tests.simulations.conftest import HISTORY_DAYS
 from tests.support.community import Homes, contexts, simulated
 from tests.support.community import community as folder_of
 from tests.support.community import run as run_here
 from tests.support.intruder import EXPECTED
+from tests.support.live import never, opened, rows, settled, traded
+from tests.support.runs import HISTORY_DAYS
 
 LONG = os.environ.get("FEDWATT_HOSTS") == "long"
 _REASON = why_not()

@@ -13,8 +13,8 @@ from fl_server.ledger import COMMUNITY, Kind, Ledger
 from fl_server.run_files import INTERVALS, read_lines
 from simulations.report import write_report
 from simulations.simulate import simulate, stored_settings
-from tests.simulations.conftest import small
 from tests.support.reading import intervals, ledger_rows, summary
+from tests.support.runs import small
 
 Run = Callable[[Settings], Path]
 

@@ -13,8 +13,8 @@ from simulations.commands.ledger import verify
 from simulations.commands.simulate import _print
 from simulations.report import write_report
 from simulations.simulate import simulate
-from tests.simulations.conftest import small
 from tests.support.reading import ledger_rows, summary
+from tests.support.runs import small
 
 Run = Callable[[Settings], Path]
 

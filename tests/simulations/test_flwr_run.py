@@ -21,8 +21,8 @@ from common.config import from_run_config
 from common.errors import InputError
 from simulations import flower_app
 from simulations.simulate import simulate
-from tests.fl_server.host.test_live import rows
-from tests.simulations.conftest import small
+from tests.support.live import rows
+from tests.support.runs import small
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -11,7 +11,7 @@ from common.errors import InputError
 from common.market_rules import MICRO
 from fl_server.ledger import Ledger
 from simulations.commands.ledger import bill, verify
-from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
+from tests.support.booked import NAMES, START, ZONE, fills_of, settlement_of
 
 INTERVALS = 60
 

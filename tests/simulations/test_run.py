@@ -12,8 +12,8 @@ from common.data.frame import APPLIANCES
 from common.data.store import household_files, read_household, write_household
 from fl_server.ledger import Ledger
 from simulations.simulate import stored_settings
-from tests.simulations.conftest import HISTORY_DAYS, small
 from tests.support.reading import intervals, ledger_rows, model, summary
+from tests.support.runs import HISTORY_DAYS, small
 
 Run = Callable[[Settings], Path]
 

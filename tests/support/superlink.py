@@ -26,6 +26,17 @@ def free_port() -> int:
         return int(plug.getsockname()[1])
 
 
+def started(folder: Folder) -> psutil.Popen:
+    """The SuperLink of a folder, once it answers. Whoever asked for it ends it."""
+    command, env = superlink(folder)
+    log = folder.root / "superlink.log"
+    with log.open("ab") as file:
+        process = psutil.Popen(command, env=env, stdout=file, stderr=file)
+    wait(lambda: process.poll() is not None or "Uvicorn running" in log.read_text(), "SuperLink")
+    assert process.poll() is None, log.read_text()[-2000:]
+    return process
+
+
 def wait(true: Callable[[], bool], what: str) -> None:
     """Return once ``true()``; fails after PATIENCE_S."""
     end = time.monotonic() + PATIENCE_S
@@ -66,11 +77,12 @@ def coordinator(
     patient = {"lead_s": 1.0, "market_deadline_s": 300.0, "closing_deadline_s": 300.0}
     file = folder.server_file
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | patient))
-    command, env = superlink(folder)
-    with service(command, root / "superlink.log", env) as process:
-        log = root / "superlink.log"
-        wait(lambda: process.is_running() and "Uvicorn running" in log.read_text(), "SuperLink")
+    process = started(folder)
+    try:
         yield folder
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def run(folder: Folder, log: Path) -> None:

@@ -8,7 +8,7 @@ from common.data.readings import Options
 from common.data.store import read_household
 from common.errors import InputError
 from simulations.cli import main
-from tests.common.data import test_formats as samples
+from tests.support.samples import canonical_wide
 
 LCL = "LCLid,stdorToU,DateTime,KWH/hh (per half hour) \n"
 
@@ -131,7 +131,7 @@ def test_a_reset_is_counted_on_from_zero_when_asked(tmp_path):
 
 def test_an_existing_folder_is_left_as_it_was(tmp_path):
     """A failing import into a folder in use takes nothing away and adds nothing."""
-    paths, options, _, _ = samples.canonical_wide(tmp_path)
+    paths, options, _, _ = canonical_wide(tmp_path)
     out = tmp_path / "out"
     import_files(paths, out, options=options)
     before = {p.name: p.read_bytes() for p in out.iterdir()}

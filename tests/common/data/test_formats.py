@@ -1,7 +1,6 @@
 """Every format: small files in its layout, written here, must import to the energy they hold."""
 
 import json
-import zlib
 
 import numpy as np
 import pandas as pd
@@ -13,17 +12,7 @@ from common.data.importing import import_files
 from common.data.readings import Options
 from common.data.store import household_files, read_household
 from tests.support.reference import reference
-
-DAYS = 3
-
-
-def numbers(rows, tag="", scale=0.5):
-    return np.round(np.random.default_rng(zlib.crc32(tag.encode())).random(rows) * scale, 3)
-
-
-def half_hours(first="2024-07-01", days=DAYS, freq="30min"):
-    steps = days * 86400 // int(pd.Timedelta(freq).total_seconds())
-    return pd.date_range(first, periods=steps, freq=freq)
+from tests.support.samples import DAYS, canonical_wide, half_hours, numbers
 
 
 def lcl_original(folder):
@@ -264,16 +253,6 @@ def canonical_long(folder):
     path.write_text("household,timestamp,consumption,pv,price\n" + "\n".join(rows) + "\n")
     total = sum(numbers(DAYS * 48, home).sum() for home in ("A", "B"))
     return [path], Options(), {"load": total, "pv": total / 2}, "UTC"
-
-
-def canonical_wide(folder):
-    path = folder / "wide.parquet"
-    frame = pd.DataFrame({f"MAC{i}": numbers(DAYS * 48, str(i)) for i in range(4)})
-    frame.insert(0, "timestamp_utc", half_hours())
-    frame.to_parquet(path)
-    total = frame.iloc[:, 1:].to_numpy().sum()
-    options = Options(timezone="Europe/London")
-    return [path], options, {"load": total, "pv": 0.0}, "Europe/London"
 
 
 def canonical_single(folder):

@@ -2,14 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.frame import COLUMNS, IDLE_BATTERY, PRICES, Household, local_midnight, validate
+from common.data.frame import COLUMNS, PRICES, Household, local_midnight, validate
 from common.errors import InputError
-
-
-def frame(first: str = "2024-01-01", rows: int = 8) -> pd.DataFrame:
-    index = pd.date_range(first, periods=rows, freq="30min", tz="UTC")
-    values = {c: np.full(rows, IDLE_BATTERY.get(c, 0.25)) for c in COLUMNS}
-    return pd.DataFrame(values, index=index, columns=list(COLUMNS))
+from tests.support.frames import frame
 
 
 @pytest.mark.parametrize(

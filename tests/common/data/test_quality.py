@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from common.data.frame import Household
 from common.data.quality import correlation, difficulty, measure
-from tests.common.data.test_frame import frame
+from tests.support.frames import frame
 
 
 def home(load, pv=None, filled=None, **kwargs):

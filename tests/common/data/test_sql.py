@@ -16,7 +16,7 @@ from common.data.frame import Household
 from common.data.source import open_source
 from common.data.sql import Readings
 from common.errors import InputError
-from tests.common.data.test_frame import frame
+from tests.support.frames import frame
 
 POLICIES = Path(__file__).parents[3] / "configs" / "sql" / "shared_project.sql"
 

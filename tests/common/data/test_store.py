@@ -4,7 +4,7 @@ import pytest
 from common.data.frame import Household
 from common.data.store import household_files, read_household, read_span, write_household
 from common.errors import InputError
-from tests.common.data.test_frame import frame
+from tests.support.frames import frame
 
 
 def home(name="B01"):

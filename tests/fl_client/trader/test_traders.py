@@ -28,7 +28,7 @@ from fl_client.trader.base import (
     Actual,
 )
 from simulations.benchmarks.traders.community import halved, live, situation_at
-from tests.fl_client.trader.homes import community, situation
+from tests.support.trading import community, situation
 
 TRADERS = [*KINDS, "model"]
 

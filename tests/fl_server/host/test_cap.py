@@ -8,8 +8,8 @@ from flwr.app import Message
 
 from fl_client.state import State
 from fl_server.ledger import Kind, Ledger
-from tests.fl_server.host.test_live import INTERVALS, MARKET_ONLY, NAMES, agree, never, rows
 from tests.support.community import NODE, Homes, Killed, community, contexts, run, simulated
+from tests.support.live import INTERVALS, MARKET_ONLY, NAMES, agree, never, rows
 
 CAP_KW = 0.6
 # Small batteries, so that allowances do not last.

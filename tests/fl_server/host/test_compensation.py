@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from fl_server.ledger import Ledger
-from tests.fl_server.host.test_live import MARKET_ONLY, NAMES, never, rows
 from tests.support.community import Homes, Killed, community, contexts, run, simulated
+from tests.support.live import MARKET_ONLY, NAMES, never, rows
 
 INTERVALS = 36
 RULE = (

@@ -14,7 +14,7 @@ import pytest
 from fl_server.host.endurance import wait_for_locks
 from fl_server.host.folder import Folder
 from fl_server.host.setup import init_server
-from tests.fl_server.host.test_link import free_port, started
+from tests.support.superlink import free_port, started
 
 PATIENCE_S = 60.0
 

@@ -1,9 +1,6 @@
 """The SuperLink's guard: nobody speaks in another's name, too much or too often."""
 
 import json
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +13,13 @@ from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 
 from fl_client.host.key import make_node_key
-from fl_server.host.flower import superlink
 from fl_server.host.folder import Folder
 from fl_server.host.guard import Guard, Limits
 from fl_server.host.setup import admit_household, init_server
 from fl_server.host.superlink import Refusals
 from fl_server.host.tls import make_authority, make_server_certificate
 from tests.support.intruder import EXPECTED, Caller, answer, attempts
+from tests.support.superlink import free_port, started
 
 LIMITS = Limits(message_bytes=10_000, calls_per_s=1.0, bytes_per_hour=36_000)
 
@@ -140,24 +137,6 @@ class Link:
 
     def log(self) -> str:
         return (self.folder.root / "superlink.log").read_text(errors="replace")
-
-
-def free_port() -> int:
-    with socket.socket() as plug:
-        plug.bind(("127.0.0.1", 0))
-        return int(plug.getsockname()[1])
-
-
-def started(folder: Folder) -> "subprocess.Popen[bytes]":
-    command, env = superlink(folder)
-    with (folder.root / "superlink.log").open("ab") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    end = time.monotonic() + 120
-    while b"Uvicorn running" not in (folder.root / "superlink.log").read_bytes():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return process
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 from fl_server.host.folder import Folder
 from fl_server.host.status import server_status
 from fl_server.host.web import serve
-from tests.fl_server.host.test_live import INTERVALS, NAMES, SHORT, never, opened
 from tests.support.community import NODE, Homes, community, contexts, run
+from tests.support.live import INTERVALS, NAMES, SHORT, never, opened
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 

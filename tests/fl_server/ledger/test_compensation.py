@@ -11,11 +11,9 @@ from fl_server.audit import audit
 from fl_server.bills import COMPENSATION_FIGURES, FIGURES, bill
 from fl_server.ledger import COMMUNITY, ON_TIME, Kind, Ledger, LedgerError
 from simulations.report.bill_page import page
-from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
-from tests.fl_server.ledger.test_surcharge import capped
+from tests.support.booked import MOVED, NAMES, START, ZONE, capped, fills_of, settlement_of
 
 INTERVALS = 8
-MOVED = np.array([-70, 100, 0, -30, 0, 0])
 
 
 def play(ledger: Ledger, first: int = 0) -> None:

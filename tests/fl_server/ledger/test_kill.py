@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from fl_server.ledger import Kind, Ledger
-from tests.fl_server.ledger.community import NAMES, START, fills_of, settlement_of
+from tests.support.booked import NAMES, START, fills_of, settlement_of
 
 INTERVALS = 200
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 SETTLER = """
 import os, sys
 from fl_server.ledger import Ledger
-from tests.fl_server.ledger.community import NAMES, START, fills_of, settlement_of
+from tests.support.booked import NAMES, START, fills_of, settlement_of
 
 # One import, then a fresh process per life: it plays from an interval on until it is killed.
 for line in sys.stdin:

@@ -14,7 +14,7 @@ from fl_server.bills import bill
 from fl_server.ledger import Kind, Ledger, LedgerError
 from fl_server.market import Fills
 from fl_server.settlement import settle
-from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
+from tests.support.booked import NAMES, START, ZONE, fills_of, settlement_of
 
 INTERVALS = 12
 

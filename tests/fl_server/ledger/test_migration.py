@@ -14,9 +14,7 @@ from common import database
 from common.errors import InputError
 from fl_server.bills import bill
 from fl_server.ledger import ON_TIME, Kind, Ledger
-from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of
-from tests.fl_server.ledger.test_compensation import MOVED
-from tests.fl_server.ledger.test_surcharge import capped
+from tests.support.booked import MOVED, NAMES, START, ZONE, capped, fills_of
 
 INTERVALS = 8
 

@@ -1,29 +1,17 @@
 """Surcharges under a community cap: entries of their own that balance, and lines of the bill."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from common.market_rules import MICRO
 from fl_server.bills import CAP_FIGURES, FIGURES, bill
 from fl_server.ledger import Kind, Ledger
-from fl_server.settlement import Settlement, surcharge
 from simulations.report.bill_page import page
-from tests.fl_server.ledger.community import NAMES, START, ZONE, fills_of, settlement_of
+from tests.support.booked import NAMES, START, ZONE, capped, fills_of, settlement_of
 
 INTERVALS = 8
-
-
-def capped(interval: int) -> Settlement:
-    """Allowances of 1 kWh for all; in interval 3 of 3 kWh, which nobody passes."""
-    settled = settlement_of(interval)
-    allowed = np.full(len(NAMES), 3_000_000 if interval == 3 else 1_000_000)
-    above = max(int(settled.grid_import.sum()) - int(allowed.sum()) // 3, 0)
-    charge = surcharge(settled.grid_import, allowed, above, 300_000, 650_000)
-    return replace(settled, surcharge=charge)
 
 
 def play(ledger: Ledger, first: int = 0) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from common.market_rules import MILLI_WH_PER_KWH, MarketRules, Orders, admit
 from fl_server.market import MECHANISMS, Grid, OrderBook
 from fl_server.market.allowances import Capped, clear_under_cap
-from tests.fl_server.market.books import hundreds
+from tests.support.books import hundreds
 
 RULES = MarketRules()
 RETAIL = 300_000

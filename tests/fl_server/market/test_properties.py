@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, MarketRules, to_micro
 from fl_server.market import GRID, MECHANISMS, Clearing, Grid, OrderBook, clear
-from tests.fl_server.market.books import books, hundreds, no_grid, permuted, rules, seeds, with_grid
+from tests.support.books import books, hundreds, no_grid, permuted, rules, seeds, with_grid
 
 ONE_PRICE = {"uniform", "pay-as-bid", "k-double", "mid-market", "bill-sharing"}
 """Mechanisms in which each seller earns what its buyer pays: nothing is left in the market."""

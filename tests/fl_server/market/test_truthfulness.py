@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.market_rules import MAX_PRICE_MICRO, MarketRules
 from fl_server.market import Clearing, OrderBook, clear
-from tests.fl_server.market.books import books, hundreds, seeds
+from tests.support.books import books, hundreds, seeds
 
 
 def _gain(trades: Clearing, household: int, true_price: np.ndarray) -> int:

@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, MarketRules
 from fl_server.market import OrderBook, clear
-from tests.fl_server.market.books import books, hundreds, rules, seeds
+from tests.support.books import books, hundreds, rules, seeds
 
 
 def _best_welfare(book: OrderBook, rules: MarketRules) -> float:

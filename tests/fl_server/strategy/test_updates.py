@@ -10,7 +10,7 @@ import pytest
 
 from common.messages import NUM_EXAMPLES
 from common.model_messages import ModelReply, ModelRequest
-from tests.fl_server.strategy.toy import Toy
+from tests.support.toy import Toy
 
 X = np.array([1.0, 2.0])
 D = np.array([[0.6, 0.0], [0.0, 0.6], [-0.6, -0.6]])

@@ -14,8 +14,8 @@ from common.config import Settings, load
 from fl_server.run_files import INTERVALS
 from simulations.simulate import simulate
 from simulations.summary import summarise
-from tests.simulations.conftest import small
 from tests.support.reading import intervals, ledger_rows, model, summary
+from tests.support.runs import small
 
 Run = Callable[[Settings], Path]
 # Under a cap somebody loses by the market: compensation rests on what each tells of itself.

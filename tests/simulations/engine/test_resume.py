@@ -13,8 +13,8 @@ import pytest
 
 from common.config import Settings, dump
 from fl_server.run_files import INTERVALS
-from tests.simulations.conftest import small
 from tests.support.reading import intervals, ledger_rows, model, summary
+from tests.support.runs import small
 
 Run = Callable[[Settings], Path]
 # Checkpoints and model rounds do not coincide, and forecasts matter.

@@ -8,8 +8,8 @@ import pytest
 from common.config import Settings
 from fl_server.coordinator import Coordinator
 from simulations.simulate import simulate
-from tests.simulations.conftest import small
 from tests.support.reading import model
+from tests.support.runs import small
 
 REMEMBERING = {
     "scaffold": ["fl.strategy=scaffold"],

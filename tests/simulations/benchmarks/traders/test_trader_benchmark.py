@@ -17,7 +17,7 @@ from simulations.benchmarks.traders import foresights
 from simulations.benchmarks.traders.command import app
 from simulations.benchmarks.traders.community import Cap, halved, live
 from simulations.benchmarks.traders.panels import with_panels
-from tests.fl_client.trader.homes import community
+from tests.support.trading import community
 
 
 @pytest.mark.parametrize("lag", [0, 1])

@@ -1,5 +1,0 @@
-"""The homes that simulations are tested on."""
-
-from tests.simulations.conftest import homes
-
-__all__ = ["homes"]
