@@ -88,6 +88,8 @@ class HeadThenBody(Hook):
     A parameter without gradient is left alone by the optimiser, weight decay included.
     """
 
+    rests = True
+
     def __init__(self, personal: Sequence[str], head_steps: int) -> None:
         self._personal = tuple(personal)
         self._left = head_steps

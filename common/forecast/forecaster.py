@@ -20,6 +20,7 @@ from common.forecast.inputs import (
 )
 from common.forecast.presets import find_preset
 from common.forecast.scalers import Scaler
+from common.forecast.slot_inputs import slot_inputs
 from common.forecast.streams import (
     HORIZONS,
     KINDS,
@@ -155,29 +156,26 @@ class Forecaster:
         past[: len(blocks)] = blocks
         if self.preset.family == "window":
             return {"window": torch.from_numpy(past).to(self._device)}
-        inputs = {"past": torch.from_numpy(past).to(self._device)}
-        for name in horizons:
-            steps = np.arange(HORIZONS[name])
-            ahead = np.zeros((size, len(steps), AHEAD), np.float32)
-            for i, (history, known) in enumerate(zip(histories, at, strict=True)):
-                ahead[i] = ahead_block(
-                    history.calendar,
-                    history.daylight,
-                    history.clock_shift,
-                    np.array([known]),
-                    steps,
-                )[0]
-            inputs[f"{name}_ahead"] = torch.from_numpy(ahead).to(self._device)
-        return inputs
+        steps = {name: np.arange(n) for name, n in HORIZONS.items() if name in horizons}
+        every = np.concatenate(list(steps.values()))
+        ahead = np.zeros((AHEAD, len(every), size), np.float32)
+        for i, (history, known) in enumerate(zip(histories, at, strict=True)):
+            ahead[..., i] = ahead_block(
+                history.calendar.T,
+                history.daylight.T,
+                history.clock_shift,
+                np.array([known]),
+                every,
+            )[..., 0]
+        days = past.transpose(2, 0, 1).reshape(past.shape[2], size, -1, SLOTS)[:, :, ::-1]
+        inputs = slot_inputs(days, ahead, steps)
+        return {name: torch.from_numpy(array).to(self._device) for name, array in inputs.items()}
 
     def _run(
         self, inputs: dict[str, torch.Tensor], horizons: tuple[str, ...]
     ) -> dict[str, Floats32]:
         with torch.inference_mode(), autocast(self.preset, self._device):
-            if self.preset.family == "slot":
-                outputs = self._model(inputs, horizons)
-            else:
-                outputs = self._model(inputs)
+            outputs = self._model(inputs)
         return {
             name: value.cpu().numpy()
             for name, value in outputs.items()

@@ -73,19 +73,23 @@ def ahead_block(
     steps: Rows,
     mirrored: NDArray[np.bool_] | None = None,
 ) -> Block:
-    """Return (B, n, 6): calendar of the steps ahead, and their daylight against two weeks before.
+    """Return (6, n, B): calendar of the steps ahead, and their daylight against two weeks before.
 
-    The last two columns are the change of brightness and of day length from the same wall clock
+    ``calendar`` (4, T) and ``daylight`` (2, T) are those of ``History``, by channel.
+    The last two channels are the change of brightness and of day length from the same wall clock
     14 days before the day of the origin, which is the mean age of the lags that models read; where
     ``mirrored`` (B,) is True, from 14 days after it.
     """
-    rows = origins[:, None] + steps
+    rows = origins + steps[:, None]
     away = np.full(len(origins), 14) if mirrored is None else np.where(mirrored, -14, 14)
     before = np.clip(origins - away * SLOTS, 0, len(shift) - 1)
     moved = shift[origins] - shift[before]
-    then = (origins - away * SLOTS + moved)[:, None] + steps % SLOTS
-    then = np.clip(then, 0, len(daylight) - 1)
-    return np.concatenate([calendar[rows], daylight[rows] - daylight[then]], axis=2)
+    then = (origins - away * SLOTS + moved) + (steps % SLOTS)[:, None]
+    np.clip(then, 0, daylight.shape[1] - 1, out=then)
+    block = np.empty((AHEAD, len(steps), len(origins)), np.float32)
+    block[:4] = calendar[:, rows]
+    np.subtract(daylight[:, rows], daylight[:, then], out=block[4:])
+    return block
 
 
 def target_units(scaler: Scaler, preset: Preset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

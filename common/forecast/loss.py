@@ -1,6 +1,11 @@
-"""The training loss: weighted over streams, blind where a target is not known yet."""
+"""The training loss: weighted over streams, blind where a target is not known yet.
+
+``training_loss`` is ``total_loss`` of ``stream_losses`` without the streams' own losses, which
+training does not ask for, and without autograd's record of how they came about.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,3 +59,46 @@ def total_loss(losses: Mapping[str, Tensor]) -> Tensor:
         kind, name = STREAMS.get(stream, ("consumption", "day"))
         total = total + HORIZON_WEIGHT[name] * TASK_WEIGHT[kind] * loss
     return total
+
+
+class _WeightedLoss(torch.autograd.Function):
+    """The loss and, in the same pass, its gradient by each output."""
+
+    @staticmethod
+    def forward(ctx: Any, streams: list[str], known: list[Tensor], *outputs: Tensor) -> Tensor:
+        total = torch.zeros((), device=known[0].device)
+        gradients = []
+        for i, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
+            target, weight = known[2 * i : 2 * i + 2]
+            output = output.float()
+            if stream == QUANTILES:
+                levels = torch.tensor(QUANTILE_LEVELS, device=output.device)[:, None]
+                error = target[:, None] - output
+                slope = (levels - (error < 0).float()).mul_(weight[:, None] / len(levels))
+                gradients.append(slope.neg())
+            else:
+                error = output - target
+                squares = STREAMS[stream][0] == "consumption"
+                slope = (error if squares else error.sign()) * weight
+                gradients.append(slope * 2 if squares else slope)
+            total += slope.flatten().dot(error.flatten())
+        ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(gradients[0] * saved for saved in ctx.saved_tensors)
+
+
+def training_loss(
+    outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> Tensor:
+    """Total loss of outputs (B, n) with the weights (B, n) of a batch; quantiles are (B, Q, 48)."""
+    streams = [name for name in outputs if name in targets or name == QUANTILES]
+    known = []
+    for name in streams:
+        of = "consumption_day" if name == QUANTILES else name
+        known += [targets[of], weights[of]]
+    made = [outputs[name] for name in streams]
+    loss: Tensor = _WeightedLoss.apply(streams, known, *made)  # type: ignore[no-untyped-call]
+    return loss

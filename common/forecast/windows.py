@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from common.arrays import Floats32
 from common.errors import InputError
+from common.forecast.features import FEATURES
 from common.forecast.history import CALENDAR_AHEAD, History
 from common.forecast.inputs import (
+    SLOT_CHANNELS,
     ahead_block,
     mirrored_rows,
     past_block,
@@ -19,7 +22,15 @@ from common.forecast.inputs import (
 )
 from common.forecast.presets import Preset, find_preset
 from common.forecast.scalers import Scaler
-from common.forecast.streams import HORIZONS, KINDS, SLOTS, STREAMS
+from common.forecast.slot_inputs import slot_inputs
+from common.forecast.streams import (
+    HORIZON_WEIGHT,
+    HORIZONS,
+    KINDS,
+    SLOTS,
+    STREAMS,
+    TASK_WEIGHT,
+)
 
 Rows = NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
@@ -34,13 +45,23 @@ _LONG_STRIDE = {"week": 13, "month": 61}
 class Batch:
     """Inputs of B windows, and per stream the targets (B, n) in the model's units and a mask.
 
-    The mask is False where a target lies beyond the span's end. ``inputs`` may hold ``week_steps``
-    and ``month_steps``, the steps (n,) of the long streams that this batch trains.
+    The mask is False where a target lies beyond the span's end. ``inputs`` are ``window``
+    (B, 48, 24), or what ``slot_inputs`` makes of some or all steps of each horizon.
     """
 
     inputs: Mapping[str, NDArray[np.generic]]
     targets: Mapping[str, Floats32]
     masks: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def weights(self) -> dict[str, Floats32]:
+        """What each element of the targets counts in the total loss, (B, n): 0 where masked."""
+        weights = {}
+        for stream, mask in self.masks.items():
+            kind, name = STREAMS[stream]
+            share = HORIZON_WEIGHT[name] * TASK_WEIGHT[kind] / max(int(np.count_nonzero(mask)), 1)
+            weights[stream] = mask * np.float32(share)
+        return weights
 
     def __len__(self) -> int:
         return len(next(iter(self.targets.values())))
@@ -48,12 +69,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Part:
-    """One household's arrays. Row r of the history is row r - low of them."""
+    """One household's arrays. Row r of the history is row r - low of them.
+
+    The past is (known - low, 24) for the window family, (3, known - low) for the slot family.
+    """
 
     low: int
-    past: Floats32  # (known - low, channels)
-    calendar: Floats32  # (known - low + 1440, 4)
-    daylight: Floats32  # (known - low + 1440, 2)
+    past: Floats32
+    calendar: Floats32  # (4, known - low + 1440)
+    daylight: Floats32  # (2, known - low + 1440)
     shift: Rows  # (known - low + 1440,)
     targets: Floats32  # (known - low, 2)
 
@@ -74,11 +98,13 @@ class Windows:
     ) -> None:
         self.preset = preset
         self._parts, self._origins, self._ends = list(parts), list(origins), list(ends)
-        self._past = _joined([part.past for part in parts])
-        self._calendar = _joined([part.calendar for part in parts])
+        self._past = _joined([part.past for part in parts], 0 if preset.family == "window" else 1)
+        self._calendar = _joined([part.calendar for part in parts], 1)
         self._targets = _joined([part.targets for part in parts])
-        self._daylight = _joined([part.daylight for part in parts])
+        self._daylight = _joined([part.daylight for part in parts], 1)
         self._shift = _joined([part.shift for part in parts])
+        # Clock changes up to each row: between two rows of one count there is none.
+        self._changes = np.cumsum(np.diff(self._shift, prepend=self._shift[:1]) != 0)
         # Where each window's origin lies in the joined arrays, and the end of its targets.
         past_at, calendar_at, end_at = [], [], []
         rows = steps = 0
@@ -86,8 +112,8 @@ class Windows:
             past_at.append(at - part.low + rows)
             calendar_at.append(at - part.low + steps)
             end_at.append(np.full(len(at), end - part.low + rows))
-            rows += len(part.past)
-            steps += len(part.calendar)
+            rows += len(part.targets)
+            steps += len(part.shift)
         self._past_at = _joined(past_at)
         self._calendar_at = _joined(calendar_at)
         self._end_at = _joined(end_at)
@@ -120,9 +146,13 @@ class Windows:
         return Windows(self.preset, self._parts, kept, self._ends)
 
     def batch(
-        self, which: Rows, phase: int | None = None, mirror: NDArray[np.bool_] | None = None
+        self,
+        which: Rows,
+        phase: int | None = None,
+        mirror: NDArray[np.bool_] | None = None,
+        horizons: Sequence[str] = tuple(HORIZONS),
     ) -> Batch:
-        """Gather the windows of these indices, (B,).
+        """Gather the windows of these indices, (B,), with the streams of these horizons.
 
         ``phase`` thins the long streams of the slot family to a comb of steps that starts there;
         None takes every step. ``mirror`` (B,) asks the slot family to read windows backwards in
@@ -130,38 +160,66 @@ class Windows:
         streams have targets. A window whose span ends too early for that stays as it is.
         """
         past_at = self._past_at[which]
-        lookback = self.preset.lookback
-        steps = {name: np.arange(length) for name, length in HORIZONS.items()}
+        steps = {name: np.arange(n) for name, n in HORIZONS.items() if name in horizons}
         inputs: dict[str, NDArray[np.generic]] = {}
         if self.preset.family == "window":
-            inputs["window"] = self._past[past_at[:, None] + np.arange(-lookback, 0)]
+            inputs["window"] = self._past[past_at[:, None] + np.arange(-self.preset.lookback, 0)]
         else:
-            at = self._calendar_at[which]
-            rows = wall_clock_rows(self._shift, at, lookback)
+            if phase is not None:
+                for name in steps.keys() & _LONG_STRIDE:
+                    stride = _LONG_STRIDE[name]
+                    steps[name] = np.arange(phase % stride, HORIZONS[name], stride)
             if mirror is not None:
                 # A day of targets, the days that follow, and a change of the clock.
-                room = past_at + lookback + 2 * SLOTS <= self._end_at[which]
+                room = past_at + self.preset.lookback + 2 * SLOTS <= self._end_at[which]
                 mirror = mirror & room
-                rows = np.where(mirror[:, None], mirrored_rows(self._shift, at, lookback), rows)
-            inputs["past"] = self._past[rows + (past_at - at)[:, None]]
-            if phase is not None:
-                for name, stride in _LONG_STRIDE.items():
-                    steps[name] = np.arange(phase % stride, HORIZONS[name], stride)
-                    inputs[f"{name}_steps"] = steps[name]
-            for name in HORIZONS:
-                inputs[f"{name}_ahead"] = ahead_block(
-                    self._calendar, self._daylight, self._shift, at, steps[name], mirror
-                )
+            at = self._calendar_at[which]
+            every = np.concatenate(list(steps.values()))
+            ahead = ahead_block(self._calendar, self._daylight, self._shift, at, every, mirror)
+            inputs = slot_inputs(self.days(which, mirror), ahead, steps)
+        rows = past_at[:, None] + np.concatenate(list(steps.values()))
         end_at = self._end_at[which][:, None]
-        targets, masks = {}, {}
-        for stream, (kind, name) in STREAMS.items():
-            rows = past_at[:, None] + steps[name]
-            mask = rows < end_at
+        known = rows < end_at
+        values = self._targets[np.minimum(rows, end_at - 1)]
+        values[~known] = 0.0
+        targets, masks, first = {}, {}, 0
+        for name, of in steps.items():
+            here = slice(first, first + len(of))
+            first += len(of)
+            mask = known[:, here]
             if mirror is not None and name != "day":
-                mask &= ~mirror[:, None]
-            values = self._targets[np.minimum(rows, end_at - 1), KINDS.index(kind)]
-            targets[stream], masks[stream] = np.where(mask, values, np.float32(0)), mask
+                mask = mask & ~mirror[:, None]
+            for i, kind in enumerate(KINDS):
+                masks[f"{kind}_{name}"] = mask
+                targets[f"{kind}_{name}"] = values[:, here, i]
         return Batch(inputs, targets, masks)
+
+    def days(self, which: Rows, mirror: NDArray[np.bool_] | None = None) -> Floats32:
+        """(channels, B, 28, 48): the days that these windows of the slot family read.
+
+        In the household's units; first the day before the origin, or, where ``mirror`` is True, the
+        day after the day of targets.
+        """
+        back = np.zeros(len(which), bool) if mirror is None else mirror
+        lookback, at = self.preset.lookback, self._calendar_at[which]
+        offset = np.where(back, SLOTS, -lookback)
+        runs = sliding_window_view(self._past, lookback, axis=1)
+        found = runs[:, self._past_at[which] + offset]
+        days = found.reshape(len(found), len(which), -1, SLOTS)
+        forward = np.flatnonzero(~back)
+        days[:, forward] = days[:, forward, ::-1]
+        # Beside a change of the clock the same hour is another row.
+        low, high = np.minimum(offset, 0), np.maximum(offset + lookback, 0)
+        moved = np.flatnonzero(self._changes[at + high] != self._changes[at + low])
+        for rows_of, these in (
+            (wall_clock_rows, moved[~back[moved]]),
+            (mirrored_rows, moved[back[moved]]),
+        ):
+            if len(these):
+                rows = rows_of(self._shift, at[these], lookback)
+                rows += (self._past_at[which] - at)[these, None]
+                days[:, these] = self._past[:, rows.reshape(len(these), -1, SLOTS)[:, ::-1]]
+        return days
 
     def epoch(self, size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
         """Every window once, in batches of ``size``, the last one as long as it comes.
@@ -195,8 +253,8 @@ def mirror_draw(preset: Preset, size: int, rng: np.random.Generator) -> NDArray[
     return rng.random(size) < 0.5 if preset.family == "slot" else None
 
 
-def _joined(arrays: Sequence[NDArray[_T]]) -> NDArray[_T]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+def _joined(arrays: Sequence[NDArray[_T]], axis: int = 0) -> NDArray[_T]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
 
 
 def training_windows(
@@ -221,16 +279,18 @@ def training_windows(
     values = np.stack([history.consumption(0, known), history.price(0, known)], axis=1)
     if not len(origins):
         low, rows = known, rows[:0]
-        past = np.zeros((0, 1), np.float32)
+        past = np.zeros((0, len(FEATURES)), np.float32)
     else:
         past = past_block(history, scaler, chosen, np.arange(low, known))
+    if chosen.family == "slot":
+        past = np.ascontiguousarray(past[:, : len(SLOT_CHANNELS)].T)
     targets = ((values[rows] - offset) / unit).astype(np.float32)
     ahead = np.maximum(np.arange(low, known + CALENDAR_AHEAD), 0)
     part = _Part(
         low,
         past,
-        history.calendar[ahead],
-        history.daylight[ahead],
+        np.ascontiguousarray(history.calendar[ahead].T),
+        np.ascontiguousarray(history.daylight[ahead].T),
         history.clock_shift[ahead],
         targets,
     )

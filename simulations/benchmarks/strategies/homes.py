@@ -149,7 +149,7 @@ def _phase(history: History, scaler: Scaler, preset: str, span: Span, kept: floa
     at = span.cut + DAY * days
     return Phase(
         train=train,
-        test=test.batch(days),
+        test=test.batch(days, horizons=("day",)),
         actual=np.stack([load[row : row + DAY] for row in at]),
         baseline=np.stack([mean_7_days(load[:row], DAY) for row in at]),
         scale=weekly_naive_scale(load[span.first : span.cut]),

@@ -43,8 +43,7 @@ def forecast_day(model: torch.nn.Module, home: Home, round_: int) -> NDArray[np.
     inputs = {name: torch.from_numpy(value) for name, value in phase.test.inputs.items()}
     model.eval()
     with torch.inference_mode():
-        # Models that read a window make all streams at once.
-        streams = model(inputs) if "window" in inputs else model(inputs, ("day",))
+        streams = model(inputs)
     values = streams["consumption_day"].numpy().astype(np.float64)
     forecast: NDArray[np.float64] = np.maximum(home.offset + home.kwh_per_unit * values, 0.0)
     return forecast

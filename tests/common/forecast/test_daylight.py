@@ -89,6 +89,6 @@ def test_the_light_ahead_is_a_change_against_two_weeks_before() -> None:
         history = home(60)
         history.index = pd.date_range(month, periods=len(history), freq="30min", tz="UTC")
         ahead = ahead_block(
-            history.calendar, history.daylight, history.clock_shift, np.array([1000]), steps
+            history.calendar.T, history.daylight.T, history.clock_shift, np.array([1000]), steps
         )
-        assert (np.sign(ahead[0, :, 5]) == sign).all()
+        assert (np.sign(ahead[5]) == sign).all()

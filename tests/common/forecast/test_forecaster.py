@@ -9,11 +9,14 @@ import torch
 
 from common.errors import InputError
 from common.forecast.forecaster import Forecaster, load_weights, weights_of
-from common.forecast.loss import stream_losses, total_loss
+from common.forecast.kernels import attention, mixture
+from common.forecast.loss import stream_losses, total_loss, training_loss
 from common.forecast.presets import PRESETS
 from common.forecast.scalers import fit_scaler
-from common.forecast.streams import HORIZONS, QUANTILES, STREAMS, horizon_of
+from common.forecast.slot_transformer import SlotTransformer, encode
+from common.forecast.streams import HORIZONS, KINDS, QUANTILES, STREAMS, horizon_of
 from common.forecast.transformer import EnergyTransformer, build_model
+from common.forecast.windows import Batch, training_windows
 from tests.support.homes import home
 
 SMALL = [name for name in sorted(PRESETS) if name != "full"]
@@ -223,6 +226,73 @@ def test_quantile_loss_is_least_at_the_quantile() -> None:
         losses.append(float(stream_losses(outputs, targets, masks)[QUANTILES]))
     # Levels are symmetric about one half, so their mean loss is least at the median.
     assert int(np.argmin(losses)) == 50
+
+
+def test_the_training_loss_is_the_total_loss() -> None:
+    """Value and gradient by each output are autograd's of ``total_loss(stream_losses)``."""
+    rng = np.random.default_rng(0)
+    targets = {n: rng.normal(size=(3, horizon_of(n))).astype(np.float32) for n in STREAMS}
+    masks = {n: rng.random((3, horizon_of(n))) < 0.7 for n in STREAMS}
+    masks["price_month"][:] = False
+    shapes = {n: (3, horizon_of(n)) for n in STREAMS} | {QUANTILES: (3, 7, 48)}
+    outputs = {
+        n: torch.from_numpy(rng.normal(size=shape).astype(np.float32)).requires_grad_()
+        for n, shape in shapes.items()
+    }
+    weights = Batch({}, targets, masks).weights
+    known = {n: torch.from_numpy(v) for n, v in targets.items()}
+    plain = total_loss(
+        stream_losses(outputs, known, {n: torch.from_numpy(m).float() for n, m in masks.items()})
+    )
+    loss = training_loss(outputs, known, {n: torch.from_numpy(w) for n, w in weights.items()})
+    assert float(loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
+    made = torch.autograd.grad(loss, list(outputs.values()))
+    expected = torch.autograd.grad(plain, list(outputs.values()))
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
+
+
+def test_gradients_written_by_hand_are_those_of_finite_differences() -> None:
+    """``torch.autograd.gradcheck`` of the weighted mean and of attention, in float64."""
+    torch.manual_seed(0)
+    scores = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    candidates = torch.randn(5, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda s: mixture(s, candidates), scores)
+    projected = torch.randn(3, 5, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(attention, projected)
+
+
+def test_the_encoder_computes_torchs_layer() -> None:
+    """The slot model's encoder and torch's own, with the same weights, agree to rounding."""
+    torch.manual_seed(0)
+    model = SlotTransformer(PRESETS["slot"])
+    tokens = torch.randn(24, 5, 64)
+    made = tokens.flatten(0, 1)
+    for layer in model.encoder.layers:
+        made = encode(layer, made, 5)
+    expected = model.encoder.eval()(tokens.transpose(0, 1)).transpose(0, 1)
+    torch.testing.assert_close(made.view(24, 5, 64), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["slot", "slot-small"])
+def test_a_forecast_is_what_training_saw(preset: str) -> None:
+    """At one origin the forecaster and a training window give the model the same: its outputs agree
+    to rounding, which a batch of another size may change."""
+    history = home(60)
+    known = 50 * 48 + 11  # three weeks after the clock changed
+    scaler = fit_scaler(history, 0, known)
+    weights = _weights(preset)
+    model = build_model(preset)
+    load_weights(model, weights)
+    windows = training_windows(history, scaler, preset, known, len(history))
+    batch = windows.batch(np.array([0, 1, 2]))
+    with torch.inference_mode():
+        outputs = model({n: torch.from_numpy(v) for n, v in batch.inputs.items()})
+    forecast = Forecaster(preset, weights, [scaler]).forecast([history], known)
+    for name, (kind, _) in STREAMS.items():
+        own = outputs[name][0].numpy() * scaler.target_scale[KINDS.index(kind)]
+        own = np.maximum(own, 0.0) if kind == "consumption" else own
+        np.testing.assert_allclose(forecast.streams[name][0], own, rtol=1e-4, atol=1e-5)
 
 
 def test_inputs_come_without_torch() -> None:

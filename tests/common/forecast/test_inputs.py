@@ -10,9 +10,11 @@ from common.data.frame import COLUMNS
 from common.errors import InputError
 from common.forecast.features import FEATURES, feature_matrix
 from common.forecast.history import History
+from common.forecast.inputs import wall_clock_rows
 from common.forecast.presets import PRESETS
 from common.forecast.scalers import fit_scaler, scaler_from_arrays
-from common.forecast.streams import HORIZONS, KINDS, STREAMS
+from common.forecast.slot_inputs import slot_inputs
+from common.forecast.streams import HORIZONS, KINDS, QUANTILE_LEVELS, STREAMS
 from common.forecast.windows import Batch, Windows, pool, training_windows
 from tests.support.homes import home
 
@@ -145,15 +147,18 @@ def test_a_mirrored_window_reads_the_days_after_its_targets() -> None:
     for i in range(len(windows)):
         origin = known - 48 - (len(windows) - 1 - i)
         if origin + 30 * 48 > known:
-            for group in ("inputs", "targets", "masks"):
+            for name, array in plain.inputs.items():
+                if not name.endswith("_steps"):
+                    np.testing.assert_array_equal(array[..., i], mirrored.inputs[name][..., i])
+            for group in ("targets", "masks"):
                 for name, array in getattr(plain, group).items():
                     np.testing.assert_array_equal(array[i], getattr(mirrored, group)[name][i])
             continue
         room += 1
-        rows = np.rint(mirrored.inputs["past"][i, :, 0] * scaler.target_scale[0]).astype(int)
+        read = windows.days(np.array([i]), np.array([True]))[0, 0]  # the nearest day first
+        rows = np.rint(read[::-1] * scaler.target_scale[0]).astype(int)
         assert rows.min() >= origin + 48
         assert rows.max() < known
-        rows = rows.reshape(28, 48)
         assert (np.diff(rows[:, 24]) < 0).all()
         assert rows[-1, 24] <= origin + 48 + 24 + 2
         # Beside a change of the clock the slots of a day are two rows off, or two days share some.
@@ -164,6 +169,112 @@ def test_a_mirrored_window_reads_the_days_after_its_targets() -> None:
             assert mirrored.masks[stream][i].all() == stream.endswith("_day")
             assert mirrored.masks[stream][i].any() == stream.endswith("_day")
     assert room > 1000
+
+
+def test_days_keep_to_the_wall_clock() -> None:
+    """Windows read the rows that ``wall_clock_rows`` names, beside a change of the clock as well,
+    where the rows of a window are not one run."""
+    history = home(45)  # from 1 March; the clock changes on 28 March
+    known = len(history)
+    history.values[:, :9] = 0.0
+    history.values[:, 8] = np.arange(known)
+    scaler = fit_scaler(history, 0, known)
+    windows = training_windows(history, scaler, "slot", 0, known)
+    which = np.arange(0, len(windows), 5)
+    origins = known - 48 - (len(windows) - 1 - which)
+    expected = wall_clock_rows(history.clock_shift, origins, 28 * 48)
+    # Before the history began its first day stands in, slot by slot.
+    expected = np.where(expected < 0, expected % 48, expected).reshape(-1, 28, 48)[:, ::-1]
+    read = windows.days(which)[0] * scaler.target_scale[0]
+    np.testing.assert_array_equal(np.rint(read), expected)
+
+
+def _token(days: np.ndarray, slot: int) -> list[float]:
+    """One window's 32 numbers of a slot, by their definition; days (28, 48) in levels."""
+    own = days[:, slot]
+    cut = np.clip(own, -8, 8)
+    return [*cut, *np.clip([own[:7].mean(), own.mean()], -8, 8), cut[:7].std(), cut.std()]
+
+
+def test_slot_inputs_by_definition() -> None:
+    """Every input of a window, worked out slot by slot, step by step, from its 28 days."""
+    rng = np.random.default_rng(0)
+    read = rng.gamma(0.2, 1.0, (3, 2, 28, 48)).astype(np.float32)
+    load, price, warm = read
+    load[0, 3, 5] = 40.0  # a spike beyond what levels are clipped to
+    steps = {"day": np.arange(48), "week": np.array([1, 47, 50, 335]), "month": np.array([777])}
+    ahead = rng.normal(size=(6, 53, 2)).astype(np.float32)
+    made = slot_inputs(read, ahead, steps)
+    every = np.concatenate(list(steps.values()))
+    for b in range(2):
+        levels = {"long": load[b].mean(), "price": np.abs(price[b]).mean()}
+        days = {"long": load[b] / levels["long"], "price": price[b] / levels["price"]}
+        assert made["load_level"][b] == pytest.approx(levels["long"], rel=1e-5)
+        assert made["price_level"][b] == pytest.approx(levels["price"], rel=1e-5)
+        loads = days["long"]
+        cut = np.clip(loads, -8, 8)
+        daily = warm[b].mean(1)
+        warmer = [daily[0] - daily[:7].mean(), daily[:7].mean() - daily.mean()]
+        for token in range(24):
+            expected = [
+                *_token(loads, 2 * token),
+                *_token(loads, 2 * token + 1),
+                *ahead[:4, 2 * token, b],
+                cut[0].mean(),
+                cut[:7].mean(),
+                cut[0, 47],
+            ]
+            np.testing.assert_allclose(made["day_tokens"][:, token, b], expected, atol=2e-5)
+            for half in range(2):
+                slot, at = 2 * token + half, (slice(None), half, token, b)
+                own = loads[:, slot]
+                np.testing.assert_allclose(
+                    made["day_candidates"][at], [*own, own[:7].mean(), own.mean()], atol=2e-5
+                )
+                np.testing.assert_allclose(
+                    made["day_quantiles"][at], np.quantile(own, QUANTILE_LEVELS), atol=2e-5
+                )
+                np.testing.assert_allclose(
+                    made["day_season"][at],
+                    3 * own.mean() * np.array([*ahead[4:, slot, b], *warmer]),
+                    atol=2e-5,
+                )
+        for kind, first in (("long", 48), ("price", 0)):
+            for i, step in enumerate(every[first:]):
+                slot, weekday = step % 48, step // 48 % 7
+                own = days[kind][:, slot]
+                usual = own[:7].mean() if kind == "long" else np.median(own[:7])
+                candidates = [*own[:7], *own[[6 - weekday, 13 - weekday, 20 - weekday]]]
+                candidates += [own[27 - weekday], usual, own.mean()]
+                np.testing.assert_allclose(
+                    made[f"{kind}_candidates"][:, i, b], candidates, atol=2e-5
+                )
+                tokens = [*np.clip(candidates, -8, 8), np.clip(own, -8, 8).std()]
+                tokens += [*ahead[:4, first + i, b], step / 1440]
+                np.testing.assert_allclose(made[f"{kind}_tokens"][:, i, b], tokens, atol=2e-5)
+                np.testing.assert_allclose(
+                    made[f"{kind}_season"][:, i, b],
+                    3 * own.mean() * ahead[4:, first + i, b],
+                    atol=2e-5,
+                )
+
+
+@pytest.mark.parametrize("horizons", [("day",), ("day", "week"), ("week", "month")])
+def test_fewer_horizons_are_a_part_of_all(horizons: tuple[str, ...]) -> None:
+    """A batch of some horizons holds, to the bit, what a batch of all holds of them."""
+    history = home(40)
+    windows = training_windows(history, fit_scaler(history, 0, 1900), "slot", 0, 1900)
+    which = np.arange(0, len(windows), 100)
+    every, some = windows.batch(which), windows.batch(which, horizons=horizons)
+    assert set(some.targets) == {f"{kind}_{name}" for kind in KINDS for name in horizons}
+    for stream, target in some.targets.items():
+        np.testing.assert_array_equal(target, every.targets[stream])
+        np.testing.assert_array_equal(some.masks[stream], every.masks[stream])
+    of = np.repeat(list(HORIZONS), list(HORIZONS.values()))
+    at = np.flatnonzero(np.isin(of, horizons))
+    for part in ("tokens", "candidates", "season"):
+        whole = every.inputs[f"price_{part}"]
+        np.testing.assert_array_equal(some.inputs[f"price_{part}"], whole[:, at])
 
 
 def test_split_keeps_an_embargo() -> None:
