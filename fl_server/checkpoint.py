@@ -1,16 +1,22 @@
 """The coordinator's state on disk: where the run stands, and the model, written whole."""
 
 import json
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ArrayRecord
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from common.arrays import Floats32
+from common.errors import InputError
 from common.files import whole, write_whole
 from common.messages import decode_arrays, encode_arrays
 from fl_server.rounds import Rounds
+from fl_server.strategy.memory import Arrays, from_json, to_json
+
+_MEMORY = "memory"
 
 Fill = tuple[int, int, int, int]
 """bought, sold [mWh], paid, received [1e-6 currency]."""
@@ -107,8 +113,8 @@ class Checkpoints:
         """Write the state and, where there is learning, the model and the strategy's own state."""
         if rounds is not None:
             self.save_model(f"interval-{state.t}", rounds.arrays)
-            memory = self._models / f"strategy-{state.t}.pickle"
-            write_whole(memory, pickle.dumps(rounds.memory()), durable=self._durable)
+            text, arrays = to_json(rounds.memory())
+            self._write(f"strategy-{state.t}", arrays, {_MEMORY: text})
         write_whole(self._file, state.to_json(), durable=self._durable)
         for old in self._models.iterdir():
             if old.stem.startswith(("interval-", "strategy-")) and old.stem.split("-")[1] != str(
@@ -118,19 +124,57 @@ class Checkpoints:
 
     def save_model(self, name: str, arrays: ArrayRecord) -> Path:
         """Write a model as ``model/NAME.safetensors``."""
+        return self._write(name, dict(decode_arrays(arrays)))
+
+    def _write(self, name: str, arrays: Arrays, about: dict[str, str] | None = None) -> Path:
         path = self._models / f"{name}.safetensors"
         with whole(path, durable=self._durable) as part:
-            save_file(decode_arrays(arrays), part)
+            save_file(arrays, part, about)
         return path
 
     def load(self) -> Checkpoint | None:
-        """Return the newest state, None before the first checkpoint."""
+        """Return the newest state, None before the first checkpoint. Raises InputError."""
         if not self._file.exists():
             return None
-        return Checkpoint.from_json(self._file.read_text())
+        try:
+            return Checkpoint.from_json(self._file.read_text())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self._file}: damaged ({type(error).__name__}); put back a whole one, or begin "
+                "a run anew"
+            ) from None
+
+    def check(self, state: Checkpoint) -> None:
+        """Raise InputError where the model of a checkpoint cannot be gone on from."""
+        self._read(state)
+
+    def _read(self, state: Checkpoint) -> tuple[dict[str, Floats32], Any]:
+        """The model of a checkpoint, and what the rounds remembered."""
+        if (self._models / f"strategy-{state.t}.pickle").exists():
+            raise InputError(
+                f"{self._models}: left by an older fedwatt, as a program to be run; this one reads "
+                "data only. Begin the run anew"
+            )
+        model = self._models / f"interval-{state.t}.safetensors"
+        memory = self._models / f"strategy-{state.t}.safetensors"
+        try:
+            with safe_open(memory, "np") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = file.metadata()
+            return load_file(model), from_json(about[_MEMORY], arrays)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self._models}: the model of interval {state.t} is missing or damaged "
+                f"({type(error).__name__}); put back whole files, or begin a run anew"
+            ) from None
 
     def restore(self, state: Checkpoint, rounds: Rounds) -> None:
-        """Give ``rounds`` the model and the strategy state of the checkpoint."""
-        name = f"interval-{state.t}.safetensors"
-        rounds.arrays = encode_arrays(load_file(self._models / name))
-        rounds.recall(pickle.loads((self._models / f"strategy-{state.t}.pickle").read_bytes()))
+        """Give ``rounds`` the model and what it remembered at the checkpoint. Raises InputError."""
+        arrays, memory = self._read(state)
+        rounds.arrays = encode_arrays(arrays)
+        try:
+            rounds.recall(memory)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self._models}: what the rounds remembered does not fit this run ({error})"
+            ) from None

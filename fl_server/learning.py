@@ -51,6 +51,8 @@ class Learning:
                 "bytes_up": result.screening.bytes_up,
                 "bytes_down": result.bytes_down,
                 "seconds": result.seconds,
+                **({"clipped": result.screening.clipped} if result.screening.clipped else {}),
+                **({} if result.failed is None else {"failed": result.failed}),
                 **({} if result.spent is None else {"privacy": vars(result.spent)}),
             }
         )

@@ -160,13 +160,15 @@ def _open_rounds(
         strategy,
         roster,
         encode_arrays(initial_weights(settings.model.preset, settings.model.init, run.seed)),
-        run.seed,
+        seed=run.seed,
         max_update_bytes=int(fl.max_update_mb * 1e6),
         deadline_s=run.reply_deadline_s,
         compression=fl.compression,
         privacy=privacy,
         compression_down=fl.compression_down,
         min_replies=fl.min_replies,
+        history=run.history_days * 48,
+        local_steps=fl.local_steps,
     )
     if state.t > 0:
         checkpoints.restore(state, rounds)

@@ -1,29 +1,50 @@
 """One federated round: send the model out, aggregate what comes back, send the result out."""
 
+import logging
 import math
-import pickle
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from common.compression import parse_compression
-from common.messages import ARRAYS, NUM_EXAMPLES, decode_arrays, encode_arrays
-from common.model_messages import COMPRESSION, expand_reply
+from common.messages import (
+    ARRAYS,
+    CONFIG,
+    NUM_EXAMPLES,
+    brief,
+    decode_arrays,
+    encode_arrays,
+    view_arrays,
+)
+from common.model_messages import COMPRESSION, CONTROL, HEAD_STEPS, LOCAL_STEPS, expand_reply
 from common.rng import generator
 from fl_server.downlink import Downlink
 from fl_server.exchange import exchange
 from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
-from fl_server.strategy.fedavg import FedAvg
-from fl_server.strategy.screening import Screening, screen
+from fl_server.strategy.fedavg import FedAvg, mean_metrics
+from fl_server.strategy.fixed_point import largest_magnitude
+from fl_server.strategy.lengths import Lengths
+from fl_server.strategy.memory import to_json
+from fl_server.strategy.screening import (
+    MAX_EXAMPLES,
+    MAX_STEPS,
+    MAX_WEIGHT,
+    Limits,
+    Screening,
+    Shapes,
+    screen,
+    screen_measures,
+)
 
 _TTL_MARGIN_S = 5.0
+_LOG = logging.getLogger("fedwatt")
 
 
 @dataclass
@@ -31,6 +52,7 @@ class RoundResult:
     """What a round did. ``arrays`` is the new global model, the old one where nothing came back.
 
     ``unreached``: households that the new model was sent to, and that did not say they have it.
+    ``failed``: why the strategy made no model of the updates that came, if so.
     """
 
     arrays: ArrayRecord
@@ -42,6 +64,7 @@ class RoundResult:
     seconds: float
     unreached: int
     spent: Spent | None = None
+    failed: str | None = None
 
 
 def _size(message: Message) -> int:
@@ -61,7 +84,13 @@ class Rounds:
     ``privacy`` go with any strategy: households compress, clip and noise what they send, and
     weights are back in place before the strategy sees them. ``compression_down`` sends changes of
     the model down; a household that held another model is sent the whole one. A round with fewer
-    usable updates than ``min_replies`` leaves the model as it was.
+    usable updates than ``min_replies`` leaves the model as it was, and so does a strategy that
+    raises or returns what is no such model.
+
+    What one household may do to the model is bounded: it counts for no more windows than
+    ``history`` half hours and those of the run can give it (None: for 10^7), says of itself no
+    more than ``local_steps`` of training and those the strategy adds, and moves the model no
+    further than ``Lengths`` allows.
     """
 
     def __init__(
@@ -69,6 +98,7 @@ class Rounds:
         strategy: Strategy,
         roster: Roster,
         arrays: ArrayRecord,
+        *,
         seed: int,
         max_update_bytes: int,
         deadline_s: float,
@@ -76,8 +106,12 @@ class Rounds:
         privacy: Privacy | None = None,
         compression_down: str = "none",
         min_replies: int = 1,
+        history: int | None = None,
+        local_steps: int | None = None,
     ) -> None:
         self._min_replies = min_replies
+        self._history, self._local_steps = history, local_steps
+        self.lengths = {ARRAYS: Lengths(), CONTROL: Lengths()}
         parse_compression(compression)
         down = parse_compression(compression_down)
         self.downlink = Downlink(down) if down.active else None
@@ -114,13 +148,20 @@ class Rounds:
         messages = list(self.strategy.configure_evaluate(round_, self.arrays, config, self.roster))
         if self.downlink is not None:
             messages = self.downlink.shorten(messages, self.arrays, self.roster, training=False)
-        replies = self.roster.sorted(self._exchange(messages, 1.0))
+        replies = self._exchange(messages, 1.0)
+        sound, reached = screen_measures(replies, self._limits(config, messages))
         if self.downlink is not None:
-            heard = [r.metadata.src_node_id for r in replies if not r.has_error()]
-            self.downlink.received(self.roster.name(node) for node in heard)
-        sound = [r for r in replies if not r.has_error() and len(r.content.metric_records) == 1]
-        metrics = self.strategy.aggregate_evaluate(round_, sound) if sound else None
-        return metrics, sum(_size(message) for message in messages), len(messages) - len(sound)
+            self.downlink.received(self.roster.name(node) for node in reached)
+        metrics = self._evaluated(round_, self.roster.sorted(sound)) if sound else None
+        return metrics, sum(_size(message) for message in messages), len(messages) - len(reached)
+
+    def _evaluated(self, round_: int, sound: list[Message]) -> MetricRecord | None:
+        try:
+            return self.strategy.aggregate_evaluate(round_, sound)
+        except Exception as error:  # a strategy of whoever wrote it
+            _LOG.warning("round %s: evaluation: %s", round_, _said(error))
+        records = [next(iter(reply.content.metric_records.values())) for reply in sound]
+        return mean_metrics((int(r[NUM_EXAMPLES]), r) for r in records)  # type: ignore[arg-type]
 
     def run(self, round_: int, train: ConfigRecord, evaluate: ConfigRecord) -> RoundResult:
         """Train, aggregate and evaluate once."""
@@ -131,35 +172,44 @@ class Rounds:
         if self.privacy is not None:
             self.privacy.instruct(messages)
         sent = {m.metadata.dst_node_id: m.content.array_records[ARRAYS] for m in messages}
+        limits = self._limits(train, messages)
         if self.downlink is not None:
             messages = self.downlink.shorten(messages, self.arrays, self.roster, training=True)
         down = sum(_size(message) for message in messages)
-        shapes = {name: tuple(array.shape) for name, array in self.arrays.items()}
+        model = view_arrays(self.arrays)
+        zeros = {name: np.zeros_like(array) for name, array in model.items()}
         screening = Screening()
 
         def expand(reply: Message) -> None:
-            node = reply.metadata.src_node_id
-            if node not in sent:
-                raise ValueError("a reply that was not asked for")
-            expand_reply(reply.content, sent[node])
+            expand_reply(reply.content, sent[reply.metadata.src_node_id])
 
-        counted: list[str] = []
-        screened = screen(
-            self._exchange(messages, 0.75),
-            shapes,
-            self._max_bytes,
-            screening,
-            expand,
+        def shorten(reply: Message) -> None:
+            records = reply.content.array_records
+            bases = {ARRAYS: view_arrays(sent[reply.metadata.src_node_id]), CONTROL: zeros}
+            shorter = {
+                kind: self.lengths[kind].shorten(view_arrays(record), bases[kind])
+                for kind, record in records.items()
+            }
+            held = {kind: encode_arrays(a) for kind, a in shorter.items() if a is not None}
+            if held:
+                reply.content = RecordDict({**reply.content, **held})
+                screening.clipped += 1
+
+        for lengths in self.lengths.values():
+            lengths.begin(model)
+        shapes = {name: array.shape for name, array in model.items()}
+        replies = _Watched(
+            screen(self._exchange(messages, 0.75), shapes, limits, screening, expand, shorten)
         )
-        replies: Iterable[Message] = self._noting(screened, counted)
-        if not isinstance(self.strategy, FedAvg):
-            replies = self.roster.sorted(replies)
-        arrays, metrics = self.strategy.aggregate_train(round_, replies)
+        arrays, metrics, failed = self._trained(round_, replies, shapes)
+        for lengths in self.lengths.values():
+            lengths.end()
         screening.dropped["no reply"] += len(messages) - screening.received
         if arrays is not None and screening.accepted >= self._min_replies:
-            self.arrays = _single(arrays)
+            self.arrays = arrays
         spent = None
         if self.privacy is not None:
+            counted = [self.roster.name(node) for node in replies.nodes]
             spent = self.privacy.spend([self.roster.name(node) for node in sent], counted)
         evaluated, broadcast, unreached = self.broadcast(round_, evaluate)
         seconds = time.perf_counter() - begin
@@ -173,39 +223,130 @@ class Rounds:
             seconds,
             unreached,
             spent,
+            failed,
         )
 
-    def _noting(self, replies: Iterable[Message], names: list[str]) -> Iterator[Message]:
-        """Pass replies on and note whose they are."""
-        for reply in replies:
-            names.append(self.roster.name(reply.metadata.src_node_id))
-            yield reply
+    def _limits(self, config: ConfigRecord, messages: Sequence[Message]) -> Limits:
+        """The most that households can have when they answer these messages."""
+        asked = [m.content.config_records[CONFIG] for m in messages]
+        steps = MAX_STEPS
+        if self._local_steps is not None:
+            steps = max((_steps(one, self._local_steps) for one in asked), default=1)
+        examples, now = MAX_EXAMPLES, config.get("interval")
+        if self._history is not None and isinstance(now, int):
+            examples = self._history + now + 1
+        told = self.privacy is None
+        # Under privacy every household counts the same.
+        return Limits(
+            self._max_bytes,
+            examples if told else 1,
+            steps,
+            told,
+            any(CONTROL in message.content.array_records for message in messages),
+        )
+
+    def _trained(
+        self, round_: int, replies: "_Watched", shapes: Shapes
+    ) -> tuple[ArrayRecord | None, MetricRecord | None, str | None]:
+        """The strategy's (model, metrics, why there is none)."""
+        given: Iterable[Message] = replies
+        if not isinstance(self.strategy, FedAvg):
+            given = self.roster.sorted(replies)
+        try:
+            arrays, metrics = self.strategy.aggregate_train(round_, given)
+            if arrays is not None:
+                arrays = _single(arrays)
+                _check(arrays, shapes)
+        except Exception as error:  # a strategy of whoever wrote it
+            if replies.broken is not None:
+                raise
+            _LOG.warning("round %s: no new model: %s", round_, _said(error))
+            return None, None, _said(error)
+        return arrays, metrics, None
 
     def memory(self) -> dict[str, object]:
-        """What has to survive a restart beside the model: the strategy's own and the privacy spent.
+        """What has to survive a restart beside the model: the strategy's own state among it.
 
-        Attributes of a strategy that cannot be written down are left out.
+        Made of what ``fl_server/strategy/memory.py`` can write down. The attributes of a foreign
+        strategy that are none of that are left out, and named in the log.
         """
-        kept: dict[str, object] = {}
+        down = self.downlink
+        return {
+            "strategy": self._state(),
+            "privacy": None if self.privacy is None else self.privacy.memory,
+            "downlink": None if down is None else vars(down.state),
+            "lengths": {kind: one.medians for kind, one in self.lengths.items()},
+        }
+
+    def _state(self) -> dict[str, object]:
+        if isinstance(self.strategy, FedAvg):
+            return self.strategy.state()
+        kept, lost = {}, []
         for name, value in vars(self.strategy).items():
             try:
-                pickle.dumps(value)
-            except (pickle.PicklingError, TypeError, AttributeError):
-                continue
-            kept[name] = value
-        return {
-            "strategy": kept,
-            "privacy": self.privacy and self.privacy.memory,
-            "downlink": self.downlink and self.downlink.state,
-        }
+                to_json(value)
+            except TypeError:
+                # Functions are not what a strategy has learnt.
+                if not callable(value):
+                    lost.append(name)
+            else:
+                kept[name] = value
+        if lost:
+            _LOG.warning(
+                "%s: a resumed run goes on without %s, which cannot be written down",
+                type(self.strategy).__name__, ", ".join(lost),
+            )  # fmt: skip
+        return kept
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Take over what ``memory`` has returned."""
-        vars(self.strategy).update(memory["strategy"])
+        if isinstance(self.strategy, FedAvg):
+            self.strategy.restore(memory["strategy"])
+        else:
+            vars(self.strategy).update(memory["strategy"])
         if self.privacy is not None and memory["privacy"] is not None:
             self.privacy.memory = memory["privacy"]
         if self.downlink is not None and memory["downlink"] is not None:
-            self.downlink.state = memory["downlink"]
+            vars(self.downlink.state).update(memory["downlink"])
+        for kind, medians in memory["lengths"].items():
+            self.lengths[kind].medians = medians
+
+
+class _Watched:
+    """Replies on their way to a strategy: whose they are, and what broke off their arrival."""
+
+    def __init__(self, replies: Iterable[Message]) -> None:
+        self._replies = replies
+        self.nodes: list[int] = []
+        self.broken: Exception | None = None
+
+    def __iter__(self) -> Iterator[Message]:
+        try:
+            for reply in self._replies:
+                self.nodes.append(reply.metadata.src_node_id)
+                yield reply
+        except Exception as error:
+            self.broken = error
+            raise
+
+
+def _said(error: Exception) -> str:
+    return brief(f"{type(error).__name__}: {error}")
+
+
+def _steps(config: ConfigRecord, usual: int) -> int:
+    """Steps of training that a message asks for."""
+    asked, head = config.get(LOCAL_STEPS, usual), config.get(HEAD_STEPS, 0)
+    return int(asked) + int(head)  # type: ignore[arg-type]
+
+
+def _check(arrays: ArrayRecord, shapes: Shapes) -> None:
+    """Raise ValueError where a strategy's result is no model of these shapes."""
+    views = view_arrays(arrays)
+    if {name: view.shape for name, view in views.items()} != shapes:
+        raise ValueError("the strategy returned a model of other shapes")
+    if not all(largest_magnitude(view) <= MAX_WEIGHT for view in views.values()):
+        raise ValueError("the strategy returned a model with NaN, infinite or absurd weights")
 
 
 def _single(arrays: ArrayRecord) -> ArrayRecord:
@@ -216,9 +357,9 @@ def _single(arrays: ArrayRecord) -> ArrayRecord:
 
 
 def scalar(metrics: MetricRecord | None, key: str) -> float | None:
-    """Return a scalar metric, None where there is none."""
+    """Return a scalar metric, None where there is none that is finite."""
     value = None if metrics is None else metrics.get(key)
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 __all__ = ["NUM_EXAMPLES", "RoundResult", "Rounds", "scalar"]

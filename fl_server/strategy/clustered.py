@@ -44,6 +44,15 @@ class Clustered(FedAvg):
         self.models: list[Weights] = []
         self.directions: list[NDArray[np.float32]] = []
 
+    def state(self) -> dict[str, object]:
+        """Who is in which cluster, and the clusters' models."""
+        return {
+            "rounds": self.rounds,
+            "cluster_of": self.cluster_of,
+            "models": self.models,
+            "directions": self.directions,
+        }
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:

@@ -6,8 +6,8 @@ number of their training windows. Memory on the server is one model however many
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -90,6 +90,16 @@ class FedAvg(Strategy):
 
     def instruct(self, config: ConfigRecord, arrays: ArrayRecord) -> None:
         """Say in the config what households shall do beside plain training; here nothing."""
+
+    def state(self) -> dict[str, object]:
+        """What must survive a restart beside the model, by name; here nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state`` has returned; raises ValueError for other names."""
+        if state.keys() != self.state().keys():
+            raise ValueError(f"{type(self).__name__} does not remember {sorted(state)}")
+        vars(self).update(state)
 
     def _messages(
         self,

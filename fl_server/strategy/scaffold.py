@@ -36,6 +36,10 @@ class Scaffold(FedAvg):
         self.control: dict[str, NDArray[np.float32]] = {}
         self.households = 0
 
+    def state(self) -> dict[str, object]:
+        """The server's variate."""
+        return {"control": self.control}
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from common.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, decode_arrays, encode_update
+from common.model_messages import TRAIN_STEPS
 from fl_server.strategy import known_strategies, make_strategy
 from fl_server.strategy.fedavg import FedAvg, mean_metrics
 from fl_server.strategy.fixed_point import WeightedSum
-from fl_server.strategy.screening import Screening, screen
+from fl_server.strategy.screening import Limits, Screening, screen
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 
@@ -35,7 +36,8 @@ def reply(content: RecordDict, node: int) -> Message:
 
 
 def update(seed: int, examples: int) -> Message:
-    return reply(encode_update(weights(seed), {NUM_EXAMPLES: examples, "loss": seed / 7}), seed)
+    told = {NUM_EXAMPLES: examples, "train_loss": seed / 7, TRAIN_STEPS: 8}
+    return reply(encode_update(weights(seed), told), seed)
 
 
 def test_mean_is_weighted_by_examples() -> None:
@@ -54,7 +56,7 @@ def test_any_order_of_replies_gives_the_same_bytes() -> None:
         assert arrays is not None
         assert metrics is not None
         digest = tuple(array.tobytes() for array in decode_arrays(arrays).values())
-        results.add((*digest, metrics["loss"]))
+        results.add((*digest, metrics["train_loss"]))
     assert len(results) == 1
 
 
@@ -117,7 +119,21 @@ def _bad(kind: str) -> Message:
             return Message(
                 Error(code=1, reason="broken"), reply_to=Message(RecordDict(), 9, "train")
             )
-    return reply(encode_update(arrays, {NUM_EXAMPLES: examples}), 9)
+    told: dict[str, float | int] = {NUM_EXAMPLES: examples, "train_loss": 0.1, TRAIN_STEPS: 8}
+    match kind:
+        case "no or absurd number of steps":
+            told[TRAIN_STEPS] = 10**7
+        case "missing metrics":
+            del told["train_loss"]
+        case "NaN or infinite metrics":
+            told["train_loss"] = -0.1
+        case "absurdly large metrics":
+            told["train_loss"] = 1e300
+        case "unreadable array":
+            big = {name: array.astype(">f4") for name, array in arrays.items()}
+            record = ArrayRecord({name: Array(array) for name, array in big.items()})
+            return reply(RecordDict({ARRAYS: record, METRICS: MetricRecord(told)}), 9)
+    return reply(encode_update(arrays, told), 9)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +145,18 @@ def _bad(kind: str) -> Message:
         "oversized",
         "wrong records",
         "error reply",
+        "no or absurd number of steps",
+        "missing metrics",
+        "NaN or infinite metrics",
+        "absurdly large metrics",
+        "unreadable array",
     ],
 )
 def test_unsound_updates_are_dropped_and_counted(kind: str) -> None:
     """The bad one is named by its reason; the two sound ones still make the mean of the two."""
     report = Screening()
     replies = iter([update(1, 10), _bad(kind), update(2, 10)])
-    arrays, _ = FedAvg().aggregate_train(1, screen(replies, SHAPES, 100_000, report))
+    arrays, _ = FedAvg().aggregate_train(1, screen(replies, SHAPES, Limits(100_000), report))
     assert arrays is not None
     expected = (weights(1)["w"].astype(np.float64) + weights(2)["w"]) / 2
     np.testing.assert_allclose(decode_arrays(arrays)["w"], expected, atol=1e-7)

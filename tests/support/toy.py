@@ -17,7 +17,7 @@ from common.messages import (
     encode_arrays,
     encode_metrics,
 )
-from common.model_messages import ModelReply, ModelRequest
+from common.model_messages import TRAIN_STEPS, ModelReply, ModelRequest
 from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import RoundResult, Rounds
@@ -49,6 +49,7 @@ class Toy:
         self.strategy = strategy
         self._move, self._examples = move, examples
         self._metrics = metrics or [{} for _ in examples]
+        self.told = privacy is None
         self.requests: dict[int, ModelRequest] = {}
         self.received: dict[int, np.ndarray] = {}
         self._number = 0
@@ -80,7 +81,9 @@ class Toy:
     def reply(self, k: int, request: ModelRequest) -> ModelReply:
         """What household k sends back."""
         trained = np.asarray(self._move(k, request.weights["w"].astype(np.float64)), np.float32)
-        return ModelReply({NUM_EXAMPLES: self._examples[k], **self._metrics[k]}, {"w": trained})
+        told = {"train_loss": 1.0, TRAIN_STEPS: 1} if self.told else {}
+        examples = self._examples[k] if self.told else 1
+        return ModelReply({NUM_EXAMPLES: examples, **told, **self._metrics[k]}, {"w": trained})
 
     def _app(self) -> ClientApp:
         app = ClientApp()
@@ -95,6 +98,6 @@ class Toy:
         def evaluate(message: Message, context: Context) -> Message:
             k = int(context.node_config["partition-id"])
             self.received[k] = message.content.array_records[ARRAYS]["w"].numpy()
-            return Message(encode_metrics({NUM_EXAMPLES: 1}), reply_to=message)
+            return Message(encode_metrics({NUM_EXAMPLES: 1, "val_loss": 1.0}), reply_to=message)
 
         return app

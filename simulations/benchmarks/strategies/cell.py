@@ -147,7 +147,7 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             strategy,
             roster,
             arrays,
-            cell.seed,
+            seed=cell.seed,
             max_update_bytes=2**31,
             deadline_s=3600.0,
             compression=dial.compression,

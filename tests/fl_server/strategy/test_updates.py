@@ -10,6 +10,7 @@ import pytest
 
 from common.messages import NUM_EXAMPLES
 from common.model_messages import ModelReply, ModelRequest
+from fl_server.strategy.memory import from_json, to_json
 from tests.support.toy import Toy
 
 X = np.array([1.0, 2.0])
@@ -189,10 +190,14 @@ def test_clusters_part_households_that_pull_apart() -> None:
     np.testing.assert_allclose(toy.model, X, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["fedprox", "scaffold", "fednova", "clustered"])
+@pytest.mark.parametrize(
+    "name", ["fedprox", "scaffold", "fednova", "clustered", "fedavgm", "fedadam", "fedyogi"]
+)
 def test_what_a_strategy_remembers_survives_a_restart(name: str) -> None:
-    """Three rounds at a stretch, and three with everything but the memory thrown away between."""
-    import pickle
+    """Three rounds at a stretch, and three with everything but the memory thrown away between.
+
+    The memory goes through text and arrays, as in a run folder.
+    """
 
     def fresh() -> Toy:
         kind = WithVariates if name == "scaffold" else Toy
@@ -203,7 +208,7 @@ def test_what_a_strategy_remembers_survives_a_restart(name: str) -> None:
     straight = after(whole, 3)
     toy = fresh()
     for number in range(3):
-        arrays, memory = toy.rounds.arrays, pickle.loads(pickle.dumps(toy.rounds.memory()))
+        arrays, memory = toy.rounds.arrays, from_json(*to_json(toy.rounds.memory()))
         toy = fresh()
         toy.rounds.arrays = arrays
         toy.rounds.recall(memory)
