@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from common.compression import Compression, parse_compression
@@ -41,6 +41,8 @@ KEEP_MODEL = "keep-model"
 CONTROL = "control"
 """Array record: SCAFFOLD's server variate on the way down, the change of the household's own up."""
 COMPRESSED = "compressed"
+_DELTA = "delta"
+_INTERVAL = "interval"
 TRAIN_STEPS = "train_steps"
 
 Weights = dict[str, NDArray[np.float32]]
@@ -117,7 +119,7 @@ def _model(content: RecordDict, config: Mapping[str, object], held: Held) -> Wei
         raise MessageError(f"the model of round {round_} is not held here")
     if COMPRESSED not in content.array_records:
         return base
-    blob = content.array_records[COMPRESSED]["delta"].numpy()
+    blob = content.array_records[COMPRESSED][_DELTA].numpy()
     try:
         change = Compression.expand(blob.tobytes(), {name: a.shape for name, a in base.items()})
     except ValueError as error:
@@ -147,14 +149,23 @@ class ModelReply:
         """Return the Flower record."""
         content = RecordDict({METRICS: MetricRecord(dict(self.metrics))})
         if self.compressed is not None:
-            blob = np.frombuffer(self.compressed, dtype=np.uint8)
-            content[COMPRESSED] = ArrayRecord({"delta": Array(blob)})
+            content[COMPRESSED] = packed(self.compressed)
         else:
             assert self.weights is not None
             content[ARRAYS] = encode_arrays(self.weights)
         if self.control is not None:
             content[CONTROL] = encode_arrays(self.control)
         return content
+
+
+def instruction(interval: int) -> ConfigRecord:
+    """What goes along with a model: which interval was decided last when it was sent."""
+    return ConfigRecord({_INTERVAL: interval})
+
+
+def packed(change: bytes) -> ArrayRecord:
+    """Compressed changes as they travel."""
+    return ArrayRecord({_DELTA: Array(np.frombuffer(change, dtype=np.uint8))})
 
 
 def expand_reply(content: RecordDict, sent: ArrayRecord) -> None:
@@ -166,7 +177,7 @@ def expand_reply(content: RecordDict, sent: ArrayRecord) -> None:
     record = content.array_records.get(COMPRESSED)
     if record is None:
         return
-    blob = view_arrays(record).get("delta")
+    blob = view_arrays(record).get(_DELTA)
     if blob is None or blob.dtype != np.uint8 or blob.ndim != 1:
         raise ValueError("a compressed update without bytes")
     base = view_arrays(sent)

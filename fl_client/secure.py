@@ -20,7 +20,7 @@ import numpy as np
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from common.errors import InputError
@@ -32,7 +32,6 @@ from common.secure.messages import (
     AGREE,
     KEYS,
     LEAST_HOUSEHOLDS,
-    MASKED,
     SHARES,
     SIGNATURE,
     UNMASK,
@@ -41,6 +40,7 @@ from common.secure.messages import (
     known,
     labels_of,
     many_bytes,
+    masked,
     number_of,
     record_of,
     reply,
@@ -244,8 +244,7 @@ class SecureMember:
             self._note_sent(session)
         total = total + masks.expand(self._own_mask(session, kept), len(total))
         total = self._with_pairs(session, kept, total)
-        blob = np.frombuffer(total.astype("<u8").tobytes(), dtype=np.uint8)
-        return RecordDict({MASKED: ArrayRecord({"words": Array(blob)})})
+        return masked(total)
 
     def _with_pairs(self, session: Session, kept: Kept, total: Words) -> Words:
         own = int(kept["label"])

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 from common.compression import Compression
 from common.messages import ARRAYS, CONFIG, decode_arrays, encode_arrays
-from common.model_messages import COMPRESSED, HELD_ROUND, KEEP_MODEL
+from common.model_messages import COMPRESSED, HELD_ROUND, KEEP_MODEL, packed
 from fl_server.roster import Roster
 
 Weights = dict[str, NDArray[np.float32]]
@@ -56,7 +56,7 @@ class Downlink:
         else:
             delta = {n: (new[n] - state.held[n]) + state.lacking[n] for n in new}
             blob, read = self._compression.compress(delta)
-            self._change = ArrayRecord({"delta": Array(np.frombuffer(blob, dtype=np.uint8))})
+            self._change = packed(blob)
             state.held = {n: state.held[n] + read[n] for n in new}
             state.lacking = {n: delta[n] - read[n] for n in new}
         self._base, state.version = state.version, round_

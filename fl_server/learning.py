@@ -1,10 +1,10 @@
 """The federated rounds of a run, each with its line in the file of rounds."""
 
 import pandas as pd
-from flwr.app import ConfigRecord
 
 from common.config import FL
 from common.data.frame import INTERVAL as HALF_HOUR
+from common.model_messages import instruction
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
 
@@ -22,14 +22,12 @@ class Learning:
 
     def broadcast(self, round_: int, t: int) -> None:
         """Send out the model of a round that is over: everyone forecasts with it from ``t`` on."""
-        self.rounds.broadcast(round_, ConfigRecord({"interval": t}))
+        self.rounds.broadcast(round_, instruction(t))
 
     def round(self, round_: int) -> None:
         """Run one round."""
         after = round_ * self.fl.every_intervals
-        result = self.rounds.run(
-            round_, ConfigRecord({"interval": after - 1}), ConfigRecord({"interval": after - 1})
-        )
+        result = self.rounds.run(round_, instruction(after - 1), instruction(after - 1))
         dropped = {
             reason: count for reason, count in sorted(result.screening.dropped.items()) if count
         }

@@ -12,16 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 from flwr.app import Message, MessageType, RecordDict
-from numpy.typing import NDArray
 
-from common.messages import MessageError, content_bytes, read_reply, view_arrays
+from common.messages import MessageError, content_bytes, read_reply
 from common.secure import masks, shares
 from common.secure.grid import Words
 from common.secure.messages import (
     AGREE,
     KEYS,
     LEAST_HOUSEHOLDS,
-    MASKED,
     SECURE,
     SESSION_BYTES,
     SHARES,
@@ -34,6 +32,7 @@ from common.secure.messages import (
     request,
     threshold_of,
     verify,
+    words_of,
 )
 from fl_server.roster import Roster
 
@@ -198,10 +197,7 @@ class SecureRound:
         arrived: list[int] = []
 
         def read(_: int, content: RecordDict) -> Words:
-            blob: NDArray[np.generic] = view_arrays(content.array_records[MASKED])["words"]
-            if blob.dtype != np.uint8 or blob.shape != (8 * size,):
-                raise MessageError(f"a masked update of shape {blob.shape}")
-            return np.frombuffer(blob.tobytes(), "<u8").astype(np.uint64, copy=False)
+            return words_of(content, size)
 
         # Added up as they arrive: one model of memory however many reply.
         for label, update in self._replies(messages, partners, read):

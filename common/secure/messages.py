@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from common.messages import MessageError
+from common.messages import MessageError, view_arrays
+from common.secure.grid import Words
 
 SECURE = "secure"
 """Action of the short messages, and record of the training message."""
 MASKED = "masked"
 """Array record of a masked update: bytes of words of 64 bits."""
+_WORDS = "words"
 
 KEYS, SHARES, AGREE, UNMASK = "keys", "shares", "agree", "unmask"
 PHASES = (KEYS, SHARES, AGREE, UNMASK)
@@ -61,6 +64,20 @@ class Advert:
     mask: bytes
     identity: bytes
     signature: bytes
+
+
+def masked(words: Words) -> RecordDict:
+    """A masked update (N,) as it travels."""
+    blob = np.frombuffer(words.astype("<u8").tobytes(), dtype=np.uint8)
+    return RecordDict({MASKED: ArrayRecord({_WORDS: Array(blob)})})
+
+
+def words_of(content: RecordDict, size: int) -> Words:
+    """The masked update (size,) of a reply. Raises MessageError."""
+    blob = view_arrays(content.array_records[MASKED])[_WORDS]
+    if blob.dtype != np.uint8 or blob.shape != (8 * size,):
+        raise MessageError(f"a masked update of shape {blob.shape}")
+    return np.frombuffer(blob.tobytes(), "<u8").astype(np.uint64, copy=False)
 
 
 def request(phase: str, session: Session, **fields: Any) -> RecordDict:

@@ -18,8 +18,9 @@ from fl_client.home.clock import HouseClock
 from fl_client.home.deriving import derive
 from fl_client.home.inbox import Inbox, Item
 from fl_client.home.mapping import MAPPING, read_mapping
-from fl_client.home.sources import Source, open_sources
+from fl_client.home.sources import open_sources
 from fl_client.home.sources.homeassistant import Refused
+from fl_client.home.sources.source import Source
 from fl_client.home.store import Store
 
 STORE = "meters.sqlite"

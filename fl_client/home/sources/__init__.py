@@ -1,27 +1,9 @@
 """Where readings come from, one file each. A source runs in a thread of its own."""
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
-from common.errors import InputError
-from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
-
-Cursor = Callable[[str], str | None]
-"""How far a channel's source had been read, by the channel's name."""
-
-
-class Source(Protocol):
-    """A connection that some channels are read from."""
-
-    name: str
-
-    def run(self, inbox: Inbox, stop: threading.Event) -> None:
-        """Put what comes into ``inbox`` until ``stop`` is set.
-
-        Raises OSError or InputError where that does not work now; it is tried again.
-        """
+from fl_client.home.sources.source import Cursor, Source
 
 
 def open_sources(
@@ -83,10 +65,3 @@ def _http(
 _MAKE = {
     "mqtt": _mqtt, "homeassistant": _homeassistant, "sql": _sql, "file": _file, "http": _http,
 }  # fmt: skip
-
-
-def secret(secrets: Mapping[str, str], name: str, what: str) -> str:
-    """A value of secret.env. Raises InputError that says where to put it."""
-    if not secrets.get(name):
-        raise InputError(f"{what}: put a line {name}=... into secret.env of the household's folder")
-    return secrets[name]

@@ -14,8 +14,8 @@ from typing import BinaryIO
 from common.errors import InputError
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
-from fl_client.home.sources import Cursor
 from fl_client.home.sources.polling import poll
+from fl_client.home.sources.source import Cursor
 from fl_client.home.store import OWN
 from fl_client.home.values import Unreadable, number, stamp
 

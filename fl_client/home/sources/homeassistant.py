@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from common.errors import InputError
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel, factor
-from fl_client.home.sources import Cursor, secret
+from fl_client.home.sources.source import Cursor, secret
 from fl_client.home.store import ARRIVAL, HELD, STATISTIC
 from fl_client.home.values import Unreadable, number
 

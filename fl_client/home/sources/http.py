@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
-from fl_client.home.sources import Cursor
 from fl_client.home.sources.polling import Since, poll
+from fl_client.home.sources.source import Cursor
 from fl_client.home.values import Unreadable, decode, pick, stamp
 
 AUTHORIZATION = "FEDWATT_HTTP_AUTHORIZATION"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
-from fl_client.home.sources import Cursor
+from fl_client.home.sources.source import Cursor
 
 # A row may be corrected later: now and then the last day is asked for again.
 _AGAIN_S = 86400.0

@@ -15,8 +15,8 @@ from psycopg.conninfo import make_conninfo
 from common.errors import InputError
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
-from fl_client.home.sources import Cursor, secret
 from fl_client.home.sources.polling import Since, poll
+from fl_client.home.sources.source import Cursor, secret
 from fl_client.home.store import OWN
 from fl_client.home.values import Unreadable, number, stamp
 
