@@ -31,7 +31,8 @@ class Checkpoint:
     by household. ``allowances``: under a cap, of the same intervals, mWh by household;
     ``scarcity`` the price beyond them [micro], ``drawn`` the imports known so far [mWh]. ``open``:
     per past interval, the households that have not reported it. ``lines``: report lines of
-    intervals not settled yet. ``faults``: (interval, household, why).
+    intervals not settled yet. ``faults``: (interval, household, why). ``present``: who was in when
+    the newest interval was cleared, None for all.
     """
 
     t: int
@@ -44,6 +45,7 @@ class Checkpoint:
     allowances: dict[int, dict[int, int]] = field(default_factory=dict)
     scarcity: dict[int, int] = field(default_factory=dict)
     drawn: dict[int, int] = field(default_factory=dict)
+    present: list[int] | None = None
 
     @classmethod
     def fresh(cls, households: int) -> "Checkpoint":
@@ -53,7 +55,11 @@ class Checkpoint:
     def unread(self, h: int, t: int) -> list[int]:
         """Intervals before ``t`` that household ``h`` has not reported, oldest first."""
         missed = sorted(s for s, who in self.open.items() if h in who)
-        return [*missed, t - 1] if t > 0 else missed
+        return [*missed, t - 1] if t > 0 and self.was_in(h) else missed
+
+    def was_in(self, h: int) -> bool:
+        """Whether household ``h`` took part in the newest interval that was cleared."""
+        return self.present is None or h in self.present
 
     def release(self, t: int) -> None:
         """Forget the fills that every household has settled, up to ``t``."""
@@ -92,6 +98,7 @@ class Checkpoint:
             },
             scarcity={int(t): price for t, price in plain.get("scarcity", {}).items()},
             drawn={int(t): milliwh for t, milliwh in plain.get("drawn", {}).items()},
+            present=plain.get("present"),
         )
 
 

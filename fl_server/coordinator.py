@@ -40,7 +40,7 @@ from fl_server.mailbox import Mailbox
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
 from fl_server.market.allowances import Capped, clear_under_cap
 from fl_server.market.compensation import compensate, most_carried, told_gains
-from fl_server.settlement import Settlement, settle, surcharge
+from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
 
@@ -101,10 +101,6 @@ class Coordinator:
             market.feeder_loss,
             market.feeder_fee,
         )
-        # Feeders are numbered along the households' names.
-        self._feeder = np.arange(len(self._roster.names)) // (
-            market.feeder_size or len(self._roster.names)
-        )
         # mWh in half an hour from a limit in kW.
         kw, export_kw = market.import_cap_kw, market.export_cap_kw
         self._cap = None if kw is None else round(kw * MILLI_WH_PER_KWH / 2)
@@ -123,7 +119,7 @@ class Coordinator:
 
     def skip(self, t: int, why: str) -> Answers:
         """Book an interval that has passed without a market: everyone settles it by itself."""
-        answers = Answers(faults=dict.fromkeys(range(len(self._roster.names)), why))
+        answers = Answers(faults=dict.fromkeys(self._roster.present, why))
         self._books.note(t, self._roster.names, answers.faults)
         self._conclude(t, answers, time.perf_counter())
         return answers
@@ -141,6 +137,8 @@ class Coordinator:
     def _conclude(self, t: int, answers: Answers, begin: float) -> None:
         """Settle interval t - 1, clear interval t, and book both."""
         settled = self._settle(t - 1, answers.readings)
+        everybody = len(self._roster.present) == len(self._roster.names)
+        self.state.present = None if everybody else self._roster.present
         clear_begin = time.perf_counter()
         clearing, refused, capped = self._clear(t, answers.orders)
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
@@ -213,7 +211,7 @@ class Coordinator:
 
         ``t`` is the interval that begins; at the run's end it asks for the last settlement.
         """
-        asked = range(len(self._roster.names)) if only is None else list(only)
+        asked = self._roster.present if only is None else list(only)
         answers = Answers(faults=dict.fromkeys(asked, "no reply"))
         requests = self._requests(t, t >= self._settings.intervals, asked)
         for h, message in self.mailbox.ask(INTERVAL, t, requests, patience_s):
@@ -246,10 +244,14 @@ class Coordinator:
         readings = reply.readings
         if readings[:, 0].tolist() != expected or (readings < 0).any():
             raise MessageError("readings of other intervals than asked for")
-        if (readings[:, 1:].max(initial=0)) > 1000 * MILLI_WH_PER_KWH or (
-            readings[:, 1] * readings[:, 2]
-        ).any():
-            raise MessageError("an absurd meter reading")
+        connection = self._settings.connection
+        carried = (connection.import_kwh, connection.export_kwh)
+        # A reading is rounded to a whole mWh.
+        most = np.ceil(np.array(carried) * MILLI_WH_PER_KWH).astype(np.int64)
+        if (readings[:, 1:] > most).any():
+            raise MessageError("a meter reading of more than its connection can carry")
+        if (readings[:, 1:] > 0).all(axis=1).any():
+            raise MessageError("a meter reading of import and export at once")
         return reply
 
     def _settle(self, last: int, readings: Mapping[int, Ints]) -> Settlement | None:
@@ -264,7 +266,7 @@ class Coordinator:
                     self._settle_late(h, s, taken, given)
         meter = np.zeros((2, count), dtype=np.int64)
         fills = Fills.none(count)
-        for h in range(count):
+        for h in filter(state.was_in, range(count)):
             if h not in readings:
                 state.open.setdefault(last, set()).add(h)
                 continue
@@ -306,7 +308,12 @@ class Coordinator:
         self.state.drawn[s] = after
         above = max(after - self._cap, 0) - max(before - self._cap, 0)
         scarcity = self.state.scarcity[s]
-        charge = surcharge(settlement.grid_import, allowed, above, retail, scarcity)
+        # It comes back to who is in; who has left gets none.
+        who = [h for h in range(len(allowed)) if self.state.was_in(h) or meter[:, h].any()]
+        some = surcharge(settlement.grid_import[who], allowed[who], above, retail, scarcity)
+        charge = Surcharge(*(np.zeros_like(allowed) for _ in range(3)))
+        for whole, part in zip(vars(charge).values(), vars(some).values(), strict=True):
+            whole[who] = part
         return replace(settlement, surcharge=charge)
 
     def _scarcity(self, t: int) -> int:
@@ -321,7 +328,10 @@ class Coordinator:
         return to_micro(float(self._prices.retail[t])), to_micro(self._prices.feed_in)
 
     def _clear(self, t: int, replies: Mapping[int, Ints]) -> tuple[Clearing, int, Capped | None]:
-        orders = _orders(t, replies, self._feeder)
+        # Feeders are numbered along the households' positions.
+        count = len(self._roster.names)
+        feeder = np.arange(count) // (self._settings.market.feeder_size or count)
+        orders = _orders(t, replies, feeder)
         connection = self._settings.connection
         admitted = admit(
             orders,

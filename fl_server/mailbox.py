@@ -57,6 +57,7 @@ class Mailbox:
 
     def _message(self, action: str, t: int, h: int, content: RecordDict, wait: float) -> Message:
         node, kind = self.roster.node_ids[h], f"{MessageType.QUERY}.{action}"
+        assert node is not None, "a message to a household that has left"
         if not self._network:
             return Message(content, node, kind, group_id=str(t))
         self.bytes_down += content_bytes(content)

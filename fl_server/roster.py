@@ -1,7 +1,8 @@
-"""Who takes part: the nodes of a grid, in the order of their household names.
+"""Who takes part: the nodes of a grid, in the order of their households' names or accounts.
 
 Flower draws node ids from the operating system's entropy. Everything that samples or orders
-nodes therefore goes through the household's own name, or a seed would fix nothing.
+nodes therefore goes through the household's own name, or a seed would fix nothing. In a deployment
+households come, go and change their node while a run goes on; a household's position stays.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from flwr.supercore.run import Run
 class Roster(Grid):
     """A grid that lists only joined households, sorted by name.
 
+    ``names`` are those of all positions and ``node_ids`` their nodes, None for who has left.
     Raises ValueError when two nodes claim one name.
     """
 
@@ -22,10 +24,21 @@ class Roster(Grid):
             twice = sorted(n for n in set(names.values()) if list(names.values()).count(n) > 1)
             raise ValueError(f"more than one node claims household {twice[0]!r}")
         self._grid = grid
-        self._name_of = dict(names)
-        self.node_ids: Sequence[int] = sorted(names, key=names.__getitem__)
-        self.names: Sequence[str] = [names[node] for node in self.node_ids]
-        self._index_of = {node: index for index, node in enumerate(self.node_ids)}
+        nodes = sorted(names, key=names.__getitem__)
+        self.take_over([names[node] for node in nodes], nodes)
+
+    def take_over(self, names: Sequence[str], node_ids: Sequence[int | None]) -> None:
+        """From now on these households are in, by position, with these nodes."""
+        self.names, self.node_ids = list(names), list(node_ids)
+        self._index_of = {
+            node: index for index, node in enumerate(self.node_ids) if node is not None
+        }
+        self._name_of = {node: self.names[index] for node, index in self._index_of.items()}
+
+    @property
+    def present(self) -> list[int]:
+        """Positions of the households that are in."""
+        return [index for index, node in enumerate(self.node_ids) if node is not None]
 
     def name(self, node_id: int) -> str:
         """Return the household's name."""
@@ -66,8 +79,8 @@ class Roster(Grid):
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Node ids, sorted by household name."""
-        return list(self.node_ids)
+        """Node ids of those who are in, by position."""
+        return list(self._index_of)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages."""

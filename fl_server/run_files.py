@@ -1,6 +1,7 @@
 """The files of a run directory that the coordinator writes, one line a fact."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ INTERVALS = "intervals.jsonl"
 ROUNDS = "rounds.jsonl"
 REPORTS = "reports.json"
 LEDGER = "ledger.sqlite"
+_BLOCK = 1 << 16
 
 
 def ledger_url(settings: Settings, directory: Path) -> str:
@@ -25,7 +27,7 @@ class Lines:
     """
 
     def __init__(self, path: Path, key: str, first: int) -> None:
-        kept = [line for line in read_lines(path) if int(line[key]) < first]  # type: ignore[call-overload]
+        kept = [line for line in read_lines(path) if _number(line, key) < first]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
 
@@ -41,12 +43,34 @@ class Lines:
 
 def read_lines(path: Path) -> list[dict[str, object]]:
     """Lines of a file written by ``Lines``; a torn last line (a killed process) is left out."""
+    return _parsed(path.read_bytes()) if path.exists() else []
+
+
+def newest_lines(path: Path, count: int) -> list[dict[str, object]]:
+    """The last lines of such a file, at most ``count``, without reading the others."""
     if not path.exists():
         return []
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        text = b""
+        while len(text) < size and text.count(b"\n") <= count:
+            file.seek(max(size - 2 * len(text) - _BLOCK, 0))
+            text = file.read()
+    return _parsed(b"\n".join(text.splitlines()[-count - 1 :]))[-count:]
+
+
+def _parsed(text: bytes) -> list[dict[str, object]]:
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+            loaded = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(loaded, dict):
+            lines.append(loaded)
     return lines
+
+
+def _number(line: Mapping[str, object], key: str) -> int:
+    number = line.get(key)
+    return number if isinstance(number, int) else 0

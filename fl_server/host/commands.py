@@ -35,21 +35,29 @@ def init(
         ),
     ] = None,
     households: Annotated[int, typer.Option(help="of the rehearsal's data source")] = 1,
-    fleet_port: Annotated[int, typer.Option(help="households connect here")] = 9092,
-    control_port: Annotated[int, typer.Option(help="loopback only")] = 8000,
-    page_port: Annotated[int, typer.Option(help="web page and metrics")] = 9100,
+    fleet_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="households connect here")
+    ] = 9092,
+    control_port: Annotated[int, typer.Option(min=1, max=65535, help="loopback only")] = 8000,
+    page_port: Annotated[int, typer.Option(min=1, max=65535, help="web page and metrics")] = 9480,
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the folder: authority, server certificate, settings, tariff."""
+    from fl_server.host.folder import Deployment
     from fl_server.host.setup import init_server
 
+    deployment = Deployment(
+        fleet_port=fleet_port, control_port=control_port, page_port=page_port, insecure=insecure
+    )
     init_server(
-        directory.resolve(), address or ["127.0.0.1"], config, set_ or [], tariff, households,
-        {
-            "fleet_port": fleet_port, "control_port": control_port, "page_port": page_port,
-            "insecure": insecure,
-        },
-    )  # fmt: skip
+        directory.resolve(),
+        address or ["127.0.0.1"],
+        config,
+        set_ or [],
+        tariff,
+        households,
+        deployment,
+    )
     typer.echo(f"{directory}: ready; give {directory / 'tls' / 'ca.crt'} to every household")
 
 

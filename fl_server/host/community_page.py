@@ -7,7 +7,6 @@ from markupsafe import Markup, escape
 
 from fl_server.host.view import View
 
-_SHOWN = 96
 _REFRESH_S = 30
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --accent: #2a78d6; --soft: #2a78d655; }
@@ -53,7 +52,7 @@ def _community(view: View) -> Markup:
         (_money(last.get("retail")), "grid price per kWh then"),
         (f"{sum(line['delivered_kwh'] for line in day):.2f} kWh", "traded in the last 48"),
         (f"{online} of {len(status['households'])}", "households online"),
-        (str(len(view.rounds)), "model rounds"),
+        (f"{status.get('totals', {}).get('rounds', 0):.0f}", "model rounds"),
         (f"{status['interval']} of {status['intervals']}", "half hours"),
     ]
     state = status["phase"] if view.alive else "the coordinator is not running"
@@ -66,21 +65,20 @@ def _community(view: View) -> Markup:
         for value, text in tiles
     ]
     parts.append(Markup("</div>"))
-    parts.append(_chart("Price per kWh: local (dots), grid (steps)", view.intervals[-_SHOWN:]))
+    parts.append(_chart("Price per kWh: local (dots), grid (steps)", view.intervals))
     parts.append(_households(view))
-    parts.append(_rounds(view.rounds[-8:]))
+    parts.append(_rounds(view.rounds))
     return Markup("").join(parts)
 
 
 def _households(view: View) -> Markup:
     rows = []
     for name, home in view.status["households"].items():
-        today, total = view.bills.get(name, (0.0, 0.0))
         there = Markup("online") if home["online"] else Markup('<span class="off">away</span>')
         rows.append(
             Markup(
                 "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.2f}</td><td>{:.2f}</td></tr>"
-            ).format(name, there, home["owed"], today, total)
+            ).format(name, there, home["owed"], home.get("bill_today", 0.0), home.get("bill", 0.0))
         )
     head = Markup(
         "<h2>Households</h2><table><thead><tr><th>Household</th><th>Connection</th>"

@@ -27,7 +27,7 @@ class Deployment(Section):
     fleet_port: Port = 9092
     control_port: Port = Field(8000, description="loopback only: who reaches it commands the run")
     page_host: str = "127.0.0.1"
-    page_port: Port = 9100
+    page_port: Port = 9480
     insecure: bool = Field(False, description="no TLS, no authentication; loopback only")
     start: datetime | None = Field(
         None, description="UTC time of interval 0 in the data; null: real time, the next half hour"
@@ -71,6 +71,11 @@ class Folder:
         return self.root / "members.json"
 
     @property
+    def page_token(self) -> Path:
+        """What the page asks for away from loopback."""
+        return self.root / "page.token"
+
+    @property
     def tls(self) -> Path:
         """Certificates and their keys."""
         return self.root / "tls"
@@ -104,6 +109,11 @@ class Folder:
     def live(self) -> Path:
         """Which run this is, and when it began."""
         return self.run / "live.json"
+
+    @property
+    def told(self) -> Path:
+        """Prices that households were told, which hold: lines of interval and retail price."""
+        return self.run / "prices.csv"
 
     @property
     def status(self) -> Path:

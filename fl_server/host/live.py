@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 import pandas as pd
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
@@ -35,14 +34,15 @@ from common.messages import (
     brief,
     read_reply,
 )
-from fl_server.coordinator import NO_FILL, Answers, Prices
+from fl_server.coordinator import NO_FILL, Answers
 from fl_server.exchange import exchange
 from fl_server.host.clock import Clock
 from fl_server.host.folder import Deployment, Folder, Live
 from fl_server.host.journal import journal, journal_to
-from fl_server.host.members import read_members
+from fl_server.host.members import admitted, read_members
 from fl_server.host.replies import survive_unreadable_replies
-from fl_server.host.tariff_file import fill_price, read_tariff
+from fl_server.host.tally import Tally
+from fl_server.host.tariff_file import PublishedTariff
 from fl_server.mailbox import Mailbox
 from fl_server.opened import Run, open_run
 from fl_server.roster import Roster
@@ -92,7 +92,9 @@ class LiveRun:
         patience: Patience,
         folder: Folder,
         deployment: Deployment,
+        tariff: PublishedTariff,
     ) -> None:
+        self._tariff = tariff
         self._name, self._run, self._clock, self._patience = name, run, clock, patience
         self._folder, self._deployment = folder, deployment
         self._settings, self._prices, self._state = run.settings, run.prices, run.state
@@ -102,7 +104,8 @@ class LiveRun:
         self._round = 0  # the newest model round that is done
         self._answered: list[int] = []
         self._last: dict[str, object] = {}
-        self._tariff_read = 0.0
+        self._members_read = _stamp(folder.members)
+        self._tally = Tally(run.ledger, folder.run, run.start)
 
     # ---- the loop -----------------------------------------------------------------------------
 
@@ -118,6 +121,7 @@ class LiveRun:
                 continue
             self._tell("waiting")
             clock.wait(t)
+            self._read_members()
             self._read_tariff(t)
             self._tell("market")
             self._await_returning()
@@ -160,6 +164,7 @@ class LiveRun:
 
     def _skip(self, t: int) -> None:
         """Book an interval that has passed without a market."""
+        self._read_members()
         self._read_tariff(t)
         journal("interval skipped", interval=t, running=self._clock.current(t))
         self._booked(t, self._coordinator.skip(t, "the coordinator was away"))
@@ -191,19 +196,9 @@ class LiveRun:
             journal("no usable reply", interval=t, household=name, why=fault)
 
     def _read_tariff(self, t: int) -> None:
-        """Take over prices that have been published since; those already told stay."""
-        retail, file = self._prices.retail, self._folder.tariff
-        if file.exists() and file.stat().st_mtime != self._tariff_read:
-            self._tariff_read = file.stat().st_mtime
-            try:
-                new = read_tariff(file, self._run.start, len(retail))
-            except InputError as error:
-                journal("tariff refused", error=str(error))
-            else:
-                unknown = np.isnan(retail)
-                retail[unknown] = new[unknown]
-        if fill_price(retail, t):
-            journal("no price published: that of the day before holds", interval=t)
+        """Take over prices that have been published since, and keep those that are told now."""
+        for event, facts in self._tariff.tell(t):
+            journal(event, **facts)
 
     def _announce(self, t: int, who: Iterable[int]) -> None:
         """Tell households what they have traded, so that their batteries can act on it now."""
@@ -235,11 +230,13 @@ class LiveRun:
     def _close(self) -> None:
         """Settle the last interval; wait for those who are away, within reason."""
         t, end = self._settings.intervals, time.monotonic() + self._deployment.closing_deadline_s
-        answers = Answers(faults=dict.fromkeys(range(len(self._roster.names)), "no reply"))
+        answers = Answers(faults=dict.fromkeys(self._roster.present, "no reply"))
         while answers.faults and (left := end - time.monotonic()) > 0:
+            self._read_members()
             patience = min(self._deployment.market_deadline_s, left)
             self._join_missing(patience / 4)
-            more = self._coordinator.ask(t, sorted(answers.faults), patience)
+            waited_for = sorted(set(answers.faults) & set(self._roster.present))
+            more = self._coordinator.ask(t, waited_for, patience)
             self._heard(t, more)
             answers.orders |= more.orders
             answers.readings |= more.readings
@@ -253,7 +250,33 @@ class LiveRun:
         self._run.write_reports(joined, answers.reports)
         self._coordinator.close(answers)
 
-    # ---- joining ------------------------------------------------------------------------------
+    # ---- who is in ----------------------------------------------------------------------------
+
+    def _read_members(self) -> None:
+        """Take over who was admitted, expelled or given another key since."""
+        stamp = _stamp(self._folder.members)
+        if self._deployment.insecure or stamp == self._members_read:
+            return
+        try:
+            members = read_members(self._folder.members)
+        except InputError as error:
+            journal("members not read: as before", error=str(error))
+            return
+        roster, names = self._roster, [member.name for member in members]
+        known = len(roster.names)
+        if names[:known] != list(roster.names):
+            journal("members not read: as before", error="accounts have other names")
+            return
+        self._members_read = stamp
+        before = [*roster.node_ids, *([None] * (len(members) - known))]
+        roster.take_over(names, [member.node_id for member in members])
+        for h, (was, now) in enumerate(zip(before, roster.node_ids, strict=True)):
+            if was != now:
+                self._joined.pop(h, None)
+                journal("admitted" if now is not None else "expelled", household=names[h])
+        self._run.ledger.admit(names[known:])
+        # Who was admitted now has heard of nothing.
+        self._state.heard += [-1] * (len(names) - known)
 
     def _join_missing(self, patience: float) -> None:
         """Ask those who are connected and have not joined to do so."""
@@ -309,6 +332,8 @@ class LiveRun:
         """Write what is going on to the status file, for whoever looks."""
         state, online = self._state, self._roster.online()
         owed = {h: len(state.unread(h, state.t)) - (state.t > 0) for h in range(len(state.heard))}
+        self._tally.catch_up()
+        bills = self._tally.bills()
         write_json(
             self._folder.status,
             {
@@ -325,16 +350,20 @@ class LiveRun:
                 "market_bytes_up": self._mailbox.bytes_up,
                 "faults": len(state.faults),
                 "last": self._last,
+                "totals": self._tally.totals(),
                 "households": {
                     name: {
                         "online": h in online,
                         "joined": h in self._joined,
                         "settled": state.heard[h],
                         "owed": owed[h],
+                        "bill_today": bills.get(name, (0.0, 0.0))[0],
+                        "bill": bills.get(name, (0.0, 0.0))[1],
                     }
                     for h, name in enumerate(self._roster.names)
                 },
             },
+            durable=False,
         )
 
 
@@ -385,15 +414,18 @@ def _hold(lock: IO[str]) -> None:
 def _run(grid: Grid, folder: Folder) -> None:
     deployment, live = folder.deployment(), Live.read(folder.live)
     members = read_members(folder.members)
-    if live is None or not (members or deployment.insecure):
+    if live is None or not (admitted(members) or deployment.insecure):
         raise InputError(f"{folder.root}: no run begun, or nobody admitted")
     settings = folder.settings(None if deployment.insecure else len(members))
     start, clock = pd.Timestamp(live.start), Clock(live.anchor, live.speed)
-    prices = _prices(folder, settings, start)
+    tariff = PublishedTariff(folder, settings, start)
+    prices = tariff.prices
     if deployment.insecure:
         join = join_message(settings, live.run, start, prices, 0, deployment.ends)
-        members = _claimed(grid, settings, join)
-    roster = Roster(grid, members)
+        roster = Roster(grid, _claimed(grid, settings, join))
+    else:
+        roster = Roster(grid, {})
+        roster.take_over([m.name for m in members], [m.node_id for m in members])
     _await_households(roster, settings, clock)
     patience = Patience(clock, deployment, settings.run.reply_deadline_s)
     with open_run(
@@ -414,14 +446,17 @@ def _run(grid: Grid, folder: Folder) -> None:
                 patience=patience,
                 folder=folder,
                 deployment=deployment,
+                tariff=tariff,
             ).run()
 
 
-def _prices(folder: Folder, settings: Settings, start: pd.Timestamp) -> Prices:
-    count = settings.intervals + settings.tariff.published_intervals
-    if settings.tariff.source == "flat":
-        return Prices(np.full(count, settings.tariff.retail), settings.tariff.feed_in)
-    return Prices(read_tariff(folder.tariff, start, count), settings.tariff.feed_in)
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written anew."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_mtime_ns, about.st_ino, about.st_size
 
 
 def _claimed(grid: Grid, settings: Settings, join: Join) -> dict[int, str]:
@@ -448,6 +483,6 @@ def _await_households(roster: Roster, settings: Settings, clock: Clock) -> None:
     end = time.monotonic() + min(settings.run.node_deadline_s, max(clock.left(0), 1.0))
     if clock.speed is None:
         end = time.monotonic() + settings.run.node_deadline_s
-    while len(online := roster.online()) < len(roster.names) and time.monotonic() < end:
+    while len(online := roster.online()) < len(roster.present) and time.monotonic() < end:
         time.sleep(_NODE_POLL_S)
-    journal("households connected", online=len(online), admitted=len(roster.names))
+    journal("households connected", online=len(online), admitted=len(roster.present))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fl_server.host.tally import SUMS
 from fl_server.host.view import View
 
 
@@ -22,19 +23,11 @@ def exposition(view: View) -> str:
         return "\n".join(lines) + "\n"
     last = view.intervals[-1] if view.intervals else {}
     newest = view.rounds[-1] if view.rounds else {}
-    total = {
-        key: float(sum(line.get(key) or 0 for line in view.intervals))
-        for key in ("delivered_kwh", "orders", "refused")
-    }
-    missed = float(sum(len(line.get("missing") or []) for line in view.intervals))
-    rounds = {
-        key: float(sum(line.get(key) or 0 for line in view.rounds))
-        for key in ("replies", "dropped", "bytes_up", "bytes_down")
-    }
+    total = dict.fromkeys(SUMS, 0.0) | status.get("totals", {})
     add("status_age_seconds", "gauge", "age of the coordinator's status", {"": view.age_s})
     add("interval", "gauge", "next interval to run", {"": status["interval"]})
     add("lag_seconds", "gauge", "behind the clock", {"": status.get("lag_s")})
-    add("market_rounds_total", "counter", "intervals booked", {"": len(view.intervals)})
+    add("market_rounds_total", "counter", "intervals booked", {"": total["intervals"]})
     add("market_round_seconds", "gauge", "duration of the newest market round",
         {"": (last.get("interval_ms") or 0.0) / 1e3})  # fmt: skip
     add("clearing_price", "gauge", "price of the newest trade, per delivered kWh",
@@ -43,19 +36,19 @@ def exposition(view: View) -> str:
         {"": total["delivered_kwh"]})  # fmt: skip
     add("orders_total", "counter", "orders received", {"": total["orders"]})
     add("orders_refused_total", "counter", "orders refused", {"": total["refused"]})
-    add("missing_replies_total", "counter", "market replies missing", {"": missed})
+    add("missing_replies_total", "counter", "market replies missing", {"": total["missing"]})
     add("market_bytes", "counter", "content of market messages since the start", {
         '{direction="down"}': status["market_bytes_down"],
         '{direction="up"}': status["market_bytes_up"],
     })  # fmt: skip
-    add("model_rounds_total", "counter", "federated rounds", {"": len(view.rounds)})
+    add("model_rounds_total", "counter", "federated rounds", {"": total["rounds"]})
     add("model_round_seconds", "gauge", "duration of the newest federated round",
         {"": newest.get("seconds")})  # fmt: skip
     add("model_updates_total", "counter", "updates by what became of them", {
-        '{result="accepted"}': rounds["replies"], '{result="dropped"}': rounds["dropped"],
+        '{result="accepted"}': total["replies"], '{result="dropped"}': total["dropped"],
     })  # fmt: skip
     add("model_bytes_total", "counter", "model weights exchanged", {
-        '{direction="up"}': rounds["bytes_up"], '{direction="down"}': rounds["bytes_down"],
+        '{direction="up"}': total["bytes_up"], '{direction="down"}': total["bytes_down"],
     })  # fmt: skip
     households = status["households"]
     for key, text in (("online", "connected"), ("joined", "has joined the run")):

@@ -1,7 +1,8 @@
 """Making a coordinator's folder and letting households in."""
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +16,14 @@ from common.files import write_whole
 from common.processes import is_loopback
 from fl_server.host.flower import CONNECTION, await_superlink, flwr, write_connection
 from fl_server.host.folder import Deployment, Folder
-from fl_server.host.members import admit, expel, read_members
-from fl_server.host.tariff_file import read_tariff, write_tariff
-from fl_server.host.tls import check_public_key, make_authority, make_server_certificate
+from fl_server.host.members import admit, admitted, expel, read_members
+from fl_server.host.tariff_file import check_tariff, write_tariff
+from fl_server.host.tls import (
+    check_address,
+    check_public_key,
+    make_authority,
+    make_server_certificate,
+)
 from fl_server.start import published_prices
 
 
@@ -28,30 +34,46 @@ def init_server(
     override: Sequence[str],
     tariff: str | None,
     households: int,
-    ports: Mapping[str, object],
+    deployment: Deployment,
 ) -> None:
-    """Make the folder. Raises InputError, and then leaves nothing."""
+    """Make the folder of a coordinator that is reached by ``addresses``.
+
+    ``tariff``: a CSV file, or a data source of ``households`` homes to rehearse with. Raises
+    InputError, and then leaves nothing.
+    """
     folder = Folder(root)
     if folder.server_file.exists():
         raise InputError(f"{root}: is a server folder already")
-    if ports["insecure"] and not is_loopback(addresses[0]):
+    for address in addresses:
+        check_address(address)
+    if deployment.insecure and not is_loopback(addresses[0]):
         raise InputError(f"insecure with address {addresses[0]}: without TLS only loopback will do")
     settings = load(config, override, run={"households": households})
     start = _tariff_start(settings, tariff)
-    deployment = Deployment.model_validate({"address": addresses[0], "start": start, **ports})
-    root.mkdir(parents=True, exist_ok=True)
-    root.chmod(0o700)
-    if tariff is not None:
-        _write_tariff(folder, settings, tariff)
-    folder.tls.mkdir(mode=0o700, exist_ok=True)
-    if not deployment.insecure:
-        make_authority(folder.tls)
-        make_server_certificate(folder.tls, addresses)
-    write_whole(folder.settings_file, dump(settings))
-    write_connection(folder, deployment)
-    plain = json.loads(deployment.model_dump_json())
-    write_whole(folder.server_file, yaml.safe_dump(plain, sort_keys=False))
-    write_whole(folder.tls / "names", "\n".join(addresses) + "\n")
+    moment = None if start is None else start.to_pydatetime()
+    deployment = deployment.model_copy(update={"address": addresses[0], "start": moment})
+    new = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o700)
+        if tariff is not None:
+            _write_tariff(folder, settings, tariff)
+        folder.tls.mkdir(mode=0o700, exist_ok=True)
+        if not deployment.insecure:
+            make_authority(folder.tls)
+            make_server_certificate(folder.tls, addresses)
+        write_whole(folder.tls / "names", "\n".join(addresses) + "\n")
+        write_whole(folder.settings_file, dump(settings))
+        write_connection(folder, deployment)
+        # Last, for it is what makes a folder a server's.
+        plain = json.loads(deployment.model_dump_json())
+        write_whole(folder.server_file, yaml.safe_dump(plain, sort_keys=False))
+    except BaseException as error:
+        if new:
+            shutil.rmtree(root, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{root}: {error.strerror}") from None
+        raise
 
 
 def _is_csv(tariff: str) -> bool:
@@ -77,10 +99,8 @@ def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None
 
 def _write_tariff(folder: Folder, settings: Settings, tariff: str) -> None:
     if _is_csv(tariff):
-        text = Path(tariff).read_text()
-        write_whole(folder.tariff, text)
-        first = pd.to_datetime(pd.read_csv(folder.tariff)["time"], utc=True).min()
-        read_tariff(folder.tariff, first, 1)
+        check_tariff(Path(tariff))
+        write_whole(folder.tariff, Path(tariff).read_bytes())
         return
     rehearsed = _rehearsal(settings, tariff)
     source = source_of(rehearsed)
@@ -93,6 +113,10 @@ def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:
     folder = Folder(root)
     folder.deployment()
     names = addresses or (folder.tls / "names").read_text().split()
+    if not names:
+        raise InputError(f"{folder.tls / 'names'}: empty; name the addresses with --address")
+    for name in names:
+        check_address(name)
     make_server_certificate(folder.tls, names)
     write_whole(folder.tls / "names", "\n".join(names) + "\n")
 
@@ -104,7 +128,7 @@ def admit_household(root: Path, public_key: str, name: str) -> int:
     if deployment.insecure:
         raise InputError(f"{root}: insecure: nobody is admitted, who connects takes part")
     check_name(name)
-    if name in read_members(folder.members).values():
+    if name in admitted(read_members(folder.members)):
         raise InputError(f"household {name!r} is admitted already")
     file = Path(public_key)
     line = check_public_key(
@@ -128,12 +152,13 @@ def admit_household(root: Path, public_key: str, name: str) -> int:
 def expel_household(root: Path, name: str) -> None:
     """Withdraw a household's registration. Raises InputError."""
     folder = Folder(root)
-    found = [node for node, known in read_members(folder.members).items() if known == name]
-    if not found:
+    nodes = {member.name: member.node_id for member in read_members(folder.members)}
+    node = nodes.get(name)
+    if node is None:
         raise InputError(f"household {name!r}: not admitted")
     try:
         await_superlink(folder.deployment())
-        flwr(folder, "supernode", "unregister", str(found[0]), CONNECTION)
+        flwr(folder, "supernode", "unregister", str(node), CONNECTION)
     except ConnectionError as error:
         raise InputError(f"{name}: not expelled: {error}") from None
     expel(folder.members, name)

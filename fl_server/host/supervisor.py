@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from common.errors import InputError
-from common.files import read_json
+from common.files import read_passing
 from fl_server.host.clock import next_half_hour
 from fl_server.host.flower import CONNECTION, flwr, write_app
 from fl_server.host.folder import Folder, Live, alive
 from fl_server.host.journal import journal, journal_to
-from fl_server.host.members import read_members
+from fl_server.host.members import admitted, read_members
 
 _POLL_S = 1.0
 _TAKES_UP_S = 90.0
@@ -34,7 +34,7 @@ def run_server(root: Path, speed: float | None, start: datetime | None, page: bo
     journal_to(folder.log / "run.jsonl")
     deployment = folder.deployment()
     members = read_members(folder.members)
-    if not (members or deployment.insecure):
+    if not (admitted(members) or deployment.insecure):
         raise InputError(f"{root}: nobody is admitted (fedwatt server admit)")
     settings = folder.settings(None if deployment.insecure else len(members))
     _begin(folder, settings.digest(), speed, start)
@@ -42,8 +42,24 @@ def run_server(root: Path, speed: float | None, start: datetime | None, page: bo
     if page:
         from fl_server.host.web import serve
 
-        serve(folder, deployment.page_host, deployment.page_port)
-    failures, pause = 0, 1.0
+        try:
+            serve(folder, deployment.page_host, deployment.page_port)
+        except InputError as error:
+            # The run is worth more than its window.
+            journal("no page: the run goes on without", error=str(error))
+    # What stopped it the last time may have been mended since.
+    if not _finished(folder):
+        folder.outcome.unlink(missing_ok=True)
+    _stand_by(folder, deployment.failures_before_giving_up)
+
+
+def _stand_by(folder: Folder, most_failures: int) -> None:
+    """Submit the run whenever nobody runs it, until it is finished.
+
+    Raises InputError for what only its keeper can mend, RuntimeError after so many failures in a
+    row: attempts that booked no interval, or a SuperLink that was not reached.
+    """
+    failures, booked, pause = 0, _booked(folder), 1.0
     while not _finished(folder):
         if alive(folder):
             time.sleep(_POLL_S)
@@ -53,19 +69,27 @@ def run_server(root: Path, speed: float | None, start: datetime | None, page: bo
             raise InputError(str(outcome["error"]).removeprefix("InputError: "))
         if outcome:
             journal("the ServerApp ended", error=str(outcome.get("error")))
-        try:
-            folder.outcome.unlink(missing_ok=True)
-            submitted = time.monotonic()
-            answer = flwr(folder, "run", str(folder.app), CONNECTION)
-            journal("run submitted", flower_run=str(answer.get("run-id")))
-            _await_start(folder)
-            pause = 1.0 if time.monotonic() - submitted > _TAKES_UP_S else min(2 * pause, 60.0)
-            failures = 0
-        except ConnectionError as error:
-            failures += 1
-            journal("SuperLink not reached", error=str(error), attempt=failures)
+        if (now := _booked(folder)) > booked:
+            failures, booked, pause = 0, now, 1.0
+        if failures >= most_failures:
+            last = outcome.get("error", "the SuperLink was not reached")
+            raise RuntimeError(f"gave up after {failures} failures in a row: {last}")
+        if failures:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+        failures += 1
+        try:
+            folder.outcome.unlink(missing_ok=True)
+            answer = flwr(folder, "run", str(folder.app), CONNECTION)
+            journal("run submitted", flower_run=str(answer.get("run-id")), attempt=failures)
+            _await_start(folder)
+        except ConnectionError as error:
+            journal("SuperLink not reached", error=str(error), attempt=failures)
+
+
+def _booked(folder: Folder) -> int:
+    """The next interval to run, as the coordinator told last; -1 before that."""
+    return int(read_passing(folder.status).get("interval", -1))
 
 
 def _begin(folder: Folder, digest: str, speed: float | None, start: datetime | None) -> None:
@@ -90,7 +114,7 @@ def _begin(folder: Folder, digest: str, speed: float | None, start: datetime | N
 
 
 def _outcome(folder: Folder) -> dict[str, Any]:
-    return read_json(folder.outcome)
+    return read_passing(folder.outcome)
 
 
 def _finished(folder: Folder) -> bool:

@@ -1,16 +1,27 @@
-"""The published tariff of a deployment: a CSV file that is extended while the run goes on."""
+"""The published tariff of a deployment: a CSV file that is extended while the run goes on.
 
+What households were told once holds, whatever the file says later: they have planned and settled
+with it. So prices are written down before they are told, and read back when a coordinator starts.
+"""
+
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.arrays import Floats
+from common.config import Settings
 from common.data.frame import INTERVAL
+from common.data.prices import check_prices
 from common.errors import InputError
 from common.files import write_whole
+from fl_server.coordinator import Prices
+from fl_server.host.folder import Folder
 
 _DAY = 48
+Events = Iterator[tuple[str, dict[str, str | int]]]
 
 
 def write_tariff(path: Path, start: pd.Timestamp, retail: Floats) -> None:
@@ -25,28 +36,143 @@ def write_tariff(path: Path, start: pd.Timestamp, retail: Floats) -> None:
 def read_tariff(path: Path, start: pd.Timestamp, count: int) -> Floats:
     """Return prices (count,) from ``start`` on; nan where the file says nothing yet.
 
-    Raises InputError for a file that is no tariff, or begins after ``start``.
+    Half-hourly, or hourly: then both half hours of an hour have its price. Raises InputError for a
+    file that is no tariff, has gaps or another step, or begins after ``start``.
     """
+    wanted = pd.date_range(start, periods=count, freq=INTERVAL)
+    known = check_tariff(path).reindex(wanted).to_numpy(np.float64, copy=True)
+    if np.isnan(known[0]):
+        raise InputError(f"tariff {path}: no price for {start}, the first interval")
+    return known
+
+
+def check_tariff(path: Path) -> pd.Series:
+    """The prices of a tariff's file by half hour (UTC). Raises InputError for what is none."""
     try:
-        frame = pd.read_csv(path, dtype=str)
+        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
         times = pd.to_datetime(frame["time"], utc=True)
         prices = np.array([float(text) for text in frame["retail"]])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise InputError(f"tariff {path}: {error.strerror}") from None
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"tariff {path}: {' '.join(str(error).split())}") from None
-    if times.duplicated().any():
-        raise InputError(f"tariff {path}: {times[times.duplicated()].iloc[0]} stands there twice")
-    if not np.isfinite(prices).all() or (prices <= 0).any():
-        raise InputError(f"tariff {path}: a price that is no positive number")
-    wanted = pd.date_range(start, periods=count, freq=INTERVAL)
-    found = pd.Series(prices, index=times).reindex(wanted).to_numpy(np.float64, copy=True)
-    if np.isnan(found[0]):
-        raise InputError(f"tariff {path}: no price for {start}, the first interval")
-    return found
+    if not len(times) or times.isna().any():
+        raise InputError(f"tariff {path}: a row without a time, or no rows")
+    check_prices(prices, lambda row: f"tariff {path}: {times.iloc[row]}: retail")
+    found = pd.Series(prices, index=pd.DatetimeIndex(times)).sort_index()
+    return _half_hours(path, found)
 
 
-def fill_price(retail: Floats, t: int) -> bool:
-    """Give interval ``t`` the price of the day before where it has none; True if it had none."""
-    if not np.isnan(retail[t]):
-        return False
-    retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
-    return True
+def _half_hours(path: Path, prices: pd.Series) -> pd.Series:
+    """The same prices per half hour. A step that is not everywhere the same hides a mistake."""
+    times = pd.DatetimeIndex(prices.index)
+    if times.has_duplicates:
+        raise InputError(f"tariff {path}: {times[times.duplicated()][0]} stands there twice")
+    odd = times[times != times.floor(INTERVAL)]
+    if len(odd):
+        raise InputError(f"tariff {path}: {odd[0]} is no full or half hour (average to half hours)")
+    steps = times[1:] - times[:-1]
+    step = steps.min() if len(steps) else INTERVAL
+    if step not in (INTERVAL, 2 * INTERVAL):
+        raise InputError(f"tariff {path}: a price every {step}; expected every half hour or hour")
+    if (steps != step).any():
+        gap = times[:-1][steps != step][0]
+        raise InputError(f"tariff {path}: no price {step} after {gap}, though there are later ones")
+    if step == INTERVAL:
+        return prices
+    spread = pd.date_range(times[0], periods=2 * len(times), freq=INTERVAL)
+    return pd.Series(np.repeat(prices.to_numpy(), 2), index=spread)
+
+
+class PublishedTariff:
+    """Prices of a run that began at ``start``, from the file of its folder, and those told."""
+
+    def __init__(self, folder: Folder, settings: Settings, start: pd.Timestamp) -> None:
+        """Raises InputError for a file that is no tariff, unless prices were told already."""
+        self._folder, self._start, self._tariff = folder, start, settings.tariff
+        self._told = np.full(settings.intervals + settings.tariff.published_intervals, np.nan)
+        for interval, price in _lines(folder.told):
+            if interval < len(self._told):
+                self._told[interval] = price
+        self.prices = Prices(self._told.copy(), settings.tariff.feed_in)
+        self._read: tuple[int, int] | None = None
+        try:
+            self._refresh()
+        except InputError:
+            if np.isnan(self._told[0]):
+                raise
+            self._read = None
+
+    def tell(self, t: int) -> Events:
+        """Before interval ``t``: read what was published since and write down what is told now.
+
+        Where there is no price for ``t`` that of the day before holds. Yields what is to be noted.
+        """
+        try:
+            changed = self._refresh()
+        except InputError as error:
+            yield "tariff refused", {"error": str(error)}
+        else:
+            if changed is not None:
+                when = (self._start + changed * INTERVAL).isoformat()
+                yield "tariff differs from what was told: that holds", {"from": when}
+        retail = self.prices.retail
+        if np.isnan(retail[t]):
+            retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
+            yield "no price published: that of the day before holds", {"interval": t}
+        ahead = slice(t, t + self._tariff.published_intervals)
+        new = t + np.flatnonzero(np.isnan(self._told[ahead]) & ~np.isnan(retail[ahead]))
+        if len(new):
+            self._write_down(new, retail[new])
+
+    def _refresh(self) -> int | None:
+        """Take over prices not told yet; returns the first interval told otherwise, if there is."""
+        retail, file = self.prices.retail, self._folder.tariff
+        flat = self._tariff.source == "flat"
+        try:
+            about = None if flat else file.stat()
+        except OSError as error:
+            raise InputError(f"tariff {file}: {error.strerror}") from None
+        stamp = (0, 0) if about is None else (about.st_mtime_ns, about.st_ino)
+        if stamp == self._read:
+            return None
+        self._read = stamp
+        if flat:
+            known = np.full(len(retail), self._tariff.retail)
+        else:
+            known = read_tariff(file, self._start, len(retail))
+        told = ~np.isnan(self._told)
+        # Where the file says nothing more, what was known before goes with it.
+        retail[~told] = known[~told]
+        other = np.flatnonzero(told & ~np.isnan(known) & (known != self._told))
+        return int(other[0]) if len(other) else None
+
+    def _write_down(self, intervals: np.ndarray, prices: Floats) -> None:
+        lines = [
+            f"{interval},{price!r}\n"
+            for interval, price in zip(intervals.tolist(), prices.tolist(), strict=True)
+        ]
+        with self._folder.told.open("ab") as file:
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._told[intervals] = prices
+
+
+def _lines(path: Path) -> Iterator[tuple[int, float]]:
+    """(interval, price) of the prices told. A last line that is not whole was never told."""
+    if not path.exists():
+        return
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        # Or the next line would make it whole, and a price of it.
+        os.truncate(path, len(whole))
+    for line in whole.decode("ascii", errors="replace").splitlines():
+        interval, _, price = line.partition(",")
+        try:
+            pair = int(interval), float(price)
+        except ValueError:
+            continue
+        if pair[0] >= 0 and np.isfinite(pair[1]):
+            yield pair

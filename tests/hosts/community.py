@@ -198,7 +198,7 @@ class Community:
     def node(self, name: str) -> int:
         """Node id of an admitted household."""
         members = read_members(Folder(self.server).members)
-        return next(node for node, known in members.items() if known == name)
+        return next(m.node_id for m in members if m.name == name and m.node_id is not None)
 
     def received(self, name: str) -> list[str]:
         """Ids of the market requests a household was sent, as its log has them."""

@@ -15,7 +15,7 @@ from flwr.common.constant import ErrorCode
 from common.config import load
 from fl_client.app import app as client_app
 from fl_client.session import HERE
-from fl_server.host.folder import Folder, Live
+from fl_server.host.folder import Deployment, Folder, Live
 from fl_server.host.live import run_live
 from fl_server.host.members import admit
 from fl_server.host.setup import init_server
@@ -73,7 +73,7 @@ def community(root: Path, homes: Path, names: list[str], *override: str, hour: i
     settings = [f"run.households={len(names)}", "run.seed=5", *override]
     init_server(
         root, ["127.0.0.1"], None, settings, str(homes), len(names),
-        {"fleet_port": 9092, "control_port": 8000, "page_port": 9100, "insecure": False},
+        Deployment(),
     )  # fmt: skip
     folder = Folder(root)
     deployment = yaml.safe_load(folder.server_file.read_text())

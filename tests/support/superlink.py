@@ -13,7 +13,7 @@ import psutil
 import yaml
 
 from fl_server.host.flower import superlink
-from fl_server.host.folder import Folder
+from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import init_server
 
 PATIENCE_S = 240.0
@@ -70,9 +70,7 @@ def coordinator(
 ) -> Iterator[Folder]:
     """A server's folder with its SuperLink up; it waits as long as it must for its households."""
     ports = {name: free_port() for name in ("fleet_port", "control_port", "page_port")}
-    init_server(
-        root, ["127.0.0.1"], None, override, tariff, households, {**ports, "insecure": False}
-    )
+    init_server(root, ["127.0.0.1"], None, override, tariff, households, Deployment(**ports))
     folder = Folder(root)
     patient = {"lead_s": 1.0, "market_deadline_s": 300.0, "closing_deadline_s": 300.0}
     file = folder.server_file

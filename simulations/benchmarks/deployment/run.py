@@ -26,7 +26,7 @@ from common.data.synthetic import generate, names
 from common.errors import InputError
 from fl_client.host.folder import ClientFile, init_client, supernode
 from fl_server.host.flower import superlink
-from fl_server.host.folder import Folder
+from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import admit_household, init_server
 from fl_server.run_files import ROUNDS, read_lines
 from simulations.benchmarks.deployment.relay import Relay
@@ -102,7 +102,7 @@ def measure(
     ports = dict(zip(("fleet_port", "control_port", "page_port"), _free_ports(3), strict=True))
     init_server(
         folder.root, ["127.0.0.1"], None, settings, str(homes), supernodes,
-        {**ports, "insecure": False},
+        Deployment(**ports),
     )  # fmt: skip
     patient = {"lead_s": 1.0, "market_deadline_s": 600.0, "closing_deadline_s": 600.0}
     deployment = yaml.safe_load(folder.server_file.read_text())

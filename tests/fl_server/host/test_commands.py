@@ -15,17 +15,17 @@ from fl_client.host.folder import ClientFile, init_client, supernode
 from fl_client.host.key import make_node_key
 from fl_server.host.commands import app as server_app
 from fl_server.host.flower import superlink, write_app
-from fl_server.host.folder import Folder
-from fl_server.host.members import admit, expel, read_members
+from fl_server.host.folder import Deployment, Folder
+from fl_server.host.members import admit, admitted, expel, read_members
 from fl_server.host.setup import init_server
 from fl_server.host.tls import check_public_key, days_left, make_authority, make_server_certificate
 
-PORTS = {"fleet_port": 9092, "control_port": 8000, "page_port": 9100}
+PORTS = {"fleet_port": 9092, "control_port": 8000, "page_port": 9480}
 FLAT = ["tariff.source=flat"]
 
 
 def server(root: Path, address: str = "127.0.0.1", insecure: bool = False) -> Folder:
-    init_server(root, [address], None, FLAT, None, 1, {**PORTS, "insecure": insecure})
+    init_server(root, [address], None, FLAT, None, 1, Deployment(**PORTS, insecure=insecure))
     return Folder(root)
 
 
@@ -105,7 +105,7 @@ def test_households_are_sent_no_path_and_no_password(tmp_path: Path) -> None:
     url = "postgresql://books:secret@db.example.org/ledger"
     init_server(
         tmp_path / "server", ["127.0.0.1"], None, [*FLAT, f"ledger.url={url}"], None, 1,
-        {**PORTS, "insecure": False},
+        Deployment(**PORTS),
     )  # fmt: skip
     folder = Folder(tmp_path / "server")
     write_app(folder, folder.settings())
@@ -142,7 +142,7 @@ def test_bad_input_is_one_line_and_status_two(tmp_path: Path) -> None:
     done = runner.invoke(server_app, ["run", str(tmp_path / "server")])
     assert "nobody is admitted" in str(done.exception)
     with pytest.raises(InputError, match="--tariff"):
-        init_server(tmp_path / "b", ["127.0.0.1"], None, [], None, 1, {**PORTS, "insecure": False})
+        init_server(tmp_path / "b", ["127.0.0.1"], None, [], None, 1, Deployment(**PORTS))
     assert not (tmp_path / "b").exists()
 
 
@@ -158,13 +158,29 @@ def test_public_key_must_be_an_elliptic_curve(tmp_path: Path) -> None:
 
 
 def test_names_are_bound_once(tmp_path: Path) -> None:
-    """A name belongs to one node until it is expelled."""
+    """A name belongs to one node until it is expelled, and to one account for ever."""
     path = tmp_path / "members.json"
     admit(path, "B", 2**63 + 5, "key b")
     admit(path, "A", 7, "key a")
-    assert read_members(path) == {7: "A", 2**63 + 5: "B"}
+    assert [(m.name, m.account, m.node_id) for m in read_members(path)] == [
+        ("B", 0, 2**63 + 5),
+        ("A", 1, 7),
+    ]
     with pytest.raises(InputError, match="admitted already"):
         admit(path, "A", 8, "key c")
     assert expel(path, "A") == 7
     with pytest.raises(InputError, match="not admitted"):
         expel(path, "A")
+    assert admitted(read_members(path)) == ["B"]
+    assert admit(path, "C", 9, "key d").account == 2
+    assert admit(path, "A", 8, "key c").account == 1
+    assert admitted(read_members(path)) == ["A", "B", "C"]
+    # Written before there were accounts: numbered by name, as the ledger of that time was.
+    path.write_text(
+        '{"b": {"node_id": "5", "public_key": "k"}, "a": {"node_id": "6", "public_key": "l"}}'
+    )
+    assert [(m.name, m.account) for m in read_members(path)] == [("a", 0), ("b", 1)]
+    for torn in ("", "\0\0", '{"a": {"node_id"', '{"a": 3}', '{"a": {"node_id": "6"}}'):
+        path.write_text(torn)
+        with pytest.raises(InputError, match=r"members\.json"):
+            read_members(path)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from fl_server.host.endurance import wait_for_locks
-from fl_server.host.folder import Folder
+from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import init_server
 from tests.support.superlink import free_port, started
 
@@ -36,7 +36,7 @@ def test_a_dead_executor_is_started_again(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "server")
     ports = {"fleet_port": free_port(), "control_port": free_port(), "page_port": free_port()}
     flat = ["tariff.source=flat"]
-    init_server(folder.root, ["127.0.0.1"], None, flat, None, 1, {**ports, "insecure": False})
+    init_server(folder.root, ["127.0.0.1"], None, flat, None, 1, Deployment(**ports))
     process = started(folder)
     try:
         first = _executor(process)

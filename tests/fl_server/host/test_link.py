@@ -13,7 +13,7 @@ from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 
 from fl_client.host.key import make_node_key
-from fl_server.host.folder import Folder
+from fl_server.host.folder import Deployment, Folder
 from fl_server.host.guard import Guard, Limits
 from fl_server.host.setup import admit_household, init_server
 from fl_server.host.superlink import Refusals
@@ -144,7 +144,7 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
     root = tmp_path_factory.mktemp("link")
     ports = {"fleet_port": free_port(), "control_port": free_port(), "page_port": free_port()}
     flat = ["tariff.source=flat"]
-    init_server(root / "server", ["127.0.0.1"], None, flat, None, 1, {**ports, "insecure": False})
+    init_server(root / "server", ["127.0.0.1"], None, flat, None, 1, Deployment(**ports))
     folder = Folder(root / "server")
     tight = {"message_mb": 0.2, "requests_per_s": 1.0}
     settings = yaml.safe_load(folder.server_file.read_text())
@@ -232,7 +232,7 @@ def test_an_expired_certificate_is_not_believed(link: Link) -> None:
     other = Folder(link.folder.root.with_name("expired"))
     ports = {"fleet_port": free_port(), "control_port": free_port(), "page_port": free_port()}
     flat = ["tariff.source=flat"]
-    init_server(other.root, ["127.0.0.1"], None, flat, None, 1, {**ports, "insecure": False})
+    init_server(other.root, ["127.0.0.1"], None, flat, None, 1, Deployment(**ports))
     make_server_certificate(other.tls, ["127.0.0.1"], days=-0.5)
     process = started(other)
     try:

@@ -1,0 +1,184 @@
+"""The published tariff: what is a tariff, what becomes of one that grows, is edited or breaks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.config import Settings, load
+from common.errors import InputError
+from fl_server.host.folder import Folder
+from fl_server.host.tariff_file import PublishedTariff, read_tariff, write_tariff
+
+START = pd.Timestamp("2024-03-30T12:00Z")
+
+
+def stamps(count: int, step: str) -> list[str]:
+    return [t.isoformat() for t in pd.date_range(START, periods=count, freq=step)]
+
+
+def written(path: Path, times: list[str], prices: list[object]) -> Path:
+    rows = [f"{t},{p}" for t, p in zip(times, prices, strict=True)]
+    path.write_text("\n".join(["time,retail", *rows]) + "\n")
+    return path
+
+
+def test_half_hours_and_hours_are_read_and_the_rest_is_open(tmp_path: Path) -> None:
+    """Half-hourly as it is; of an hourly file both half hours of an hour have its price. Prices may
+    be zero or negative, as dynamic tariffs are; beyond the file nothing is known."""
+    prices: list[object] = [0.3, -0.05, 0.0]
+    half = written(tmp_path / "half.csv", stamps(3, "30min"), prices)
+    hour = written(tmp_path / "hour.csv", stamps(3, "1h"), prices)
+    assert np.array_equal(read_tariff(half, START, 4), [0.3, -0.05, 0.0, np.nan], equal_nan=True)
+    assert read_tariff(hour, START, 6).tolist() == [0.3, 0.3, -0.05, -0.05, 0.0, 0.0]
+    assert read_tariff(hour, START + pd.Timedelta(minutes=30), 2).tolist() == [0.3, -0.05]
+    half.write_bytes(b"\xef\xbb\xbf" + half.read_bytes())
+    assert read_tariff(half, START, 1).tolist() == [0.3]
+
+
+QUARTER = stamps(8, "15min")
+HALF = stamps(8, "30min")
+
+
+@pytest.mark.parametrize(
+    ("times", "prices", "why"),
+    [
+        (QUARTER, [0.3] * 8, "no full or half hour"),
+        (stamps(3, "2h"), [0.3] * 3, "a price every 0 days 02:00:00"),
+        ([*HALF[:3], *HALF[4:]], [0.3] * 7, "no price 0 days 00:30:00 after"),
+        ([*HALF[:3], *stamps(4, "1h")[2:]], [0.3] * 5, "no price 0 days 00:30:00 after"),
+        ([*HALF, HALF[3]], [0.3] * 9, "stands there twice"),
+        (HALF, [0.3] * 7 + [float("nan")], "a price is a number within"),
+        (HALF, [0.3] * 7 + ["1e13"], "a price is a number within"),
+        (HALF, [0.3] * 7 + ["inf"], "a price is a number within"),
+        (HALF, [0.3] * 7 + ["cheap"], "could not convert"),
+        (["yesterday"], [0.3], "tariff"),
+        ([], [], "no rows"),
+        (HALF[1:], [0.3] * 7, "no price for"),
+    ],
+)
+def test_what_is_no_tariff_is_refused_in_one_line(
+    tmp_path: Path, times: list[str], prices: list[object], why: str
+) -> None:
+    """Other steps, gaps, repetitions and prices that are none; never a guess."""
+    path = written(tmp_path / "tariff.csv", times, prices)
+    with pytest.raises(InputError, match=why) as caught:
+        read_tariff(path, START, 4)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 50, b"time;retail\n", "time,retail\n".encode("utf-16"), b"\xff\xfe\x00"],
+)
+def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes) -> None:
+    """Empty, zeroed, of another separator or alphabet."""
+    path = tmp_path / "tariff.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"tariff\.csv"):
+        read_tariff(path, START, 4)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load(None, ("run.days=2", "tariff.published_intervals=4"))
+
+
+@pytest.fixture
+def opened(tmp_path: Path, settings: Settings) -> Callable[[], PublishedTariff]:
+    """Opens the tariff of a folder whose file has eight prices, as a starting coordinator does."""
+    folder = Folder(tmp_path)
+    folder.run.mkdir()
+    write_tariff(folder.tariff, START, np.arange(1, 9) / 10)
+    return lambda: PublishedTariff(folder, settings, START)
+
+
+def told(tariff: PublishedTariff, t: int) -> dict[str, object]:
+    return dict(tariff.tell(t))
+
+
+def test_a_tariff_that_grows_is_followed(
+    tmp_path: Path, opened: Callable[[], PublishedTariff]
+) -> None:
+    """New rows are taken over; where nothing is known for the interval that begins, the price of
+    the day before holds (of the interval before on the first day)."""
+    tariff = opened()
+    assert told(tariff, 0) == {}
+    assert np.isnan(tariff.prices.retail[8])
+    write_tariff(tmp_path / "tariff.csv", START, np.arange(1, 13) / 10)
+    assert told(tariff, 8) == {}
+    assert tariff.prices.retail[8:12].tolist() == [0.9, 1.0, 1.1, 1.2]
+    assert told(tariff, 12) == {
+        "no price published: that of the day before holds": {"interval": 12}
+    }
+    assert tariff.prices.retail[12] == 1.2
+    tariff.prices.retail[12:47] = 0.5
+    told(tariff, 48)
+    assert tariff.prices.retail[48] == tariff.prices.retail[0]
+
+
+def test_what_was_told_holds_whatever_the_file_says_later(
+    tmp_path: Path, opened: Callable[[], PublishedTariff]
+) -> None:
+    """Edited while the run goes on, or while it is down: prices told stay, those beyond change."""
+    tariff = opened()
+    told(tariff, 0)
+    write_tariff(tmp_path / "tariff.csv", START, np.full(8, 0.77))
+    differs = {"tariff differs from what was told: that holds": {"from": START.isoformat()}}
+    for one in (tariff, opened()):
+        assert one.prices.retail[:4].tolist() == [0.1, 0.2, 0.3, 0.4]
+        assert told(one, 1) == (differs if one is tariff else {})
+        assert one.prices.retail[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.77]
+    write_tariff(tmp_path / "tariff.csv", START, np.full(8, 0.66))
+    assert told(tariff, 1) == differs
+    assert told(tariff, 2) == {}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"time,retail\nnonsense,1\n"])
+def test_a_broken_tariff_keeps_no_run_down(
+    tmp_path: Path, opened: Callable[[], PublishedTariff], content: bytes | None
+) -> None:
+    """Broken in the middle of a run it is told of, and the run goes on with what it has, also when
+    the coordinator is started again; before the first interval there is no run to go on."""
+    file = tmp_path / "tariff.csv"
+
+    def breaks() -> None:
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+
+    tariff = opened()
+    told(tariff, 0)
+    breaks()
+    assert "tariff refused" in told(tariff, 1)
+    assert tariff.prices.retail[4] == 0.5
+    # Started again it knows what was told, and nothing more until the file is mended.
+    tariff = opened()
+    for t in range(1, 7):
+        assert ("tariff refused" in told(tariff, t)) == (t == 1 or content is None)
+    assert tariff.prices.retail[:7].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5]
+    write_tariff(file, START, np.arange(1, 9) / 10)
+    told(tariff, 7)
+    assert tariff.prices.retail[7] == 0.8
+    (tmp_path / "run" / "prices.csv").unlink()
+    breaks()
+    with pytest.raises(InputError, match=r"tariff\.csv"):
+        opened()
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b"", lambda b: b[:-3], lambda b: b + b"\0\0\0\0"])
+def test_prices_told_survive_a_torn_line(
+    tmp_path: Path, opened: Callable[[], PublishedTariff], spoil: Callable[[bytes], bytes]
+) -> None:
+    """A line that a power cut tore was never told; those before it hold, and the next are whole."""
+    told(opened(), 0)
+    file = tmp_path / "run" / "prices.csv"
+    file.write_bytes(spoil(file.read_bytes()))
+    tariff = opened()
+    told(tariff, 1)
+    again = opened()
+    assert again.prices.retail[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
