@@ -152,6 +152,9 @@ class FL(Section):
         "none", description="of the global model: the same; with top-k or int8 its changes are sent"
     )
     privacy: Privacy = Privacy()
+    secure_aggregation: bool = Field(
+        False, description="the coordinator learns the sum of a round's updates and none of them"
+    )
 
     @field_validator("compression", "compression_down")
     @classmethod

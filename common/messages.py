@@ -353,10 +353,16 @@ def content_bytes(content: RecordDict) -> int:
     """Size of a message's content [bytes], without what the transport adds."""
     size = 0
     for config in content.config_records.values():
-        size += sum(len(v) if isinstance(v, bytes | str) else 8 for v in config.values())
+        size += sum(_size(value) for value in config.values())
     for arrays in content.array_records.values():
         size += sum(len(array.data) for array in arrays.values())
     return size
+
+
+def _size(value: object) -> int:
+    if isinstance(value, list):
+        return sum(_size(one) for one in value)
+    return len(value) if isinstance(value, bytes | str) else 8
 
 
 def no_orders() -> Ints:

@@ -33,6 +33,7 @@ FINE_TUNE_STEPS = "fine-tune-steps"
 COMPRESSION = "compression"
 PRIVACY_CLIP = "privacy-clip"
 PRIVACY_NOISE = "privacy-noise"
+CHANGE_CLIP = "change-clip"
 
 HELD_ROUND = "held-round"
 """The model is the one of this round, which the household holds, or a change of it."""
@@ -61,8 +62,9 @@ class ModelRequest:
     ``fine_tune_steps``: the household trains what it received before it forecasts with it.
     ``control``: SCAFFOLD's server variate. ``compression`` of the update.
     ``privacy_clip``: norm the update is clipped to, None without privacy; ``privacy_noise``:
-    standard deviation of the Gaussian noise the household adds to each value. ``keep``: later
-    messages may build on this model.
+    standard deviation of the Gaussian noise the household adds to each value.
+    ``change_clip``: length the change is shortened to where the server cannot see it. ``keep``:
+    later messages may build on this model.
     """
 
     round: int
@@ -78,6 +80,7 @@ class ModelRequest:
     compression: Compression = field(default_factory=Compression)
     privacy_clip: float | None = None
     privacy_noise: float = 0.0
+    change_clip: float | None = None
     keep: bool = False
 
     @classmethod
@@ -106,6 +109,7 @@ class ModelRequest:
             control=None if control is None else view_arrays(control),
             compression=parse_compression(str(config.get(COMPRESSION, "none"))),
             privacy_clip=_number(config, PRIVACY_CLIP, None),
+            change_clip=_number(config, CHANGE_CLIP, None),
             privacy_noise=_number(config, PRIVACY_NOISE, 0.0) or 0.0,
         )
 

@@ -16,6 +16,9 @@ from common.messages import (
     encode_metrics,
     not_joined,
 )
+from common.secure.messages import SECURE
+from fl_client.membership import membership
+from fl_client.secure import SecureMember
 from fl_client.session import HERE, announce
 
 
@@ -56,8 +59,20 @@ def fills(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train the global model on this household's own past."""
     found, h = HERE.place(context)
+    if SECURE in message.content.config_records:
+        member = SecureMember(membership(context).directory, found.group.join.run)
+        masked = member.masked(message.content, lambda: found.learner.train(h, message.content))
+        return Message(masked, reply_to=message)
     reply = found.learner.train(h, message.content)
     return Message(reply.encode(), reply_to=message)
+
+
+@app.query(SECURE)
+def secure(message: Message, context: Context) -> Message:
+    """Hold up this household's end of a secure sum."""
+    found, _ = HERE.place(context)
+    member = SecureMember(membership(context).directory, found.group.join.run)
+    return Message(member.answer(message.content), reply_to=message)
 
 
 @app.evaluate()

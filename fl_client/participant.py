@@ -166,6 +166,8 @@ class Participant:
         control: Weights | None,
     ) -> ModelReply:
         private = request.privacy_clip is not None
+        if request.change_clip is not None and not private:
+            trained = _held(trained, request.weights, request.change_clip)
         if not private and not request.compression.active:
             return ModelReply(metrics, trained, control=control)
         delta = {name: trained[name] - request.weights[name] for name in trained}
@@ -194,14 +196,24 @@ class Participant:
             delta[name] = (value + noise).astype(np.float32)
 
 
+def _length(delta: Mapping[str, NDArray[np.float32]]) -> float:
+    return float(np.sqrt(sum(float(np.square(d, dtype=np.float64).sum()) for d in delta.values())))
+
+
+def _held(trained: Weights, sent: Weights, norm: float) -> Weights:
+    """The trained weights, or where they are further than ``norm`` from those sent, held back."""
+    delta = {name: trained[name] - sent[name] for name in trained}
+    if _length(delta) <= norm:
+        return trained
+    return {name: sent[name] + change for name, change in clipped(delta, norm).items()}
+
+
 def clipped(delta: Mapping[str, NDArray[np.float32]], norm: float) -> Weights:
     """The update scaled down to Euclidean norm ``norm`` over all its arrays, if it is longer.
 
     An update with NaN or infinity becomes zero: it must not leave, and its absence would tell.
     """
-    length = float(
-        np.sqrt(sum(float(np.square(d, dtype=np.float64).sum()) for d in delta.values()))
-    )
+    length = _length(delta)
     if not np.isfinite(length):
         return {name: np.zeros_like(value) for name, value in delta.items()}
     scale = np.float32(min(1.0, norm / length) if length > 0 else 1.0)

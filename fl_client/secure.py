@@ -11,7 +11,7 @@ differ by one household would tell its update.
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,18 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import RecordDict
-from numpy.typing import NDArray
 
 from common.errors import InputError
 from common.files import write_secret
-from common.messages import MessageError
+from common.messages import NUM_EXAMPLES, MessageError
+from common.model_messages import ModelReply
 from common.secure import masks, shares
 from common.secure.grid import Words, words
 from common.secure.messages import (
     AGREE,
     KEYS,
     LEAST_HOUSEHOLDS,
+    METRICS,
     SHARES,
     SIGNATURE,
     UNMASK,
@@ -48,6 +49,7 @@ from common.secure.messages import (
     threshold_of,
     verify,
 )
+from fl_client.secure_state import FOLDER, SENT, SESSIONS
 
 Kept = dict[str, Any]
 
@@ -109,7 +111,7 @@ class SecureMember:
     """
 
     def __init__(self, directory: Path, run: str, least_households: int = LEAST_HOUSEHOLDS) -> None:
-        self._directory, self._run = directory / "secure", run
+        self._directory, self._run = directory / FOLDER, run
         self._least = max(least_households, LEAST_HOUSEHOLDS)
         self._identity = Identity.of(directory)
 
@@ -211,17 +213,11 @@ class SecureMember:
             self._save(session, kept)
         return reply(sealed=[bytes.fromhex(one) for one in kept["sealed"]])
 
-    def masked(
-        self,
-        content: RecordDict,
-        arrays: Mapping[str, NDArray[np.float32]],
-        weight: int,
-        metrics: Sequence[float],
-    ) -> RecordDict:
-        """The answer to a training message: the update with its masks on.
+    def masked(self, content: RecordDict, train: Callable[[], ModelReply]) -> RecordDict:
+        """The answer to a training message: what ``train`` has made, with its masks on.
 
-        ``arrays`` in the order of the model sent. The same session asked again must be given the
-        same update.
+        A session that asks again is given the same bytes: with another noise under the same masks
+        the mean of many answers would be free of noise.
         """
         record = record_of(content)
         session = self._session(record)
@@ -236,14 +232,22 @@ class SecureMember:
             raise MessageError("this household's own shares have not arrived")
         if kept.get("partners", labels) != labels:
             raise MessageError("other households than before")
-        total = words(arrays, weight, metrics, len(kept["labels"]))
-        if "partners" not in kept:
-            kept |= {"partners": labels, "received": [one.hex() for one in sealed]}
-            self._save(session, kept)
-            # From here on the round is over for this household, in whatever session.
-            self._note_sent(session)
+        sent = self._path(session).with_suffix(".masked")
+        if sent.is_file():
+            return masked(np.frombuffer(sent.read_bytes(), "<u8"))
+        update = train()
+        if update.weights is None:
+            raise MessageError("a compressed update cannot be masked")
+        weight = int(update.metrics[NUM_EXAMPLES])
+        metrics = [float(update.metrics.get(key, 0.0)) for key in METRICS]
+        total = words(update.weights, weight, metrics, len(kept["labels"]))
+        kept |= {"partners": labels, "received": [one.hex() for one in sealed]}
+        self._save(session, kept)
+        # From here on the round is over for this household, in whatever session.
+        self._note_sent(session)
         total = total + masks.expand(self._own_mask(session, kept), len(total))
         total = self._with_pairs(session, kept, total)
+        write_secret(sent, total.astype("<u8").tobytes())
         return masked(total)
 
     def _with_pairs(self, session: Session, kept: Kept, total: Words) -> Words:
@@ -343,12 +347,12 @@ class SecureMember:
     def _forget_before(self, session: Session) -> None:
         """Secrets of earlier rounds are of no use any more, except to a thief."""
         if self._directory.is_dir():
-            for file in self._directory.glob("[0-9]*-*.json"):
+            for file in self._directory.glob(SESSIONS):
                 if int(file.name[:8]) < session.round:
                     file.unlink(missing_ok=True)
 
     def _refuse_old(self, session: Session) -> None:
-        path = self._directory / "sent.json"
+        path = self._directory / SENT
         sent = json.loads(path.read_text()) if path.is_file() else {}
         over = sent.get("run") == session.run and session.round <= int(sent["round"])
         if over and session.number.hex() != sent["session"]:
@@ -356,7 +360,7 @@ class SecureMember:
 
     def _note_sent(self, session: Session) -> None:
         told = {"run": session.run, "round": session.round, "session": session.number.hex()}
-        write_secret(self._directory / "sent.json", json.dumps(told).encode())
+        write_secret(self._directory / SENT, json.dumps(told).encode())
 
     # ---- whom it knows ------------------------------------------------------------------------
 

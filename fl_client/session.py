@@ -22,6 +22,7 @@ from fl_client.household import Group
 from fl_client.membership import Membership, membership
 from fl_client.readings import Member
 from fl_client.report import closing_report
+from fl_client.secure_state import forget_sessions
 from fl_client.state import State
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class Sessions:
         for member in members:
             state = State(member.directory, durable=member.durable)
             state.set_join(json.dumps(vars(request)))
+            if not member.durable:
+                # A simulation plays rounds again that a killed one had begun.
+                forget_sessions(member.directory)
             if member.durable:
                 # What a real household has done is done: it goes on from there, whoever asks.
                 same = state.about().get("run") == request.run

@@ -20,7 +20,7 @@ from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
 from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, ledger_url
-from fl_server.strategy import check_privacy, make_strategy
+from fl_server.strategy import check_privacy, check_secure, make_strategy
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def open_run(
     roster = mailbox.roster
     checkpoints = Checkpoints(directory, durable=durable)
     stored = checkpoints.load() or Checkpoint.fresh(len(roster.names))
-    rounds = _open_rounds(settings, roster, checkpoints, stored)
+    rounds = _open_rounds(settings, name, roster, checkpoints, stored)
     write_whole(directory / "config.yaml", dump(settings), durable=durable)
     with Ledger(ledger_url(settings, directory), durable=durable) as ledger:
         ledger.open_run(name, roster.names, start=start.isoformat())
@@ -137,7 +137,7 @@ def open_run(
 
 
 def _open_rounds(
-    settings: Settings, roster: Roster, checkpoints: Checkpoints, state: Checkpoint
+    settings: Settings, name: str, roster: Roster, checkpoints: Checkpoints, state: Checkpoint
 ) -> Rounds | None:
     """The federated rounds of a run, as its checkpoint left them; None without learning."""
     fl, run = settings.fl, settings.run
@@ -158,6 +158,8 @@ def _open_rounds(
     if private.clip is not None:
         privacy = Privacy(private.clip, private.noise_multiplier, private.delta)
     check_privacy(fl.strategy, private=privacy is not None)
+    if fl.secure_aggregation:
+        check_secure(fl.strategy, strategy, fl.compression)
     rounds = Rounds(
         strategy,
         roster,
@@ -171,6 +173,7 @@ def _open_rounds(
         min_replies=fl.min_replies,
         history=run.history_days * 48,
         local_steps=fl.local_steps,
+        secure_run=name if fl.secure_aggregation else None,
     )
     if state.t > 0:
         checkpoints.restore(state, rounds)

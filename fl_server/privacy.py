@@ -9,7 +9,7 @@ et al. 2021, arXiv:2102.06387). Rounds compose by Renyi divergence (Mironov 2017
 arXiv:1702.07476). Sampling of households is not counted as protection.
 
 Against the server itself, which sees each update, only the household's own noise protects:
-multiplier z / sqrt(n). Both figures are reported.
+multiplier z / sqrt(n). With secure aggregation it sees the sum alone, and both figures are equal.
 """
 
 import math
@@ -58,16 +58,20 @@ class Privacy:
             config[PRIVACY_CLIP] = self.clip
             config[PRIVACY_NOISE] = self.noise_multiplier * self.clip / math.sqrt(len(messages))
 
-    def spend(self, asked: Sequence[str], counted: Iterable[str]) -> Spent:
-        """Count a round: the households asked, and those whose update went into the model."""
+    def spend(self, asked: Sequence[str], counted: Iterable[str], *, summed: bool = False) -> Spent:
+        """Count a round: the households asked, and those whose update went into the model.
+
+        ``summed``: the server has seen the sum of the latter alone (secure aggregation).
+        """
         names = set(counted)
         z = self.noise_multiplier
         bare = _inverse_square(z / math.sqrt(len(asked))) if asked else 0.0
         seen = _inverse_square(z * math.sqrt(len(names) / len(asked))) if names else 0.0
         for name in sorted(asked):
             models, server = self.memory.get(name, (0.0, 0.0))
+            told = seen if name in names else 0.0
             # What was sent but not counted, the server may have seen all the same.
-            self.memory[name] = models + (seen if name in names else 0.0), server + bare
+            self.memory[name] = models + told, server + (told if summed else bare)
         return self.spent()
 
     def spent(self) -> Spent:

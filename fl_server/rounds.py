@@ -4,30 +4,43 @@ import logging
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from common.compression import parse_compression
 from common.messages import (
     ARRAYS,
     CONFIG,
+    METRICS,
     NUM_EXAMPLES,
     brief,
     decode_arrays,
     encode_arrays,
     view_arrays,
 )
-from common.model_messages import COMPRESSION, CONTROL, HEAD_STEPS, LOCAL_STEPS, expand_reply
+from common.model_messages import (
+    CHANGE_CLIP,
+    COMPRESSION,
+    CONTROL,
+    HEAD_STEPS,
+    LOCAL_STEPS,
+    expand_reply,
+)
 from common.rng import generator
+from common.secure.grid import length, mean
+from common.secure.messages import METRICS as SUMMED
 from fl_server.downlink import Downlink
 from fl_server.exchange import exchange
 from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
+from fl_server.secure import SecureRound, SecureRoundError
+from fl_server.strategy import averages
 from fl_server.strategy.fedavg import FedAvg, mean_metrics
 from fl_server.strategy.fixed_point import largest_magnitude
 from fl_server.strategy.lengths import Lengths
@@ -90,7 +103,8 @@ class Rounds:
     What one household may do to the model is bounded: it counts for no more windows than
     ``history`` half hours and those of the run can give it (None: for 10^7), says of itself no
     more than ``local_steps`` of training and those the strategy adds, and moves the model no
-    further than ``Lengths`` allows.
+    further than ``Lengths`` allows. With ``secure_run``, the run's name, updates arrive summed up
+    (``fl_server.secure``) and each household holds its own change to that length.
     """
 
     def __init__(
@@ -108,7 +122,9 @@ class Rounds:
         min_replies: int = 1,
         history: int | None = None,
         local_steps: int | None = None,
+        secure_run: str | None = None,
     ) -> None:
+        self._secure_run = secure_run
         self._min_replies = min_replies
         self._history, self._local_steps = history, local_steps
         self.lengths = {ARRAYS: Lengths(), CONTROL: Lengths()}
@@ -198,10 +214,15 @@ class Rounds:
         for lengths in self.lengths.values():
             lengths.begin(model)
         shapes = {name: array.shape for name, array in model.items()}
-        replies = _Watched(
-            screen(self._exchange(messages, 0.75), shapes, limits, screening, expand, shorten)
-        )
-        arrays, metrics, failed = self._trained(round_, replies, shapes)
+        if self._secure_run is None:
+            replies = _Watched(
+                screen(self._exchange(messages, 0.75), shapes, limits, screening, expand, shorten)
+            )
+            counted = replies.nodes
+            arrays, metrics, failed = self._trained(round_, replies, shapes)
+        else:
+            summed = self._summed(round_, messages, shapes, screening)
+            arrays, metrics, failed, counted = summed
         for lengths in self.lengths.values():
             lengths.end()
         screening.dropped["no reply"] += len(messages) - screening.received
@@ -209,8 +230,11 @@ class Rounds:
             self.arrays = arrays
         spent = None
         if self.privacy is not None:
-            counted = [self.roster.name(node) for node in replies.nodes]
-            spent = self.privacy.spend([self.roster.name(node) for node in sent], counted)
+            spent = self.privacy.spend(
+                [self.roster.name(node) for node in sent],
+                [self.roster.name(node) for node in counted],
+                summed=self._secure_run is not None,
+            )
         evaluated, broadcast, unreached = self.broadcast(round_, evaluate)
         seconds = time.perf_counter() - begin
         return RoundResult(
@@ -263,6 +287,44 @@ class Rounds:
             _LOG.warning("round %s: no new model: %s", round_, _said(error))
             return None, None, _said(error)
         return arrays, metrics, None
+
+    def _summed(
+        self, round_: int, messages: list[Message], shapes: Shapes, screening: Screening
+    ) -> tuple[ArrayRecord | None, MetricRecord | None, str | None, list[int]]:
+        """(model, metrics, why there is none, nodes counted) of a round that arrives summed up."""
+        assert self._secure_run is not None
+        bound = self.lengths[ARRAYS].bound
+        for message in messages:
+            if math.isfinite(bound):
+                message.content.config_records[CONFIG][CHANGE_CLIP] = bound
+        by_node = {message.metadata.dst_node_id: message for message in messages}
+        labels = {node: (self.roster.index(node) or 0) + 1 for node in by_node}
+        session = SecureRound(self.roster, self._secure_run, round_, labels, self._phase)
+        try:
+            found = session.run(by_node, length(shapes, len(SUMMED)))
+            arrays, weight, told = mean(found.total, shapes, len(SUMMED))
+        except (SecureRoundError, ValueError) as error:
+            _LOG.warning("round %s: no new model: %s", round_, _said(error))
+            return None, None, _said(error), []
+        finally:
+            screening.bytes_up += session.bytes_up
+            screening.dropped.update(Counter(session.faults.values()))
+        screening.accepted = len(found.nodes)
+        screening.received = len(messages)
+        said = dict(zip(SUMMED, told, strict=True)) if self.privacy is None else {}
+        metrics = MetricRecord({NUM_EXAMPLES: weight, **said})
+        record = encode_arrays(arrays)
+        if averages(self.strategy):
+            return record, metrics, None, found.nodes
+        content = RecordDict({ARRAYS: record, METRICS: metrics})
+        reply = Message(content, reply_to=messages[0])
+        made, metric, failed = self._trained(round_, _Watched([reply]), shapes)
+        return made, metric, failed, found.nodes
+
+    def _phase(self, messages: list[Message]) -> Iterable[Message]:
+        """Of a round's time training has the most; the short questions have a tenth each."""
+        training = messages[0].metadata.message_type == MessageType.TRAIN
+        return self._exchange(messages, 0.6 if training else 0.1)
 
     def memory(self) -> dict[str, object]:
         """What has to survive a restart beside the model: the strategy's own state among it.

@@ -22,7 +22,7 @@ _MOST_METRIC = 2.0**20
 
 
 def words(arrays: Weights, weight: int, metrics: Sequence[float], households: int) -> Words:
-    """``arrays`` in their order, then ``weight``, then ``metrics``, as weighted words (P,).
+    """Weighted words (P,): ``arrays`` in the order of their names, ``weight``, ``metrics``.
 
     ``weight`` >= 1 is what the household counts for in the mean, ``households`` how many may be
     added up. A metric that is not finite counts as 0. Raises ValueError for a model that is not
@@ -30,7 +30,7 @@ def words(arrays: Weights, weight: int, metrics: Sequence[float], households: in
     """
     if weight < 1:
         raise ValueError(f"weight {weight} is below 1")
-    flat = [np.asarray(array, np.float64).reshape(-1) for array in arrays.values()]
+    flat = [np.asarray(array, np.float64).reshape(-1) for _, array in sorted(arrays.items())]
     values = np.concatenate(flat) if flat else np.zeros(0)
     if not np.isfinite(values).all():
         raise ValueError("a model that is not finite")
@@ -45,6 +45,11 @@ def words(arrays: Weights, weight: int, metrics: Sequence[float], households: in
     return whole.view(np.uint64)
 
 
+def length(shapes: Mapping[str, tuple[int, ...]], metrics: int) -> int:
+    """How many words a model of these shapes makes, with its weight and so many metrics."""
+    return sum(int(np.prod(shape)) for shape in shapes.values()) + 1 + metrics
+
+
 def mean(
     total: Words, shapes: Mapping[str, tuple[int, ...]], metrics: int
 ) -> tuple[dict[str, NDArray[np.float32]], int, list[float]]:
@@ -53,7 +58,7 @@ def mean(
     Raises ValueError where the sum cannot be one: of another length, or of no weight.
     """
     signed = total.view(np.int64)
-    size = sum(int(np.prod(shape)) for shape in shapes.values())
+    size = length(shapes, metrics) - 1 - metrics
     if len(signed) != size + 1 + metrics:
         raise ValueError(f"{len(signed)} words for {size} weights and {metrics} metrics")
     weight = int(signed[size])
@@ -61,10 +66,10 @@ def mean(
         raise ValueError(f"a sum of weights of {weight}")
     divisor = weight * _SCALE
     arrays, at = {}, 0
-    for name, shape in shapes.items():
+    for name, shape in sorted(shapes.items()):
         count = int(np.prod(shape))
         # Float64 by division, rounded once: what the plain mean does.
         arrays[name] = (signed[at : at + count] / divisor).astype(np.float32).reshape(shape)
         at += count
     told = [float(value) / (weight * _METRIC_SCALE) for value in signed[size + 1 :]]
-    return arrays, weight, told
+    return {name: arrays[name] for name in shapes}, weight, told

@@ -25,6 +25,9 @@ MASKED = "masked"
 """Array record of a masked update: bytes of words of 64 bits."""
 _WORDS = "words"
 
+METRICS = ("train_loss", "train_steps")
+"""What of a training is summed up beside the model; under privacy these are 0."""
+
 KEYS, SHARES, AGREE, UNMASK = "keys", "shares", "agree", "unmask"
 PHASES = (KEYS, SHARES, AGREE, UNMASK)
 

@@ -114,6 +114,35 @@ def make_strategy(
         raise InputError(f"fl.strategy {name!r}: {error}") from None
 
 
+_OF_THE_MEAN = ("FedAvgM", "FedAdam", "FedAdagrad", "FedYogi")
+"""Flower's that move the model by what the mean of a round says, and ask nothing else of it."""
+
+
+def takes_a_mean(strategy: Strategy) -> bool:
+    """Whether a strategy needs no more of a round than the weighted mean of its updates."""
+    return averages(strategy) or type(strategy).__name__ in _OF_THE_MEAN
+
+
+def averages(strategy: Strategy) -> bool:
+    """Whether the weighted mean of a round is the strategy's new model."""
+    return type(strategy).aggregate_train is FedAvg.aggregate_train
+
+
+def check_secure(name: str, strategy: Strategy, compression: str) -> None:
+    """Refuse, under secure aggregation, what must look at single updates. Raises InputError."""
+    if not takes_a_mean(strategy):
+        raise InputError(
+            f"fl.strategy = {name!r} looks at each update; with fl.secure_aggregation the server "
+            "sees their mean alone: take fedavg, fedprox, fedper, fedrep, ditto, fine-tuned, "
+            "fedavgm, fedadam, fedadagrad or fedyogi"
+        )
+    if compression != "none":
+        raise InputError(
+            f"fl.compression = {compression!r}: households compress by scales of their own, and "
+            "sums under fl.secure_aggregation need one grid; set it to none"
+        )
+
+
 def check_privacy(name: str, *, private: bool) -> None:
     """Refuse the strategies whose households send more than a clipped update and its number.
 

@@ -65,6 +65,11 @@ class Lengths:
         self._round: list[float] = []
         self._bound = float("inf")
 
+    @property
+    def bound(self) -> float:
+        """The length that changes of this round are held to."""
+        return self._bound
+
     def begin(self, model: Arrays) -> None:
         """Begin a round that starts from ``model``."""
         whole = length(model, {name: np.zeros_like(array) for name, array in model.items()})

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,8 @@ from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.messages import MessageError
+from common.messages import NUM_EXAMPLES, MessageError
+from common.model_messages import ModelReply
 from common.secure.grid import mean, words
 from common.secure.messages import MASKED, SECURE, Session, record_of, request, threshold_of
 from fl_client.secure import SecureMember
@@ -21,7 +23,7 @@ from fl_server.roster import Roster
 from fl_server.secure import SecureRound, SecureRoundError
 
 SHAPES = {"a": (3, 4), "b": (5,)}
-SIZE = 12 + 5 + 1 + 1
+SIZE = 12 + 5 + 1 + 2
 RUN = "a run"
 
 
@@ -36,6 +38,12 @@ def update(label: int) -> tuple[dict[str, np.ndarray], int]:
     rng = np.random.default_rng(label)
     arrays = {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in SHAPES.items()}
     return arrays, 10 * label
+
+
+def trained(label: int) -> ModelReply:
+    """The same as a training's result; its loss is the label."""
+    arrays, weight = update(label)
+    return ModelReply({NUM_EXAMPLES: weight, "train_loss": float(label)}, arrays)
 
 
 class Street:
@@ -63,8 +71,7 @@ class Street:
                 self.members[label] = SecureMember(self._folder / str(label), RUN)
             try:
                 if phase == "masked":
-                    arrays, weight = update(label)
-                    reply = self.members[label].masked(message.content, arrays, weight, [label])
+                    reply = self.members[label].masked(message.content, partial(trained, label))
                 else:
                     reply = self.members[label].answer(message.content)
             except MessageError as error:
@@ -94,7 +101,7 @@ def answer(message: Message, content: RecordDict | None, why: str = "") -> Messa
 
 def plain(labels: Iterable[int], of: int) -> np.ndarray:
     """The sum of these households' words, without any masks."""
-    return sum((words(*update(n), [n], of) for n in labels), np.zeros(SIZE, np.uint64))
+    return sum((words(*update(n), [n, 0.0], of) for n in labels), np.zeros(SIZE, np.uint64))
 
 
 @pytest.mark.parametrize("phase", ["keys", "shares", "masked", "agree", "unmask"])
@@ -143,9 +150,9 @@ def test_households_killed_before_every_message_give_the_same_sum(tmp_path: Path
 def test_the_mean_is_that_of_the_plain_average(tmp_path: Path) -> None:
     """Weights and metrics are inside the sum: (1*10 + 2*20 + 3*30) / 60 = 14/6."""
     street = Street(tmp_path, 3)
-    _, weight, metrics = mean(street.round().total, SHAPES, 1)
+    _, weight, metrics = mean(street.round().total, SHAPES, 2)
     assert weight == 60
-    assert metrics == pytest.approx([14 / 6], abs=1e-6)
+    assert metrics == pytest.approx([14 / 6, 0], abs=1e-6)
 
 
 def test_no_reply_tells_an_update(tmp_path: Path) -> None:
@@ -159,7 +166,7 @@ def test_no_reply_tells_an_update(tmp_path: Path) -> None:
     ]
     assert len(sent) == 3
     for label, one in enumerate(sent, start=1):
-        assert not (one == words(*update(label), [label], 3)).any()
+        assert not (one == words(*update(label), [label, 0.0], 3)).any()
         bits = np.unpackbits(one.view(np.uint8)).mean()
         assert abs(bits - 0.5) < 0.06  # 1,216 bits: five standard deviations are 0.07
 
@@ -172,6 +179,31 @@ def test_an_update_is_sent_once_a_round(tmp_path: Path) -> None:
         with pytest.raises(SecureRoundError, match="0 of 0"):
             street.round(number)
     street.round(8)
+
+
+def test_the_same_session_gets_the_same_bytes(tmp_path: Path) -> None:
+    """Asked to train twice, a household sends what it has sent: the mean of two noises tells."""
+    street = Street(tmp_path, 3)
+    twice: list[bytes] = []
+
+    def spoil(phase: str, label: int, reply: RecordDict) -> RecordDict:
+        if phase == "masked" and label == 1:
+            again = street.members[1].masked(asked[-1], lambda: trained(2))
+            twice.extend(bytes(r.array_records[MASKED]["words"].data) for r in (reply, again))
+        return reply
+
+    asked: list[RecordDict] = []
+    exchange = street.exchange
+
+    def noting(messages: Iterable[Message]) -> Iterable[Message]:
+        for message in messages:
+            asked.append(message.content)
+            yield from exchange([message])
+
+    street.exchange, street.spoil = noting, spoil  # type: ignore[method-assign]
+    street.round()
+    assert len(twice) == 2
+    assert twice[0] == twice[1]
 
 
 def test_two_lists_of_survivors_are_not_signed(tmp_path: Path) -> None:

@@ -35,17 +35,23 @@ def _lines(directory: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("engine", ["loop", "batched"])
-def test_resume_after_kill(engine: str, homes: Path, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "more"),
+    [("loop", ()), ("batched", ()), ("loop", ("fl.secure_aggregation=true",))],
+    ids=["loop", "batched", "secure aggregation"],
+)
+def test_resume_after_kill(
+    engine: str, more: tuple[str, ...], homes: Path, run: Run, tmp_path: Path
+) -> None:
     """SIGKILL of the whole process group at seeded random moments, then to the end.
 
     One process is killed before the first checkpoint, and again anywhere after it; the actors'
     whole process group once, after a checkpoint.
     """
-    settings = small(homes, *OPTIONS, "run.actors=2", engine="loop")
+    settings = small(homes, *OPTIONS, *more, "run.actors=2", engine="loop")
     left_alone = run(settings)
     config = tmp_path / "config.yaml"
-    config.write_text(dump(small(homes, *OPTIONS, "run.actors=2", engine=engine)))
+    config.write_text(dump(small(homes, *OPTIONS, *more, "run.actors=2", engine=engine)))
     out = tmp_path / "run"
     draw = random.Random(engine)
     moments = [draw.randint(1, 5), draw.randint(9, 30)]
