@@ -16,9 +16,7 @@ from common.forecast.device import autocast, choose_device
 from common.forecast.loss import stream_losses, total_loss, training_loss
 from common.forecast.presets import Preset
 from common.forecast.windows import Batch, Windows
-
-_SMALL = 2**20
-"""Parameters; above, the copy that one vector of them takes costs more than it saves."""
+from fl_client.optimiser import Optimiser
 
 LEAST_SHARE = 1 / 16
 """Of the learning rate, however many rounds there were."""
@@ -75,61 +73,23 @@ def learning_rate(training: Training, preset: Preset) -> float:
     return training.learning_rate or preset.learning_rate
 
 
-class _Optimiser:
-    """Clips gradients and takes steps.
-
-    The parameters of a small model become views of one vector, and their gradients of another:
-    forty little tensors cost several times their arithmetic in bookkeeping. ``whole`` says that
-    every parameter has a gradient in every step.
-    """
-
-    def __init__(
-        self, model: nn.Module, training: Training, preset: Preset, *, whole: bool
-    ) -> None:
-        self._own = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._clip_norm = training.clip_norm
-        self._one = whole and sum(p.numel() for p in self._own) <= _SMALL
-        trained = [_as_one(self._own)] if self._one else self._own
-        rate = learning_rate(training, preset)
-        decay = training.weight_decay
-        if training.optimiser == "sgd":
-            self.torch: torch.optim.Optimizer = torch.optim.SGD(
-                trained, lr=rate, weight_decay=decay
-            )
-        else:
-            self.torch = torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
-        self._trained = trained
-
-    def zero(self) -> None:
-        """Forget the gradients of the last step."""
-        if self._one:
-            self._trained[0].grad.zero_()  # type: ignore[union-attr]
-        else:
-            self.torch.zero_grad(set_to_none=True)
-
-    def step(self) -> None:
-        """Clip and step."""
-        nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
-        self.torch.step()
-
-
-def _as_one(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """Let these parameters be views of one vector, and their gradients of its gradient."""
-    one = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-    one.grad = torch.zeros_like(one)
-    first = 0
-    for parameter in parameters:
-        here = slice(first, first + parameter.numel())
-        parameter.data = one.data[here].view(parameter.shape)
-        parameter.grad = one.grad[here].view(parameter.shape)
-        first = here.stop
-    return one
+def _optimiser(
+    model: nn.Module, training: Training, preset: Preset, hooks: Sequence[Hook]
+) -> Optimiser:
+    return Optimiser(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        training.optimiser,
+        rate=learning_rate(training, preset),
+        decay=training.weight_decay,
+        clip_norm=training.clip_norm,
+        whole=not any(hook.rests for hook in hooks),
+    )
 
 
 def _train(
     model: nn.Module,
     batches: Iterable[Batch],
-    optimiser: _Optimiser,
+    optimiser: Optimiser,
     preset: Preset,
     hooks: Sequence[Hook],
 ) -> tuple[float, int]:
@@ -153,10 +113,6 @@ def _train(
             hook.stepped(model)
         losses.append(loss.detach())
     return (float(torch.stack(losses).mean()) if losses else float("nan")), len(losses)
-
-
-def _whole(hooks: Sequence[Hook]) -> bool:
-    return not any(hook.rests for hook in hooks)
 
 
 def at_round(training: Training, preset: Preset, round_: int, decay_rounds: int) -> Training:
@@ -202,7 +158,7 @@ def local_update(
             loss, taken = _train(
                 model,
                 batches,
-                _Optimiser(model, training, preset, whole=_whole(hooks)),
+                _optimiser(model, training, preset, hooks),
                 preset,
                 hooks,
             )
@@ -260,9 +216,11 @@ def fit(
     model.to(choose_device(training.device))
     for hook in hooks:
         hook.begin(model)
-    optimiser = _Optimiser(model, training, preset, whole=_whole(hooks))
+    optimiser = _optimiser(model, training, preset, hooks)
+    # The scheduler reads and writes the rate of one of torch's own optimisers.
+    scheduled = torch.optim.SGD([torch.zeros(1)], lr=optimiser.rate)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimiser.torch, patience=training.plateau_patience
+        scheduled, patience=training.plateau_patience
     )
     best, kept, waited = float("inf"), {}, 0
     history: list[Epoch] = []
@@ -272,7 +230,7 @@ def fit(
             torch.manual_seed(rng.torch_seed(seed, household, number, "dropout"))
             loss, _ = _train(model, batches, optimiser, preset, hooks)
         validated = evaluate(model, validation)["loss"]
-        rate = optimiser.torch.param_groups[0]["lr"]
+        rate = optimiser.rate
         improved = validated < best
         if improved:
             best, waited = validated, 0
@@ -282,6 +240,7 @@ def fit(
         history.append(Epoch(number, loss, validated, rate, improved))
         on_epoch(history[-1])
         plateau.step(validated)
+        optimiser.rate = scheduled.param_groups[0]["lr"]
         if waited >= training.early_stopping:
             break
     if not kept:
