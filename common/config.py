@@ -68,8 +68,10 @@ class Run(Section):
         "auto", description="perfect-foresight optima; auto leaves out the largest runs"
     )
     checkpoint_every: Count = Field(48, description="intervals between durable checkpoints")
-    engine: Literal["flower", "batched", "loop"] = Field(
-        "batched", description="batched Ray actors, Flower's own simulation engine, or one process"
+    engine: Literal["auto", "batched", "loop", "flower"] = Field(
+        "auto",
+        description="batched Ray actors, one process (loop), or Flower's own simulation engine;"
+        " auto: loop where it is done before Ray would have started, else batched",
     )
     actors: Annotated[int, Field(ge=0)] = Field(0, description="Ray actors; 0: one per core")
     ray_address: str | None = Field(

@@ -16,7 +16,7 @@ from common.arrays import Ints
 from common.config import Settings
 from common.forecast.forecaster import Forecaster, load_weights
 from common.forecast.scalers import Scaler, fit_scaler
-from common.forecast.transformer import build_model
+from common.forecast.transformer import blank_model
 from common.forecast.windows import Windows, training_windows
 from common.messages import CONFIG, NUM_EXAMPLES
 from common.model_messages import HELD_ROUND, ModelReply, ModelRequest
@@ -218,8 +218,7 @@ class Learner:
 
     def _scratch(self) -> torch.nn.Module:
         if self._model is None:
-            with torch.random.fork_rng(devices=[]):
-                self._model = build_model(self._preset)
+            self._model = blank_model(self._preset)
         return self._model
 
 

@@ -10,6 +10,7 @@ import yaml
 from common.config import Settings, dump, parse
 from common.errors import InputError
 from common.files import write_whole
+from simulations.engine.choice import choose_engine
 
 if TYPE_CHECKING:
     from simulations.engine.block import Block
@@ -57,13 +58,16 @@ def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None"
     }
     count = settings.run.households
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if settings.run.engine == "loop":
+    engine = settings.run.engine
+    if engine == "auto":
+        engine = choose_engine(settings, os.cpu_count() or 1)
+    if engine == "loop":
         from fl_client.app import app as client_app
         from fl_server.app import app as server_app
         from simulations.engine import loop
 
         loop.run(server_app, client_app, count, run_config, _RUN_ID)
-    elif settings.run.engine == "batched":
+    elif engine == "batched":
         from fl_server.app import app as server_app
         from simulations.engine import batched
 

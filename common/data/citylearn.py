@@ -11,6 +11,7 @@ read.
 **Weather** is a typical year unrelated to load and PV: judge no weather feature on this set.
 """
 
+import io
 import json
 import os
 import shutil
@@ -18,17 +19,19 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pvlib
 from numpy.typing import NDArray
 
 from common.config import cache_root
 from common.data.frame import COLUMNS, IDLE_BATTERY, INTERVAL, Household
 from common.errors import InputError
+from common.files import write_whole
 
 PACKAGE = "citylearn==2.0.0"
 _WHEEL_SHA256 = "aef65c07922c7a609ca457fcb7d2abdcb156947e740bd55a408b37277023f47a"
@@ -130,19 +133,37 @@ def _clock() -> tuple[pd.DatetimeIndex, NDArray[np.int64], NDArray[np.bool_]]:
     return index, row, repeated
 
 
+def _zenith() -> NDArray[np.float64]:
+    """Return the sun's zenith angle [degrees], (8760,).
+
+    Kept beside the data: pvlib takes a second to import, and a run needs it for nothing else.
+    """
+    kept = _folder() / f"zenith-pvlib-{version('pvlib')}.npy"
+    if kept.is_file():
+        zenith: NDArray[np.float64] = np.load(kept)
+        return zenith
+    import pvlib
+
+    # The typical year keeps standard time and labels the hour's end.
+    middle = pd.date_range(
+        FIRST - pd.Timedelta(minutes=30), periods=HOURS, freq="h", tz="Etc/GMT+8"
+    )
+    sun = pvlib.solarposition.get_solarposition(middle, _LATITUDE, _LONGITUDE)
+    zenith = sun["zenith"].to_numpy(np.float64)
+    whole = io.BytesIO()
+    np.save(whole, zenith)
+    with suppress(OSError):  # a cache that cannot be written is only slower
+        write_whole(kept, whole.getvalue())
+    return zenith
+
+
 @lru_cache(maxsize=1)
 def _context() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return temperature [degC], global horizontal irradiance [W/m2] and price, each (8760,)."""
     temperature = _column("weather.csv", "Outdoor Drybulb Temperature [C]")
     diffuse = _column("weather.csv", "Diffuse Solar Radiation [W/m2]")
     direct = _column("weather.csv", "Direct Solar Radiation [W/m2]")
-    # The typical year keeps standard time and labels the hour's end.
-    middle = pd.date_range(
-        FIRST - pd.Timedelta(minutes=30), periods=HOURS, freq="h", tz="Etc/GMT+8"
-    )
-    sun = pvlib.solarposition.get_solarposition(middle, _LATITUDE, _LONGITUDE)
-    cosine = np.cos(np.radians(sun["zenith"].to_numpy(np.float64)))
-    irradiance = diffuse + direct * np.clip(cosine, 0.0, None)
+    irradiance = diffuse + direct * np.clip(np.cos(np.radians(_zenith())), 0.0, None)
     return temperature, irradiance, _column("pricing.csv", "Electricity Pricing [$/kWh]")
 
 

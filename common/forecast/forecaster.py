@@ -29,7 +29,7 @@ from common.forecast.streams import (
     SLOTS,
     STREAMS,
 )
-from common.forecast.transformer import build_model
+from common.forecast.transformer import blank_model
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ class Forecaster:
         self.preset = find_preset(preset)
         self._scalers = list(scalers)
         self._device = choose_device(device)
-        with torch.device("meta"):
-            self._model = build_model(preset).eval()
+        self._model = blank_model(preset).eval()
         self.load(weights)
         units = [target_units(scaler, self.preset) for scaler in self._scalers]
         self._offset = np.array([offset for offset, _ in units]).reshape(-1, len(KINDS))

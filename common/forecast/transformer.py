@@ -15,10 +15,9 @@ DROPOUT = 0.1
 
 def sinusoids(length: int, width: int) -> Tensor:
     """Return the (length, width) position code of Vaswani et al. 2017, section 3.5."""
-    # On the CPU even while the model is built without memory of its own.
-    position = torch.arange(length, dtype=torch.float32, device="cpu")[:, None]
-    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float32, device="cpu") / width)
-    code = torch.zeros(length, width, device="cpu")
+    position = torch.arange(length, dtype=torch.float32)[:, None]
+    rate = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
+    code = torch.zeros(length, width)
     code[:, 0::2] = torch.sin(position * rate)
     code[:, 1::2] = torch.cos(position * rate)
     return code
@@ -65,3 +64,13 @@ def build_model(preset: str) -> nn.Module:
     if chosen.family == "slot":
         return SlotTransformer(chosen)
     return EnergyTransformer(chosen)
+
+
+def blank_model(preset: str) -> nn.Module:
+    """Build a preset's model to load weights into; torch's generator stays as it was.
+
+    Not on torch's ``meta`` device, which costs no memory: initialising there imports torch's
+    compiler, for seconds. Raises InputError for an unknown preset.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return build_model(preset)

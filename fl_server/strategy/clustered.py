@@ -12,7 +12,6 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from common.messages import ARRAYS, decode_arrays, encode_arrays
 from fl_server.strategy.fedavg import FedAvg, Update, mean_metrics, roster_of, updates
@@ -115,6 +114,9 @@ class Clustered(FedAvg):
     def _cluster(self, kept: list[tuple[str, Weights, int]]) -> None:
         moves = np.stack([_direction(arrays, self._global) for _, arrays, _ in kept])
         if len(kept) > 1:
+            # Imported here: most runs cluster nothing, and it takes a third of a second.
+            from scipy.cluster.hierarchy import fcluster, linkage
+
             tree = linkage(moves.astype(np.float64), method="average", metric="cosine")
             labels = fcluster(tree, self.clusters, criterion="maxclust") - 1
         else:

@@ -29,7 +29,7 @@ def simulate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="run directory; default runs/DATE-TIME")] = None,
     seed: Annotated[int | None, typer.Option(help="fixes every draw")] = None,
-    engine: Annotated[str | None, typer.Option(help="flower, batched or loop")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, batched, loop or flower")] = None,
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster for --engine batched, as HOST:PORT or auto")
     ] = None,
