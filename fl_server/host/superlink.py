@@ -26,6 +26,7 @@ from fl_server.host.folder import FOLDER_VARIABLE, Folder
 from fl_server.host.guard import Guard, Limits
 from fl_server.host.journal import journal, journal_to
 from fl_server.host.replies import hand_out_whole_replies
+from fl_server.host.self_test import watch_the_door
 
 SUPPORTED = "1.39."
 _FLEET = "/flwr.proto.Fleet/"
@@ -146,9 +147,15 @@ def main() -> None:
         sys.exit(f"flwr {flwr.__version__}: the bounds of the SuperLink need {SUPPORTED}x")
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
-    if FOLDER_VARIABLE in os.environ:
-        journal_to(Folder(Path(os.environ[FOLDER_VARIABLE])).log / "link.jsonl")
     limits = limits_from_environment()
+    if FOLDER_VARIABLE in os.environ:
+        folder = Folder(Path(os.environ[FOLDER_VARIABLE]))
+        journal_to(folder.log / "link.jsonl")
+        deployment = folder.deployment()
+        trusted = None if deployment.insecure else folder.tls / "ca.crt"
+        watch_the_door(
+            deployment.fleet_port, trusted, limits.message_bytes, closed=not deployment.insecure
+        )
     install(Guard(limits), limits, Refusals(), closed="--enable-supernode-auth" in sys.argv)
     hand_out_whole_replies()
     wait_for_locks()
