@@ -24,6 +24,7 @@ from fl_client.host.folder import read_client, secrets
 
 MINUTES = 30
 _REFRESH_S = 1.0
+_WIDTH = 160  # of a file or pipe, which has none
 
 
 def opened(home: Path) -> Meters:
@@ -42,7 +43,10 @@ def watch(home: Path, seconds: float | None) -> bool:
         meters: Meters | None = opened(home)
     except Busy:
         meters = None
-    console, end = Console(), None if seconds is None else time.monotonic() + seconds
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    end = None if seconds is None else time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         if meters is not None:
             meters.start()
