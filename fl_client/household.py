@@ -141,12 +141,14 @@ class Group:
             orders = self.log.orders_given()
             if orders is None:
                 raise MessageError(f"the orders of interval {t} are not kept")
+            self._arrive(t)
             return self._replies(requests, orders)
         if t <= decided and not (closing and t == decided + 1):
             raise MessageError(f"interval {t} is over: {decided} has been decided")
         if t > self.intervals or (t == self.intervals) != closing:
             raise MessageError(f"interval {t} is outside the run of {self.intervals}")
         self.prices.learn(requests[0])
+        self._arrive(t)
         self._settle_until(t - 1, requests)
         if closing:
             self.log.flush()
@@ -181,14 +183,30 @@ class Group:
         ]
 
     def _reading(self, h: int, request: IntervalRequest) -> Ints:
-        """The meter's readings of the intervals whose fills the request tells."""
-        return self.physics.metered(h, request.fills[:, 0])
+        """The meter's readings of the intervals whose fills the request tells.
+
+        From meters whose readings arrive: those that are there.
+        """
+        asked = request.fills[:, 0]
+        metered = self._readings.metered(h, asked)
+        if metered is None:
+            return self.physics.metered(h, asked)
+        return metered
+
+    def _arrive(self, t: int) -> None:
+        """Take over what meters have told by now. Histories grow with it."""
+        self._readings.arrive(self.log.decided + 1, min(t, self.intervals - 1))
+        if self._readings.has_histories:
+            self._readings.grow()
 
     def _settle_until(self, last: int, requests: Sequence[IntervalRequest]) -> None:
+        """Settle what is over and known, in order of time."""
         for s in range(self.log.settled + 1, last + 1):
             if s > self.log.decided:
                 # A round this household missed: it plans for itself, with nothing traded.
                 self.deciding.decide(s, market=False)
+            if s != self.log.settled + 1 or (self._readings.known <= self.origin + s).any():
+                continue
             fills = np.zeros((len(requests), 4), dtype=np.int64)
             allowed = np.broadcast_to(NO_CAP, (len(requests), 2)).copy()
             for h, request in enumerate(requests):
@@ -196,8 +214,11 @@ class Group:
                     found = rows[rows[:, 0] == s]
                     if len(found):
                         into[h] = found[0, 1:]
-                if self.log.durable:
+                if self.log.durable and s in request.fills[:, 0]:
                     self._check_told(h, s, fills[h], allowed[h])
+                elif self.log.durable:
+                    # The coordinator has settled it by an estimate; its fills were announced.
+                    self._recall_told(h, s, fills, allowed)
             self.physics.settle(s, fills, allowed)
             self._sense(s)
 
@@ -210,6 +231,12 @@ class Group:
         ):
             if told is not None and told != tuple(now.tolist()):
                 raise MessageError(f"{what} of interval {s} are not those announced")
+
+    def _recall_told(self, h: int, s: int, fills: Ints, allowed: Ints) -> None:
+        state = self.log.states[h]
+        for told, into in ((state.announced(s), fills), (state.allowed(s), allowed)):
+            if told is not None:
+                into[h] = told
 
     def _sense(self, t: int) -> None:
         """Write the battery's sensors of t into the histories that the model learns from."""

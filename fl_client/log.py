@@ -65,6 +65,8 @@ class Log:
                     f"cannot resume at interval {first}"
                 )
             self._read_back(h, rows)
+            self.settled = min(self.settled, _settled(rows, -1))
+        self._written = self.settled
 
     def sensors(self, t: int) -> Floats:
         """The battery's sensors of ``t``, (H, 4): state of charge, health, charge [kWh], cycles."""
@@ -125,9 +127,12 @@ class Log:
         if newest <= self.decided:
             return None
         first = self.settled + 1
+        settled = newest - 1
         for h, state in enumerate(self.states):
-            self._read_back(h, state.rows(first))
-        self.decided, self.settled = newest, newest - 1
+            rows = state.rows(first)
+            self._read_back(h, rows)
+            settled = min(settled, _settled(rows, self.settled))
+        self.decided, self.settled = newest, settled
         self._written, self._saved = self.settled, self.decided
         self.orders = []
         return first
@@ -155,3 +160,14 @@ class Log:
             if plan is None:
                 raise InputError(f"household {self._names[h]}: plan of interval {newest} is lost")
             self.plan[h], self.shadow_plan[h] = plan
+
+
+def _settled(rows: Sequence[Sequence[object]], before: int) -> int:
+    """The newest interval up to which all are settled; ``before`` the rows begin all are."""
+    newest = before
+    for row in rows:
+        if not row[2]:
+            break
+        assert isinstance(row[0], int)
+        newest = row[0]
+    return newest

@@ -19,7 +19,10 @@ from common.data.frame import Household
 from common.data.source import source_of
 from common.data.span import Source
 from common.errors import InputError
+from fl_client.home.arrivals import Arrivals, history, local_zone
 
+METERS = "meters"
+"""The data source of a household whose readings arrive; ``HOME/meters.yaml`` says from where."""
 OWN_SECTIONS = frozenset({"battery", "connection", "trader", "training", "run"})
 _OWN_RUN_KEYS = frozenset({"metrics", "shadow"})
 
@@ -29,6 +32,7 @@ class Membership:
     """One household's place in a run.
 
     ``durable``: a deployment, not a simulation. ``pinned``: this process alone answers for it.
+    ``arrivals``: its live meters, where it has them.
     """
 
     name: str
@@ -37,9 +41,13 @@ class Membership:
     models: Path
     durable: bool = False
     pinned: bool = False
+    arrivals: Arrivals | None = None
 
     def load(self) -> Household:
         """Read the household's own data. Raises InputError."""
+        if self.arrivals is not None:
+            zone = self.settings.data.timezone or local_zone()
+            return history(self.arrivals, self.name, zone, self.settings.tariff.retail)
         source = _source(self.settings)
         if self.durable and self.name not in source.names():
             raise InputError(f"household {self.name}: not in its data source")
@@ -96,6 +104,11 @@ def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membersh
     for section, own in own_settings(home.parent / "settings.yaml").items():
         values[section] = values[section] | own
     spec = str(node_config["data"])
+    if spec == METERS:
+        # Its battery works by itself: the home trades with its net load as it is.
+        values["battery"]["capacity_kwh"] = 0.0
+        live = Arrivals(home.parent)
+        return Membership(name, parse(values), home, home / "models", durable=True, arrivals=live)
     values["data"]["source"] = spec
     if spec not in ("citylearn", "synthetic"):
         # Its own folder, file or view of a database holds this household and nobody else.

@@ -49,7 +49,11 @@ class Physics:
         self._load, self._pv, self._origin = load, pv, origin
 
     def before(self, t: int) -> dict[str, Floats]:
-        """Battery state (H,) at the start of interval ``t``: soc, soh, cycles, shadow_soc."""
+        """Battery state (H,) at the start of interval ``t``: soc, soh, cycles, shadow_soc.
+
+        While the interval before is not settled it is the newest that is known.
+        """
+        t = min(t, self._log.settled + 1)
         if t > 0:
             return {n: self._log[n][:, t - 1] for n in ("soc", "soh", "cycles", "shadow_soc")}
         start = np.full(len(self._load), self.battery.soc_initial, dtype=np.float64)

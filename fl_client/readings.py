@@ -7,14 +7,19 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
-from common.data.frame import COLUMNS, Household
+from common.data.frame import APPLIANCES, COLUMNS, DAY, Household
+from common.data.resample import fill_gaps
 from common.errors import InputError
 from common.forecast.history import History
+
+if TYPE_CHECKING:
+    from fl_client.home.arrivals import Arrivals, Rows
 
 # From this many households on, readings live in files that the kernel may drop from memory.
 MAPPED_FROM = 64
@@ -27,6 +32,7 @@ class Member:
     load: Callable[[], Household]
     directory: Path
     durable: bool = False  # whether its state must survive a power cut
+    arrivals: "Arrivals | None" = None  # where its meters' readings arrive while the run goes on
 
 
 @dataclass(frozen=True)
@@ -72,17 +78,93 @@ class RunReadings:
         self._histories: list[History] | None = None
         kinds: dict[tuple[str, int, int], list[int]] = {}
         first_of: dict[tuple[str, int, int], Household] = {}
+        # How many rows are known by now, and what the meters at the connection counted in them.
+        self.known = np.full(len(self._members), len(index))
+        self._metered: dict[int, Rows] = {}
         for h, member in enumerate(self._members):
             data = member.load()
+            if member.arrivals is not None:
+                begin = self._arrived(h, member.arrivals)
+                if begin > origin:
+                    raise InputError(
+                        f"household {data.name}: its meters have told nothing from before "
+                        f"{index[origin]} on, when the run begins; see fedwatt client meters"
+                    )
+                self._add(kinds, first_of, h, data)
+                continue
             begin, rows = self._rows(data)
             self.load[h, begin:] = data.consumption[rows]
             self.pv[h, begin:] = data.frame["pv"].to_numpy(np.float64)[rows]
-            self.about.append(About(data.name, data.filled_values, data.real, data.source))
-            kind = (data.timezone, data.resolution_minutes, data.phase_minutes)
-            kinds.setdefault(kind, []).append(h)
-            first_of.setdefault(kind, data)
+            self._add(kinds, first_of, h, data)
         for kind, which in kinds.items():
             self.calendars.append(self._calendar(first_of[kind], np.array(which)))
+
+    def _add(
+        self,
+        kinds: dict[tuple[str, int, int], list[int]],
+        first_of: dict[tuple[str, int, int], Household],
+        h: int,
+        data: Household,
+    ) -> None:
+        self.about.append(About(data.name, data.filled_values, data.real, data.source))
+        kind = (data.timezone, data.resolution_minutes, data.phase_minutes)
+        kinds.setdefault(kind, []).append(h)
+        first_of.setdefault(kind, data)
+
+    # ---- readings that arrive -----------------------------------------------------------------
+
+    def arrive(self, first: int, t: int) -> None:
+        """Take over what meters have told by now, and say which rows decisions may read.
+
+        ``first`` .. ``t``: the intervals that are decided next. What lies before a known row and
+        is not known itself, and what has been silent for a day, is filled as the past is.
+        """
+        for h, member in enumerate(self._members):
+            if member.arrivals is None:
+                continue
+            self._arrived(h, member.arrivals)
+            floor = self._origin + t - DAY
+            if self.known[h] < floor:
+                self._fill(h, int(floor))
+            calendar = next(one for one in self.calendars if h in one.index)
+            ahead = self._origin + np.arange(first, t + 1) - self.known[h]
+            calendar.lag[first : t + 1] = np.maximum(ahead, 0)
+
+    def _arrived(self, h: int, arrivals: "Arrivals") -> int:
+        """Place what is known by now; returns the first row that is."""
+        start = int(self._index[0].timestamp())
+        rows = arrivals.rows(start, len(self._index))
+        self._metered[h] = rows
+        self.load[h], self.pv[h] = rows.load, rows.pv
+        there = np.flatnonzero(np.isfinite(rows.load))
+        if not len(there):
+            self.known[h] = 0
+            return len(self._index)
+        self._fill(h, rows.known)
+        return int(there[0])
+
+    def _fill(self, h: int, count: int) -> None:
+        """Fill the gaps of the first ``count`` rows of a home from their past."""
+        first = int(np.flatnonzero(np.isfinite(self.load[h]))[0])
+        for values in (self.load[h], self.pv[h]):
+            there = np.isfinite(values[first:count])
+            values[first:count] = fill_gaps(np.nan_to_num(values[first:count]), there)
+        self.known[h] = count
+
+    def metered(self, h: int, intervals: Ints) -> Ints | None:
+        """(K, 3) rows (interval, import, export) [mWh] as the meters of ``h`` counted them.
+
+        Those of ``intervals`` that they have told. None where its readings do not arrive.
+        """
+        rows = self._metered.get(h)
+        if rows is None:
+            return None
+        at = self._origin + intervals
+        told = intervals[rows.imported[at] >= 0]
+        at = self._origin + told
+        return np.stack([told, rows.imported[at], rows.exported[at]], axis=1)
+
+    # ---- what models learn from ---------------------------------------------------------------
 
     @property
     def histories(self) -> list[History]:
@@ -92,12 +174,32 @@ class RunReadings:
             self._histories = []
             for h, member in enumerate(self._members):
                 data = member.load()
+                if member.arrivals is not None:
+                    self._histories.append(self._history(h, values[h], data))
+                    continue
                 begin, rows = self._rows(data)
                 values[h, begin:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[rows]
                 self._histories.append(
                     History(values[h, begin:], self._index[begin:], data.timezone)
                 )
         return self._histories
+
+    def _history(self, h: int, values: Floats, data: Household) -> History:
+        """The history of a home whose readings arrive, filled in as they do."""
+        begin = int(np.flatnonzero(np.isfinite(self.load[h]))[0])
+        values[:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[-1]
+        values[:, [COLUMNS.index(name) for name in APPLIANCES]] = 0.0
+        values[:, COLUMNS.index("misc")], values[:, COLUMNS.index("pv")] = self.load[h], self.pv[h]
+        return History(values[begin:], self._index[begin:], data.timezone)
+
+    def grow(self) -> None:
+        """Write into the histories what has arrived since they were made."""
+        assert self._histories is not None
+        for h, history in enumerate(self._histories):
+            if self._members[h].arrivals is not None:
+                rows = slice(len(self._index) - len(history), None)
+                history.values[:, COLUMNS.index("misc")] = self.load[h, rows]
+                history.values[:, COLUMNS.index("pv")] = self.pv[h, rows]
 
     @property
     def has_histories(self) -> bool:

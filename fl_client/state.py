@@ -60,15 +60,21 @@ CREATE TABLE IF NOT EXISTS announced (
 CREATE TABLE IF NOT EXISTS allowed (
     t INTEGER PRIMARY KEY, milliwh INTEGER NOT NULL, scarcity INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS told (
+    t INTEGER PRIMARY KEY, imported INTEGER NOT NULL, exported INTEGER NOT NULL,
+    reply INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
 );
 """
 _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
+    "told",
 )  # fmt: skip
-_VERSION = 3
-"""Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit.
+_VERSION = 4
+"""Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit, 4
+added ``told``.
 
 A new table or quantity needs a higher number and nothing else; a change of a column a line in
 ``_carry_over``.
@@ -247,6 +253,22 @@ class State:
             "SELECT milliwh, scarcity FROM allowed WHERE t = ?", (t,)
         ).fetchone()
         return None if found is None else tuple(found)
+
+    def tell(self, readings: Ints, reply: int) -> None:
+        """Keep readings (K, 3), interval, import, export [mWh], told in the answer to ``reply``.
+
+        They come from meters that may say otherwise later.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)",
+                [(*row, reply) for row in readings.tolist()],
+            )
+
+    def told(self, first: int) -> dict[int, tuple[int, int, int]]:
+        """(Import, export [mWh], which answer told it) by interval from ``first`` on."""
+        rows = self._db.execute("SELECT * FROM told WHERE t >= ?", (first,))
+        return {t: (imported, exported, reply) for t, imported, exported, reply in rows}
 
     def plan(self, t: int) -> tuple[Floats, Floats] | None:
         """Return the trader's plan and the shadow run's plan of interval ``t``."""

@@ -43,6 +43,7 @@ from fl_server.market.compensation import compensate, most_carried, told_gains
 from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
+NO_READING = np.zeros((0, 3), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -240,18 +241,17 @@ class Coordinator:
         # Each order that is refused goes back with its reason.
         if len(reply.orders) > 10 * self._rules.max_steps:
             raise MessageError(f"{len(reply.orders)} orders")
-        expected = self.state.unread(h, t)
         readings = reply.readings
-        if readings[:, 0].tolist() != expected or (readings < 0).any():
+        told = readings[:, 0].tolist()
+        # A reading may be there later than the interval is over, but no interval is told twice.
+        if told != sorted(set(told)) or not set(told) <= set(self.state.unread(h, t)):
             raise MessageError("readings of other intervals than asked for")
         connection = self._settings.connection
         carried = (connection.import_kwh, connection.export_kwh)
-        # A reading is rounded to a whole mWh.
+        # A reading is rounded to a whole mWh. Registers may both have counted within an interval.
         most = np.ceil(np.array(carried) * MILLI_WH_PER_KWH).astype(np.int64)
-        if (readings[:, 1:] > most).any():
+        if (readings < 0).any() or (readings[:, 1:] > most).any():
             raise MessageError("a meter reading of more than its connection can carry")
-        if (readings[:, 1:] > 0).all(axis=1).any():
-            raise MessageError("a meter reading of import and export at once")
         return reply
 
     def _settle(self, last: int, readings: Mapping[int, Ints]) -> Settlement | None:
@@ -267,10 +267,11 @@ class Coordinator:
         meter = np.zeros((2, count), dtype=np.int64)
         fills = Fills.none(count)
         for h in filter(state.was_in, range(count)):
-            if h not in readings:
+            newest = readings[h][-1:] if h in readings else NO_READING
+            if not len(newest) or newest[0, 0] != last:
                 state.open.setdefault(last, set()).add(h)
                 continue
-            meter[:, h] = readings[h][-1, 1:]
+            meter[:, h] = newest[0, 1:]
             fill = state.fills[last].get(h, NO_FILL)
             for array, value in zip(
                 (fills.bought, fills.sold, fills.paid, fills.received), fill, strict=True

@@ -8,13 +8,12 @@ cover to its end.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.market_rules import MILLI_WH_PER_KWH
 from fl_client.home.registers import Pieces
 
 Floats = NDArray[np.float64]
@@ -88,16 +87,3 @@ def _well_known(meter: Pieces, edges: Floats) -> NDArray[np.bool_]:
     near = often & (before <= meter.reach_s + _HAIR_S) & (after <= meter.reach_s + _HAIR_S)
     still = meter.kwh[at] <= meter.resolution_kwh + 1e-9
     return np.asarray(on_edge | (near & meter.sure[at]) | (still & meter.sure[at]))
-
-
-def load(flow: Mapping[str, float], owed_kwh: float = 0.0) -> tuple[float, float]:
-    """Load of an interval [kWh], never below 0, and what is owed to the next one.
-
-    ``load = import - export + pv + discharge - charge``. Registers are cut to their step, so a
-    quiet night can come out a few Wh below 0; that is carried on, so that the sum stays right.
-    """
-    net = flow.get("import", 0.0) - flow.get("export", 0.0)
-    net += flow.get("pv", 0.0) + flow.get("discharge", 0.0) - flow.get("charge", 0.0)
-    net += owed_kwh
-    net = round(net * MILLI_WH_PER_KWH) / MILLI_WH_PER_KWH
-    return max(net, 0.0), min(net, 0.0)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fl_client.home.intervals import MEASURED, SPREAD, intervals, load
+from fl_client.home.intervals import MEASURED, SPREAD, intervals
 from fl_client.home.registers import from_intervals, from_power, from_register, nothing
 from tests.fl_client.home.meter import BEGIN, home, stamps
 
@@ -202,13 +202,3 @@ def test_registers_of_one_role_add_up():
     assert [one.kwh for one in found] == pytest.approx([0.54] * 3)
     assert [one.kind for one in found] == [SPREAD, SPREAD, MEASURED]
     assert intervals([both[0], nothing()], 1800, BEGIN, END) == []
-
-
-def test_load_is_never_below_zero_and_its_sum_is_kept():
-    """What a cut register takes too much from one interval is taken from the next."""
-    flows = [{"import": 0.0, "export": 0.001}, {"import": 0.004, "export": 0.0}]
-    first, owed = load(flows[0])
-    second, left = load(flows[1], owed)
-    assert (first, second, left) == (0.0, pytest.approx(0.003), 0.0)
-    full = {"import": 1.0, "export": 0.25, "pv": 2.0, "discharge": 0.5, "charge": 1.5}
-    assert load(full)[0] == pytest.approx(1.75)

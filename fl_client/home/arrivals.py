@@ -1,0 +1,141 @@
+"""A home's readings as a run sees them: rows that are there, and rows that are still to come."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from common.arrays import Bools, Floats, Ints
+from common.data.frame import COLUMNS, IDLE_BATTERY, Household, check_zone
+from common.data.resample import fill_gaps
+from common.errors import InputError
+from common.market_rules import MILLI_WH_PER_KWH
+from fl_client.home.mapping import ENERGIES, read_mapping
+from fl_client.home.store import Store
+
+MINUTES = 30
+
+
+class Rows(NamedTuple):
+    """(n,) intervals from a time on; nan where not all meters have spoken yet.
+
+    ``load``, ``pv`` [kWh]: what the home uses and makes as seen from its connection, their
+    difference being import less export, whatever its own battery does. ``imported``, ``exported``
+    [mWh] as the registers at the connection counted them, -1 where unknown. ``doubtful``: not
+    measured at its own boundaries.
+    """
+
+    load: Floats
+    pv: Floats
+    imported: Ints
+    exported: Ints
+    doubtful: Ints
+
+    @property
+    def known(self) -> int:
+        """How many leading rows lie before the newest that is known."""
+        there = np.flatnonzero(np.isfinite(self.load))
+        return int(there[-1]) + 1 if len(there) else 0
+
+
+class Arrivals:
+    """The readings in the store of the household in folder ``home``. Raises InputError.
+
+    The mapping's roles make up the home: a row is known when each of its meters has spoken. A home
+    without a meter for export exports nothing, and so on.
+    """
+
+    def __init__(self, home: Path) -> None:
+        channels = read_mapping(home / "meters.yaml")
+        self._path = home / "meters.sqlite"
+        self.roles = [role for role in ENERGIES if any(one.role == role for one in channels)]
+        if "import" not in self.roles:
+            raise InputError(f"{home / 'meters.yaml'}: a home that trades needs a meter of import")
+
+    def span(self) -> tuple[int, int] | None:
+        """First and last interval [s since 1970] of which all meters have told."""
+        if not self._path.exists():
+            return None
+        store = Store(self._path)
+        try:
+            spans = [store.span(role, MINUTES) for role in self.roles]
+        finally:
+            store.close()
+        told = [span for span in spans if span is not None]
+        if len(told) < len(self.roles):
+            return None
+        return max(first for first, _ in told), min(last for _, last in told)
+
+    def rows(self, first: int, count: int, known_at: float | None = None) -> Rows:
+        """``count`` intervals from ``first`` [s since 1970] on, as known at ``known_at`` [s]."""
+        length = MINUTES * 60
+        energy = {role: np.full(count, np.nan) for role in self.roles}
+        doubtful = np.zeros(count, np.int64)
+        if self._path.exists():
+            store = Store(self._path)
+            try:
+                for role in self.roles:
+                    for one in store.intervals(
+                        role, MINUTES, first, first + count * length, known_at
+                    ):
+                        place = (one.start - first) // length
+                        energy[role][place] = one.kwh
+                        doubtful[place] |= one.kind != "measured"
+            finally:
+                store.close()
+        known = np.all([np.isfinite(kwh) for kwh in energy.values()], axis=0)
+        nothing = np.where(known, 0.0, np.nan)
+        net = energy["import"] - energy.get("export", nothing)
+        made = np.where(known, energy.get("pv", nothing), np.nan)
+        used = np.where(known, np.maximum(net + made, 0.0), np.nan)
+        made = used - np.where(known, net, np.nan)
+        imported = _milliwh(energy["import"], known)
+        exported = _milliwh(energy.get("export", nothing), known)
+        return Rows(used, made, imported, exported, doubtful)
+
+
+def _milliwh(kwh: Floats, known: Bools) -> Ints:
+    """Whole mWh, -1 where unknown."""
+    whole = np.rint(np.where(known, kwh, 0.0) * MILLI_WH_PER_KWH).astype(np.int64)
+    return np.where(known, whole, -1)
+
+
+def history(arrivals: Arrivals, name: str, timezone: str, retail: float) -> Household:
+    """What the meters have told so far as a household. Raises InputError where that is nothing.
+
+    ``retail``: the price per kWh of a past that nobody has told; there is no weather.
+    """
+    span = arrivals.span()
+    if span is None:
+        raise InputError(
+            f"household {name}: its meters have told nothing yet; see fedwatt client meters"
+        )
+    first, last = span
+    rows = arrivals.rows(first, (last - first) // (MINUTES * 60) + 1)
+    there = np.isfinite(rows.load)
+    index = pd.date_range(
+        pd.Timestamp(first, unit="s", tz="UTC"), periods=len(there), freq=f"{MINUTES}min"
+    )
+    frame = pd.DataFrame(0.0, index=index, columns=list(COLUMNS))
+    frame["misc"] = fill_gaps(np.nan_to_num(rows.load), there)
+    frame["pv"] = fill_gaps(np.nan_to_num(rows.pv), there)
+    frame["price"] = retail
+    for sensor, value in IDLE_BATTERY.items():
+        frame[sensor] = value
+    return Household(
+        name, frame, timezone, source="meters", filled_values=int((~there).sum()),
+        filled_rows=~there,
+    )  # fmt: skip
+
+
+def local_zone() -> str:
+    """Time zone of this computer, as /etc/localtime or TZ names it; UTC where neither does."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    if not named:
+        named = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    try:
+        return check_zone(named or "UTC")
+    except InputError:
+        return "UTC"

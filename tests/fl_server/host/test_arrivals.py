@@ -1,0 +1,160 @@
+"""Homes whose readings arrive while the run goes on: the same ledger, whenever they do."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from flwr.app import Message
+
+from common.data.store import read_household, write_household
+from common.market_rules import MILLI_WH_PER_KWH
+from fl_client.home.store import Store
+from fl_server.market.book import Fills
+from fl_server.settlement import settle
+from tests.support.community import NODE, Homes, community, contexts, run, simulated
+from tests.support.live import INTERVALS, MARKET_ONLY, NAMES, exactly_once, opened, rows, traded
+
+NO_BATTERY = "battery.capacity_kwh=0"
+ROLES = ("import", "export", "pv")
+
+
+@pytest.fixture
+def netted(homes: Path, tmp_path: Path) -> Path:
+    """The homes, in numbers that add and subtract without rounding."""
+    folder = tmp_path / "netted"
+    folder.mkdir()
+    for name in NAMES:
+        home = read_household(homes / f"{name}.parquet")
+        energy = [c for c in home.frame.columns if not c.startswith(("battery", "price"))]
+        for column in set(energy) - {"temperature", "solar_irradiance"}:
+            home.frame[column] = np.round(home.frame[column] * 2**20) / 2**20
+        write_household(home, folder)
+    return folder
+
+
+class Meters:
+    """The stores of all homes, filled as the run goes on: ``delay`` [intervals] by home and row."""
+
+    def __init__(self, root: Path, netted: Path, start: pd.Timestamp, delay) -> None:
+        self.frames, self._stores, self._delay = {}, {}, delay
+        self.start = int(start.timestamp())
+        for name in NAMES:
+            home = read_household(netted / f"{name}.parquet")
+            net = home.consumption - home.frame["pv"].to_numpy()
+            table = {"import": np.maximum(net, 0), "export": np.maximum(-net, 0)}
+            table["pv"] = home.frame["pv"].to_numpy()
+            first = int(home.frame.index[0].timestamp())
+            self.frames[name] = (first, table)
+            folder = root / name
+            folder.mkdir(exist_ok=True)
+            mapping = [{"role": role, "path": "none.csv", "json": role} for role in ROLES]
+            (folder / "meters.yaml").write_text(yaml.safe_dump(mapping))
+            store = Store(folder / "meters.sqlite", write=True)
+            # Many small commits in a test: a power cut does not matter.
+            store._db.execute("PRAGMA synchronous = OFF")
+            self._stores[name] = store
+            self._put(name, first, self.start)
+        self._told = dict.fromkeys(NAMES, 0)
+
+    def _put(self, name: str, begin: int, end: int, add: float = 0.0) -> None:
+        first, table = self.frames[name]
+        for role in ROLES:
+            told = [
+                (s, float(table[role][(s - first) // 1800]) + add * (role == "import"), "measured")
+                for s in range(begin, end, 1800)
+            ]
+            self._stores[name].put_intervals(role, 30, told, float(end), "corrected")
+
+    def tell(self, name: str, t: int) -> None:
+        """Let arrive what has arrived when ``t`` is decided."""
+        for s in range(t):
+            if self._delay(name, s) == t - s - 1 or (t == INTERVALS and t - s - 1 < 40):
+                at = self.start + 1800 * s
+                self._put(name, at, at + 1800)
+
+    def milliwh(self, name: str, s: int) -> tuple[int, int]:
+        first, table = self.frames[name]
+        place = (self.start + 1800 * s - first) // 1800
+        imported, exported = (
+            round(float(table[r][place]) * MILLI_WH_PER_KWH) for r in ("import", "export")
+        )
+        return imported, exported
+
+
+def _live(tmp_path, netted, monkeypatch, delay, *override, hour=10):
+    monkeypatch.setenv("TZ", "Europe/London")
+    folder = community(
+        tmp_path / "server", netted, NAMES, *MARKET_ONLY, NO_BATTERY, *override, hour=hour
+    )
+    start = pd.Timestamp(yaml.safe_load(folder.live.read_text())["start"])
+    meters = Meters(tmp_path, netted, start, delay)
+    nodes = contexts(tmp_path, netted, NAMES, folder)
+    for context in nodes.values():
+        context.node_config["data"] = "meters"
+
+    def arrive(message: Message) -> bool:
+        group = message.metadata.group_id.partition("-")[0]
+        if group.isdigit():
+            meters.tell(NAMES[message.metadata.dst_node_id - NODE], int(group))
+        return False
+
+    run(folder, Homes(nodes, arrive))
+    return folder, meters
+
+
+def test_readings_that_are_there_in_time_give_the_ledger_of_a_simulation(
+    netted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reading arrives before the next decision: row by row what simulate books on them."""
+    folder, _ = _live(tmp_path, netted, monkeypatch, lambda name, s: 0, "run.days=0.75", hour=0)
+    out = simulated(netted, tmp_path / "simulated", folder, len(NAMES))
+    assert rows(folder.run) == rows(out)
+    assert traded(folder.run)
+
+
+def test_late_readings_are_settled_once_and_rightly(
+    netted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings up to four intervals late, out of order: decisions are taken without them, every
+    interval is settled once, by the reading and the fills it had, and all sums are zero."""
+    draw = np.random.default_rng(7)
+    late = {(name, s): int(draw.integers(0, 5)) for name in NAMES for s in range(INTERVALS)}
+    folder, meters = _live(tmp_path, netted, monkeypatch, lambda name, s: late[name, s])
+    exactly_once(folder.run)
+    _final_readings_are_settled(folder, meters)
+
+
+def _final_readings_are_settled(folder, meters) -> None:
+    """Given the fills of the ledger, entries sum to the settlement of the final reading."""
+    prices = folder.settings(len(NAMES))
+    with opened(folder.run) as ledger:
+        assert ledger.verify().ok
+        assert sum(money for _, money in ledger.balances().values()) == 0
+        lines = _lines(folder)
+        for h, name in enumerate(NAMES):
+            booked = ledger.postings_of(name)
+            for s in range(INTERVALS):
+                of_s = booked[booked[:, 0] == s]
+                traded_, settled_ = of_s[of_s[:, 1] == 1], of_s[of_s[:, 1] != 1]
+                fills = Fills.none(len(NAMES))
+                for row in traded_:
+                    fills.bought[h], fills.sold[h] = row[3], row[4]
+                    fills.received[h], fills.paid[h] = row[5], row[6]
+                meter = np.zeros((2, len(NAMES)), dtype=np.int64)
+                meter[:, h] = meters.milliwh(name, s)
+                right = settle(
+                    meter[0], meter[1], fills, round(lines[s]["retail"] * 1e6),
+                    round(lines[s]["feed_in"] * 1e6), round(1e6 * (1 - prices.market.loss)),
+                )  # fmt: skip
+                energy = (settled_[:, 3] - settled_[:, 4]).sum()
+                assert energy == right.grid_import[h] - right.grid_export[h]
+                money = (settled_[:, 6] - settled_[:, 5]).sum()
+                assert money == right.cost[h] - right.revenue[h]
+
+
+def _lines(folder):
+    import json
+
+    return [json.loads(x) for x in (folder.run / "intervals.jsonl").read_text().splitlines()]
