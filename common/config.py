@@ -97,7 +97,7 @@ class Model(Section):
 
 
 class Training(Section):
-    """Local training; the defaults are those of the specification."""
+    """Local training; the model's presets may bring their own learning rate."""
 
     device: str = "auto"
     learning_rate: Positive | None = Field(

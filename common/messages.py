@@ -447,13 +447,6 @@ def _array(values: NDArray[np.float32]) -> Array:
     return Array(str(values.dtype), values.shape, SType.NUMPY, data)
 
 
-def encode_update(
-    arrays: Mapping[str, NDArray[np.float32]], metrics: Mapping[str, float | int]
-) -> RecordDict:
-    """Trained weights with their metrics; NUM_EXAMPLES is what strategies weight by."""
-    return RecordDict({ARRAYS: encode_arrays(arrays), METRICS: MetricRecord(dict(metrics))})
-
-
 def decode_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
     """Weights by name, in the order sent."""
     return {name: array.numpy() for name, array in record.items()}

@@ -13,7 +13,7 @@ from fl_client.log import Log
 from fl_client.physics import Physics
 from fl_client.prices import PublicPrices
 from fl_client.readings import Calendar
-from fl_client.trader.base import REASONS, Decision, Trader, TraderForecast
+from fl_client.trader.base import HOLD_REASONS, Decision, Trader, TraderForecast
 from fl_client.trader.scene import Scene
 
 _logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Deciding:
             self._held[h] = reason
             if reason:
                 _logger.warning(
-                    "%s: trader holds from %d on: %s", self._names[h], t, REASONS[reason]
+                    "%s: trader holds from %d on: %s", self._names[h], t, HOLD_REASONS[reason]
                 )
 
     def _forecast(self, t: int, calendar: Calendar) -> DayAhead | None:

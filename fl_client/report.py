@@ -59,7 +59,7 @@ _TOTALS = (
 
 
 def _residual(log: Mapping[str, Floats]) -> Floats:
-    """Net balance of DESIGN: what comes in less what goes out, (T,) kWh."""
+    """What comes into the house less what goes out or is used there, (T,) kWh: 0 to rounding."""
     out = log["load"] - log["unserved"] + log["charge"] + log["sold"] + log["grid_export"]
     came = log["pv"] - log["curtailed"] + log["discharge"] + log["bought"] + log["grid_import"]
     return came - out

@@ -12,6 +12,7 @@ INTERVALS = "intervals.jsonl"
 ROUNDS = "rounds.jsonl"
 REPORTS = "reports.json"
 LEDGER = "ledger.sqlite"
+SUMMARY = "summary.json"
 _BLOCK = 1 << 16
 
 

@@ -1,12 +1,8 @@
 """The ``fedwatt`` command: one line per subcommand, each imported only when it is called."""
 
-import importlib
+from typing import ClassVar
 
-import click
-import typer
-from typer.core import TyperGroup
-
-from common.console import run
+from common.console import Lazy, Version, group, run
 
 COMMANDS = {
     "simulate": "run N households: forecasts, market, federated rounds",
@@ -21,7 +17,6 @@ COMMANDS = {
     "report": "draw report.html of a run",
 }
 
-
 _ELSEWHERE = {
     "benchmark": "simulations.benchmarks.command",
     "server": "fl_server.host.commands",
@@ -29,36 +24,18 @@ _ELSEWHERE = {
 }
 
 
-class _Lazy(TyperGroup):
-    """Imports a command's module when it is called: start-up stays quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(
-            _ELSEWHERE.get(cmd_name, f"simulations.commands.{cmd_name}")
-        )
-        return typer.main.get_command(module.app)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+class _Commands(Lazy):
+    modules: ClassVar = {
+        name: (_ELSEWHERE.get(name, f"simulations.commands.{name}"), does)
+        for name, does in COMMANDS.items()
+    }
 
 
-app = typer.Typer(
-    cls=_Lazy,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = group(cls=_Commands)
 
 
 @app.callback()
-def _root() -> None:
+def _root(version: Version = False) -> None:
     """Households that forecast together and trade with each other."""
 
 

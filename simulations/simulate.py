@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from simulations.engine.block import Block
 
 CONFIG_FILE = "config.yaml"
-SUMMARY_FILE = "summary.json"
 _RUN_ID = 7
 
 

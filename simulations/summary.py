@@ -14,7 +14,7 @@ from common.energy.tariff import end_value
 from common.files import write_json
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_server.ledger import Ledger
-from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, ledger_url, read_lines
+from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, SUMMARY, ledger_url, read_lines
 from simulations import references
 from simulations.references import LOSER
 
@@ -85,7 +85,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         },
         "households_detail": detail,
     }
-    write_json(directory / "summary.json", summary, durable=False)
+    write_json(directory / SUMMARY, summary, durable=False)
     return summary
 
 

@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
-from common.console import Version, run, show
+from common.console import Version, group, run, show
 
-app = typer.Typer(
-    help="a household on its own host",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = group()
 
 Directory = Annotated[Path, typer.Argument(help="the household's folder")]
 

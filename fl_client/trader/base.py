@@ -18,7 +18,7 @@ HOLD, BUY, SELL = 0, 1, -1
 GREEN, RED = 0, 1
 
 # Why a household trades nothing although its trader might: Decision.reason.
-REASONS = (
+HOLD_REASONS = (
     "",
     "forecast is not finite",
     "forecast is stale",
@@ -129,7 +129,7 @@ class Decision:
 
     side (H, K): BUY, SELL or 0 for an unused step; quantity_kwh (H, K): bought kWh delivered or
     sold kWh sent; price (H, K): per kWh of that quantity. score (H,): 0-100; need (H,): GREEN or
-    RED; action (H,): HOLD, BUY or SELL; reason (H,): index into REASONS, 0 when all is well.
+    RED; action (H,): HOLD, BUY or SELL; reason (H,): index into HOLD_REASONS, 0 when all is well.
     plan (H, G): opaque; the household keeps it between ``decide`` and ``dispatch``.
     """
 

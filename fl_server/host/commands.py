@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
+from common.console import group
 from common.errors import InputError
 
-app = typer.Typer(help="the coordinator on its own host", no_args_is_help=True)
+app = group(help="the coordinator on its own host")
 
 Directory = Annotated[Path, typer.Argument(help="the coordinator's folder")]
 

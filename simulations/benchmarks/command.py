@@ -1,12 +1,10 @@
 """``fedwatt benchmark``: one subcommand each, imported only when it is called."""
 
-import importlib
+from typing import ClassVar
 
-import click
-import typer
-from typer.core import TyperGroup
+from common.console import Lazy, group
 
-BENCHMARKS = {
+DOES = {
     "strategies": "aggregation strategies under dials, attacks, compression, privacy",
     "forecasts": "federated against local, pooled and plain forecasts",
     "traders": "what traders save against the optimum",
@@ -16,24 +14,13 @@ BENCHMARKS = {
 }
 
 
-class _Lazy(TyperGroup):
-    """Imports ``simulations.benchmarks.NAME.command`` when NAME is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(BENCHMARKS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in BENCHMARKS:
-            return None
-        module = importlib.import_module(f"simulations.benchmarks.{cmd_name}.command")
-        return typer.main.get_command(module.app)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Benchmarks"):
-            formatter.write_dl(list(BENCHMARKS.items()))
+class _Benchmarks(Lazy):
+    modules: ClassVar = {
+        name: (f"simulations.benchmarks.{name}.command", does) for name, does in DOES.items()
+    }
 
 
-app = typer.Typer(cls=_Lazy, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = group(cls=_Benchmarks)
 
 
 @app.callback()

@@ -10,6 +10,7 @@ import pandas as pd
 import typer
 
 from common import database
+from common.console import group
 from common.data import citylearn, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.frame import INTERVAL, local_midnight
@@ -22,7 +23,7 @@ from common.errors import InputError
 from simulations.data import account
 from simulations.progress import Counter, track
 
-app = typer.Typer(no_args_is_help=True, help="generate, fetch, import, check household data")
+app = group(help="generate, fetch, import, check household data")
 
 
 @app.command()

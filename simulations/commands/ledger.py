@@ -11,15 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from common import config
+from common.console import group
 from common.errors import InputError
 from common.files import write_whole
 from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
-from fl_server.run_files import ledger_url
+from fl_server.run_files import SUMMARY, ledger_url
 from simulations.report.bill_page import page
 
-app = typer.Typer(no_args_is_help=True, help="verify a ledger, print bills")
+app = group(help="verify a ledger, print bills")
 _RUN = typer.Argument(help="run folder, ledger file or database URL")
 _NAME = typer.Option("--run", help="which run, where the database holds several")
 _DAY = ["%Y-%m-%d"]
@@ -44,7 +45,7 @@ def _open(where: str, name: str | None) -> tuple[Ledger, str]:
 def _zone_of(where: str) -> str | None:
     """The households' time zone, where a finished run's folder tells it."""
     try:
-        told = json.loads((Path(where) / "summary.json").read_text())
+        told = json.loads((Path(where) / SUMMARY).read_text())
     except (OSError, ValueError):
         return None
     zone = told.get("data", {}).get("timezone")

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from common.console import group
 from common.data.prices import check_prices
 from common.errors import InputError
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, MarketRules, to_micro
@@ -15,7 +16,7 @@ from fl_server.market import MECHANISMS, Clearing, Grid, OrderBook
 from fl_server.market import clear as clear_book
 from simulations.orders_csv import read_orders, write_trades
 
-app = typer.Typer(no_args_is_help=True, help="clear a book of orders")
+app = group(help="clear a book of orders")
 _INTERVAL_HOURS = 0.5
 _SHOWN = 10
 _DEFAULT = MarketRules()

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from common.config import Settings, load
+from common.console import single
 from common.errors import InputError
 from fl_server.run_files import INTERVALS
 
-app = typer.Typer(help="run N households: forecasts, market, federated rounds")
+app = single()
 
 
 @app.command()

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from common.config import load
+from common.console import single
 from common.errors import InputError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = single()
 
 
 @app.command()

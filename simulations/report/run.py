@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from fl_server.run_files import SUMMARY
 
 INTERVAL = pd.Timedelta(minutes=30)
 
@@ -95,9 +96,9 @@ def read_run(path: Path) -> Run:
     """Read a run directory. Raises InputError for one that is none, or whose files are damaged."""
     if not path.is_dir():
         raise InputError(f"run directory {path}: no such directory")
-    if not (path / "summary.json").is_file():
+    if not (path / SUMMARY).is_file():
         raise InputError(f"run directory {path}: no summary.json, so no finished run")
-    summary = _json((path / "summary.json").read_bytes(), str(path / "summary.json"))
+    summary = _json((path / SUMMARY).read_bytes(), str(path / SUMMARY))
     intervals = _lines(path / "intervals.jsonl", required=("interval", "time"))
     if len(intervals):
         try:

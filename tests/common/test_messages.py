@@ -21,10 +21,10 @@ from common.messages import (
     Joined,
     MessageError,
     decode_arrays,
-    encode_update,
     read_reply,
     view_arrays,
 )
+from tests.support.updates import encode_update
 
 ROWS = hnp.arrays(np.int64, st.tuples(st.integers(0, 5), st.just(3)))
 

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, decode_arrays, encode_update
+from common.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES, decode_arrays
 from common.model_messages import TRAIN_STEPS
 from fl_server.strategy import known_strategies, make_strategy
 from fl_server.strategy.fedavg import FedAvg, mean_metrics
 from fl_server.strategy.fixed_point import WeightedSum
 from fl_server.strategy.screening import Limits, Screening, screen
+from tests.support.updates import encode_update
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 

@@ -9,9 +9,10 @@ from typing import Annotated
 import psutil
 import typer
 
+from common.console import single
 from common.errors import InputError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = single()
 
 
 @app.command()

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from common.console import single
 from common.errors import InputError
 from common.forecast.presets import find_preset
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = single()
 
 
 @app.command()

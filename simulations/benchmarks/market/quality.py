@@ -1,6 +1,6 @@
 """What mechanisms do with the same books: welfare, price, volume, fairness."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,11 +93,6 @@ def _row(trades: Clearing, best: Clearing) -> tuple[float, ...]:
         jain(gain),
         gini(gain),
     )
-
-
-def as_dict(table: dict[str, Quality]) -> dict[str, dict[str, float]]:
-    """Plain values."""
-    return {name: asdict(quality) for name, quality in table.items()}
 
 
 __all__ = ["FEEDERS", "OrderBook", "Quality", "compare", "gains_of", "gini", "jain"]

@@ -8,9 +8,10 @@ import psutil
 import typer
 
 from common.config import Settings, load
+from common.console import single
 from common.errors import InputError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = single()
 
 _ENGINES = ("batched", "loop", "flower")
 

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from common.console import single
 from common.errors import InputError
 from common.forecast.presets import find_preset
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = single()
 
 
 @app.command()
@@ -48,9 +49,8 @@ def strategies(
     Writes OUT/rows.parquet (one row a strategy, dial, seed, household and measured round),
     OUT/costs.parquet (seconds and memory a cell), OUT/tables.md and OUT/report.html.
     """
-    from simulations.benchmarks.strategies import grid, presets, report
-    from simulations.benchmarks.strategies.dials import read_dials
-    from simulations.benchmarks.strategies.setup import Setup, check, split_entries
+    from simulations.benchmarks.strategies import grid, report
+    from simulations.benchmarks.strategies.setup import Setup, check
 
     find_preset(preset)
     if optimiser not in ("adamw", "sgd"):
@@ -71,23 +71,7 @@ def strategies(
         evaluate_every=evaluate_every,
         money_days=money_days,
     )
-    if quick:
-        plan = {"table": (presets.QUICK_STRATEGIES, presets.QUICK_DIALS)}
-    else:
-        plan = {}
-        for part in filter(None, (part.strip() for part in parts.split(","))):
-            if part not in presets.PARTS:
-                raise InputError(f"--parts {part!r}: known are {', '.join(presets.PARTS)}")
-            plan[part] = presets.PARTS[part]
-    if dials is not None:
-        given = read_dials(dials)
-        text = strategies or presets.STRATEGIES
-        jobs = [(split_entries(text), given)]
-    else:
-        jobs = [
-            (split_entries(strategies or named), read_dials(values))
-            for named, values in plan.values()
-        ]
+    jobs = grid.plan("quick" if quick else parts, strategies, dials)
     for entries, _ in jobs:
         for entry in entries:
             check(entry, households)

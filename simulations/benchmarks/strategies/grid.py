@@ -17,15 +17,44 @@ import pyarrow.parquet as pq
 
 from common.errors import InputError
 from common.files import whole, write_whole
+from simulations.benchmarks.strategies import presets
 from simulations.benchmarks.strategies.cell import Row, run_cell
-from simulations.benchmarks.strategies.dials import CLEAN, Dial
-from simulations.benchmarks.strategies.setup import REFERENCES, Cell, Entry, Setup, entry_of
+from simulations.benchmarks.strategies.dials import CLEAN, Dial, read_dials
+from simulations.benchmarks.strategies.setup import (
+    REFERENCES,
+    Cell,
+    Entry,
+    Setup,
+    entry_of,
+    split_entries,
+)
 from simulations.progress import track
 
 ROWS = "rows.parquet"
 COSTS = "costs.parquet"
 GRID = "grid.json"
 _HASH = b"fedwatt-cell"
+
+
+def plan(
+    parts: str, strategies: str | None, dials: Path | None
+) -> list[tuple[list[Entry], dict[str, Dial]]]:
+    """What is run with what: strategies and dials of each of ``parts`` ("quick", or names of
+    ``presets.PARTS`` with commas), or of one part of the user's own where ``dials`` are given.
+
+    ``strategies`` replaces those of the parts. Raises InputError for what is not known.
+    """
+    if dials is not None:
+        return [(split_entries(strategies or presets.STRATEGIES), read_dials(dials))]
+    if parts == "quick":
+        chosen = [(presets.QUICK_STRATEGIES, presets.QUICK_DIALS)]
+    else:
+        chosen = []
+        for part in filter(None, (part.strip() for part in parts.split(","))):
+            if part not in presets.PARTS:
+                raise InputError(f"--parts {part!r}: known are {', '.join(presets.PARTS)}")
+            chosen.append(presets.PARTS[part])
+    return [(split_entries(strategies or named), read_dials(values)) for named, values in chosen]
 
 
 def cells_of(entries: Sequence[Entry], dials: dict[str, Dial], seeds: int) -> list[Cell]:

@@ -148,11 +148,12 @@ class Households:
         """Measure the model this household forecasts with, in the rounds that are asked about."""
         home = self._homes[h]
         if request.round not in self._measured:
-            return {NUM_EXAMPLES: 1}
+            return {NUM_EXAMPLES: 0}
         windows = home.phase(request.round).train
         weights = self._participants[h].forecasting_weights(request, windows)
         load_weights(self._model, weights)
         found = day_errors(forecast_day(self._model, home, request.round), home, request.round)
         self.errors[request.round, home.name] = found
         self.forecasting[home.name] = weights
-        return {NUM_EXAMPLES: 1, "nrmse": found["nrmse"]}
+        # It has the model; what it measured is kept here and not sent.
+        return {NUM_EXAMPLES: 0}

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from common.console import single
 from common.data.frame import Household
 from common.errors import InputError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = single()
 
 STARTS = "2016-10-01,2017-02-01,2017-05-01,2017-06-26"
 

@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from common.files import write_json
 from simulations.benchmarks.traders.run import Score, table
 
 RESULTS, PICTURE = "results.json", "picture.png"
@@ -40,8 +41,7 @@ def write(
         "table": json.loads(lines.to_json(orient="records")),
         "scores": [asdict(score) for score in scores],
     }
-    text = json.dumps(found, indent=1, allow_nan=True).replace("NaN", "null")
-    (out / RESULTS).write_text(text + "\n")
+    write_json(out / RESULTS, found)
     _picture(lines, out / PICTURE)
 
 

@@ -20,7 +20,7 @@ from tests.support.homes import home
 
 
 def test_feature_order_and_price_lags() -> None:
-    """The 24 features stand in DESIGN's order; price_t-k of row i is the price of row i - k."""
+    """The 24 features stand in order; price_t-k of row i is the price of row i - k."""
     assert len(FEATURES) == 24
     assert FEATURES[9:13] == ("battery_soc", "battery_soh", "battery_charge", "battery_cycles")
     history = home(3)

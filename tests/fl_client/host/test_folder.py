@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import shlex
+import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,11 @@ from common.errors import InputError
 from common.messages import MessageError
 from fl_client.host import node
 from fl_client.host.clientapp import HouseholdError, discreet
-from fl_client.host.folder import ClientFile, init_client, supernode
+from fl_client.host.folder import ClientFile, init_client, read_client, supernode
+from fl_client.host.status import client_status
 from fl_client.membership import membership, own_settings
+from fl_client.state import QUANTITIES, State
+from tests.support.superlink import free_port
 
 FILE = ClientFile("maple-7", "synthetic", "127.0.0.1:9092")
 
@@ -172,3 +176,30 @@ def test_faults_of_a_household_stay_at_home(caplog: pytest.LogCaptureFixture) ->
         fails(MessageError("interval 3 is over"))
     with pytest.raises(HouseholdError, match=r"^KeyError$"):
         fails(KeyError("meter.parquet"))
+
+
+def test_status_tells_what_the_household_knows(tmp_path: Path, ca: Path) -> None:
+    """Who it is and whom it talks to from the first; the run, its newest interval, the last one
+    settled and the round of its model once its own file has them."""
+    home = tmp_path / "home"
+    init_client(home, replace(FILE, port=free_port()), ca)
+    assert client_status(home) == {
+        "running": False,
+        "name": "maple-7",
+        "server": "127.0.0.1:9092",
+    }
+    state = State(home / "state", durable=True)
+    state.begin({"run": "r1", "household": "maple-7", "start": "2026-01-01"}, 0)
+    empty = [0.0] * len(QUANTITIES)
+    state.put([(t, f"t{t}", int(t < 2), *empty) for t in range(4)])
+    state.put_model(5, 3, "digest")
+    state.close()
+    told = client_status(home)
+    assert {key: told[key] for key in ("run", "newest interval", "settled up to")} == {
+        "run": "r1",
+        "newest interval": 3,
+        "settled up to": 1,
+    }
+    assert told["model of round"] == 5
+    with socket.create_server(("127.0.0.1", read_client(home).port)):
+        assert client_status(home)["running"] is True

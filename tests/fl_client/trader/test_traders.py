@@ -20,9 +20,9 @@ from fl_client.trader.base import (
     BUY,
     FINE,
     HOLD,
+    HOLD_REASONS,
     NO_HISTORY,
     NO_PRICE,
-    REASONS,
     SELL,
     STALE_FORECAST,
     Actual,
@@ -258,7 +258,7 @@ def test_faults_hold_and_say_why(kind: str, fault: str) -> None:
     d = trader.decide(s)
     assert not np.any(d.side)
     assert np.all(d.action == HOLD)
-    assert [REASONS[r] for r in d.reason] == [REASONS[reason]] * 3
+    assert [HOLD_REASONS[r] for r in d.reason] == [HOLD_REASONS[reason]] * 3
     soc = np.array([0.1, 0.45, 0.8])
     zero = np.zeros(3)
     did = trader.dispatch(

@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.messages import ARRAYS, METRICS, NUM_EXAMPLES, encode_update
+from common.messages import ARRAYS, METRICS, NUM_EXAMPLES
 from common.model_messages import CONTROL, TRAIN_STEPS, ModelReply, ModelRequest
 from fl_server.strategy import OWN, known_strategies
 from fl_server.strategy.fedavg import FedAvg
@@ -16,6 +16,7 @@ from fl_server.strategy.lengths import LEAST, MULTIPLE, Lengths, length
 from fl_server.strategy.screening import Limits, Screening, screen
 from simulations.engine.parcel import Model
 from tests.support.toy import Toy
+from tests.support.updates import encode_update
 
 X = np.array([1.0, 2.0])
 HONEST = 0.01
