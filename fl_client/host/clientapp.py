@@ -4,36 +4,32 @@ Flower hands every household the code of a run with its first message. Here that
 unread: a coordinator may ask, but never bring a program along. Private: written for one release.
 """
 
-import importlib
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import flwr
 from flwr.app import Context, Message
 from flwr.supercore.superexec.executor.types import ExecutionSpec
 
-from common.errors import InputError
+from common.flower_release import CLIENTAPP, check_release
 from common.messages import MessageError
 
 log = logging.getLogger("fedwatt")
-SUPPORTED = "1.39."
 
 
-def check_release() -> None:
-    """Raise InputError for a Flower that this module was not written for."""
-    if not flwr.__version__.startswith(SUPPORTED):
-        raise InputError(f"flwr {flwr.__version__}: a household's host needs {SUPPORTED}x")
+def check_host() -> None:
+    """Raise InputError for a Flower that a household's host was not written for."""
+    check_release("a household's host")
 
 
 def clientapp_module() -> ModuleType:
     """Flower's ClientApp process, with this host's own ClientApp whatever code comes with a run."""
-    check_release()
+    check_host()
     _leave_out_the_installer()
     # Not the command's own module: it loads the whole SuperNode, which doubles the start.
-    process = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    process = CLIENTAPP.load()
 
     def load(*_: object) -> object:
         from fl_client.app import app

@@ -10,7 +10,6 @@ Private: written for one release.
 
 import contextlib
 import gc
-import importlib
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.exit import exit_handler
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 
+from common.flower_release import SUPEREXEC
 from fl_client.host import clientapp as host
 
 log = logging.getLogger("fedwatt")
@@ -74,9 +74,7 @@ def _run(orders: int) -> None:
     if not command:  # the SuperNode has ended before it began
         return
     sys.argv = command
-    vars(importlib.import_module("flwr.supercore.superexec.run_superexec"))["get_executor"] = (
-        lambda *_, **__: Forks()
-    )
+    vars(SUPEREXEC.load())["get_executor"] = lambda *_, **__: Forks()
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     flower_superexec()

@@ -14,7 +14,7 @@ from common.errors import InputError
 from common.files import check_secret, write_secret
 from common.processes import environment, exec_process, is_loopback
 from fl_client.home.mapping import MAPPING, read_mapping
-from fl_client.host.clientapp import check_release
+from fl_client.host.clientapp import check_host
 from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
 from fl_client.host.node import FLOWERS_POLL_S
@@ -121,7 +121,7 @@ def read_client(root: Path) -> ClientFile:
 
 def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
     """Command and environment of the household's SuperNode. Raises InputError."""
-    check_release()
+    check_host()
     file = read_client(root)
     _check_address(file.server, file.insecure)
     _check_poll(f"{root / 'client.yaml'}: poll_s", file.poll_s)

@@ -17,7 +17,8 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from fl_client.host.clientapp import check_release
+from common.flower_release import SUPERNODE
+from fl_client.host.clientapp import check_host
 from fl_client.host.executor import Standby, stand_by
 
 FLOWERS_POLL_S = 3
@@ -63,8 +64,7 @@ class _Tied:
 
 def pace(poll_s: float, standby: Standby) -> None:
     """Ask for messages every ``poll_s`` seconds; look after the line and the executor."""
-    # By name: the package gives a function of the same name instead of the module.
-    loop = vars(importlib.import_module("flwr.supernode.start_client_internal"))
+    loop = vars(SUPERNODE.load())
     loop["time"] = _Clock(poll_s)
     loop["subprocess"] = _Tied(standby)
     os.environ[_TASK_POLL] = str(min(max(poll_s / 2, 0.1), 1.0))
@@ -78,7 +78,7 @@ def pace(poll_s: float, standby: Standby) -> None:
 
 def main() -> None:
     """Run ``flower-supernode``."""
-    check_release()
+    check_host()
     poll_s = float(sys.argv.pop(1))
     # What both take is loaded before they part, and is in memory once.
     for shared in ("flwr.supernode.cli", "flwr.supercore.cli.flower_superexec"):

@@ -3,12 +3,12 @@
 Private: written for one release.
 """
 
-import importlib
 import subprocess
 import threading
 import time
 from typing import Any
 
+from common.flower_release import DATABASE, SUPERLINK
 from fl_server.host.journal import journal
 
 # Many households on a small host make SQLite's writers queue for longer than Flower's 5 s.
@@ -18,7 +18,7 @@ PAUSE_S = 2.0
 
 def wait_for_locks(seconds: float = LOCK_WAIT_S) -> None:
     """Let the SuperLink's database wait so long for its turn before it refuses a call."""
-    mixin = vars(importlib.import_module("flwr.supercore.sql_mixin"))
+    mixin = vars(DATABASE.load())
     pragmas = dict(mixin["SQLITE_PRAGMAS"]) | {"busy_timeout": str(int(seconds * 1000))}
     mixin["SQLITE_PRAGMAS"] = tuple(pragmas.items())
 
@@ -28,8 +28,7 @@ def keep_executor(pause_s: float = PAUSE_S) -> None:
 
     A SuperLink whose executor has died answers households, and never starts a run again.
     """
-    # By name: the package gives a function of the same name instead of the module.
-    lifespan = importlib.import_module("flwr.superlink.cli.flower_superlink").SuperLinkLifespan
+    lifespan = SUPERLINK.load().SuperLinkLifespan
     start = lifespan._start_superexec_if_needed
 
     def start_and_watch(self: Any) -> None:

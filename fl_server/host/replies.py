@@ -5,7 +5,6 @@ up to three minutes, with everybody else's replies in its hands. And one that ca
 the whole run. Private: written for the release that ``link.py`` checks.
 """
 
-import importlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,10 +19,12 @@ from flwr.supercore.state.schema.corestate_models import (
 )
 from flwr.supercore.state.schema.linkstate_models import MessageRes
 
+from common.flower_release import HTTP_GRID, LINK_STATE
+
 
 def hand_out_whole_replies() -> None:
     """In the SuperLink: a reply that is still being sent is none yet."""
-    link_state = importlib.import_module("flwr.server.superlink.linkstate.sql_linkstate")
+    link_state = LINK_STATE.load()
     state = link_state.SqlLinkState
     get = state.get_message_res
 
@@ -52,7 +53,7 @@ def hand_out_whole_replies() -> None:
 
 def survive_unreadable_replies() -> None:
     """In the ServerApp: a reply that is no message becomes an error reply of nobody."""
-    grid = vars(importlib.import_module("flwr.superlink.grid.http_grid"))
+    grid = vars(HTTP_GRID.load())
     inflate = grid["inflate_object_from_contents"]
     if inflate is _inflate_or_error:
         return

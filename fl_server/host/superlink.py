@@ -6,7 +6,6 @@ Puts the guard behind Flower's node authentication and tells of every refused ca
 contents. Private: written for one release.
 """
 
-import importlib
 import logging
 import os
 import sys
@@ -16,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flwr
 import grpc  # type: ignore[import-untyped]
 from flwr.common.constant import PUBLIC_KEY_HEADER, TIMESTAMP_HEADER
 from flwr.supercore.error import FlowerError
 
+from common.errors import InputError
+from common.flower_release import SUPERLINK, check_release
 from fl_server.host.endurance import keep_executor, wait_for_locks
 from fl_server.host.folder import FOLDER_VARIABLE, Folder
 from fl_server.host.guard import Guard, Limits
@@ -28,7 +28,6 @@ from fl_server.host.journal import journal, journal_to
 from fl_server.host.replies import hand_out_whole_replies
 from fl_server.host.self_test import watch_the_door
 
-SUPPORTED = "1.39."
 _FLEET = "/flwr.proto.Fleet/"
 _LINES_PER_MINUTE = 60
 
@@ -73,8 +72,7 @@ def install(guard: Guard, limits: Limits, refusals: Refusals, *, closed: bool) -
 
     ``closed``: only keys that were admitted connect.
     """
-    # By name: the package gives a function of the same name instead of the module.
-    link = importlib.import_module("flwr.superlink.cli.flower_superlink")
+    link = SUPERLINK.load()
     vars(link)["GRPC_MAX_MESSAGE_LENGTH"] = limits.message_bytes
     interceptor = link.NodeAuthServerInterceptor
     authenticate = interceptor.intercept_service
@@ -143,8 +141,10 @@ def limits_from_environment() -> Limits:
 
 def main() -> None:
     """Run ``flower-superlink`` with the guard."""
-    if not flwr.__version__.startswith(SUPPORTED):
-        sys.exit(f"flwr {flwr.__version__}: the bounds of the SuperLink need {SUPPORTED}x")
+    try:
+        check_release("the bounds of the SuperLink")
+    except InputError as error:
+        sys.exit(f"fedwatt: {error}")
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
     limits = limits_from_environment()

@@ -9,12 +9,8 @@ import logging
 import os
 from pathlib import Path
 
-import flwr
-
-from common.errors import InputError
+from common.flower_release import SIMULATION, check_release
 from simulations.engine.loop import RunConfig, server_context
-
-SUPPORTED = "1.39."
 
 
 def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory: Path) -> None:
@@ -22,12 +18,7 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
 
     ``directory`` takes a small app description: Flower reads a run config only through one.
     """
-    if not flwr.__version__.startswith(SUPPORTED):
-        raise InputError(
-            f"flwr {flwr.__version__}: this engine was written for {SUPPORTED}x; "
-            "use --engine batched, or flwr run"
-        )
-    from flwr.simulation.run_simulation import _run_simulation
+    check_release("--engine flower (take --engine batched, or flwr run)")
     from flwr.supercore.constant import NOOP_FEDERATION_ID
     from flwr.supercore.run import Run
     from flwr.supercore.telemetry import EventType
@@ -38,7 +29,7 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
     task.primary_task_id = 1
     task.federation_id = NOOP_FEDERATION_ID
     task.override_config = run_config
-    _run_simulation(
+    SIMULATION.load()._run_simulation(
         num_supernodes=clients,
         server_app_attr="fl_server.app:app",
         client_app_attr="fl_client.app:app",
