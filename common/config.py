@@ -45,18 +45,22 @@ class Section(BaseModel):
 class Run(Section):
     """What is simulated: how many households, from when, for how long."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    households: Count = 10
-    days: Annotated[float, Field(gt=0)] = 7.0
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="of every random draw: the same seed gives the same bytes [number]"
+    )
+    households: Count = Field(10, description="how many take part, the first by name [households]")
+    days: Annotated[float, Field(gt=0)] = Field(7.0, description="length of the run [days]")
     start: date | None = Field(
         None, description="first local midnight; null: after history_days of data"
     )
-    history_days: Annotated[int, Field(ge=1)] = 56
+    history_days: Annotated[int, Field(ge=1)] = Field(
+        56, description="readings before the first interval, to learn from and to plan with [days]"
+    )
     reply_deadline_s: Positive = Field(
-        600.0, description="how long a round waits for replies before it goes on without them"
+        600.0, description="how long a round waits for replies before it goes on without them [s]"
     )
     node_deadline_s: Positive = Field(
-        120.0, description="how long the start waits for the expected number of households"
+        120.0, description="how long the start waits for the expected number of households [s]"
     )
     shadow: bool = Field(
         True, description="also run every household without a market, to count who loses by it"
@@ -67,13 +71,15 @@ class Run(Section):
     references: Literal["auto", "all", "none"] = Field(
         "auto", description="perfect-foresight optima; auto leaves out the largest runs"
     )
-    checkpoint_every: Count = Field(48, description="intervals between durable checkpoints")
+    checkpoint_every: Count = Field(48, description="between durable checkpoints [intervals]")
     engine: Literal["auto", "batched", "loop", "flower"] = Field(
         "auto",
         description="batched Ray actors, one process (loop), or Flower's own simulation engine;"
         " auto: loop where it is done before Ray would have started, else batched",
     )
-    actors: Annotated[int, Field(ge=0)] = Field(0, description="Ray actors; 0: one per core")
+    actors: Annotated[int, Field(ge=0)] = Field(
+        0, description="Ray actors of the batched engine; 0: one per core [processes]"
+    )
     ray_address: str | None = Field(
         None, description="Ray cluster of the batched engine; null: this machine alone"
     )
@@ -92,37 +98,60 @@ class Data(Section):
 class Model(Section):
     """Which forecaster."""
 
-    preset: str = "slot"
+    preset: str = Field(
+        "slot",
+        description="slot, slot-small, slot-wide, full, edge, or module:Factory; see"
+        " docs/forecasts.md",
+    )
     init: str | None = Field(None, description="safetensors checkpoint to start from")
 
 
 class Training(Section):
     """Local training; the model's presets may bring their own learning rate."""
 
-    device: str = "auto"
-    learning_rate: Positive | None = Field(
-        None, description="null: the preset's own; 1e-4 for full and edge"
+    device: str = Field(
+        "auto", description="auto (CUDA where there is one), cpu, or a name that torch knows"
     )
-    weight_decay: NonNegative = 0.01
-    batch_size: Count = 32
-    clip_norm: Positive = 1.0
-    plateau_patience: Count = 3
-    early_stopping: Count = 5
-    max_epochs: Count = 50
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    threads: Annotated[int, Field(ge=0)] = Field(1, description="torch threads per process")
+    learning_rate: Positive | None = Field(
+        None, description="null: the preset's own; 1e-4 for full and edge [per step]"
+    )
+    weight_decay: NonNegative = Field(
+        0.01, description="of AdamW, per step and in units of the learning rate [1]"
+    )
+    batch_size: Count = Field(32, description="of one training step [windows]")
+    clip_norm: Positive = Field(
+        1.0, description="longest gradient, longer ones are shortened to it [norm]"
+    )
+    plateau_patience: Count = Field(
+        3,
+        description="of fedwatt train without a better loss before the rate falls [epochs]",
+    )
+    early_stopping: Count = Field(
+        5,
+        description="of fedwatt train without a better loss before it stops [epochs]",
+    )
+    max_epochs: Count = Field(
+        50, description="at most; fedwatt train, households train fl.local_steps [epochs]"
+    )
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="of local training")
+    threads: Annotated[int, Field(ge=0)] = Field(
+        1, description="of torch in each process; 0: torch's own choice [threads]"
+    )
 
 
 class Privacy(Section):
     """Client-level differential privacy of model updates; see docs/strategies.md."""
 
     clip: Positive | None = Field(
-        None, description="norm each update is clipped to; null: no privacy"
+        None, description="length each update is clipped to; null: no privacy [norm]"
     )
     noise_multiplier: NonNegative = Field(
-        1.0, description="noise of the sum of a round's updates, in units of the clip norm"
+        1.0, description="noise of the sum of a round's updates [clip norms]"
     )
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(
+        1e-5,
+        description="the probability with which the guarantee, epsilon, may fail [probability]",
+    )
     seeded_noise: bool = Field(
         False, description="noise from run.seed, which the server knows: for experiments only"
     )
@@ -131,22 +160,34 @@ class Privacy(Section):
 class FL(Section):
     """The federated round."""
 
-    enabled: bool = True
-    strategy: str = Field("fedavg", description="fedavg, a Flower strategy's name, or module:Class")
-    strategy_options: dict[str, float | int | str | bool] = {}
-    every_intervals: Count = 6
-    fraction_train: Fraction = 1.0
-    fraction_evaluate: Fraction = 1.0
-    local_steps: Count = 8
+    enabled: bool = Field(True, description="whether the households learn together at all")
+    strategy: str = Field(
+        "fedavg",
+        description="fedavg, another name of docs/strategies.md, a Flower strategy's, or"
+        " module:Class",
+    )
+    strategy_options: dict[str, float | int | str | bool] = Field(
+        {}, description="keyword arguments of the strategy"
+    )
+    every_intervals: Count = Field(6, description="between two rounds [intervals]")
+    fraction_train: Fraction = Field(
+        1.0, description="of the households, drawn anew each round to train [share]"
+    )
+    fraction_evaluate: Fraction = Field(
+        1.0, description="of the households, drawn anew each round to receive and measure [share]"
+    )
+    local_steps: Count = Field(8, description="of training in each household and round [steps]")
     rate_decay_rounds: Count | None = Field(
         10,
         description="round r trains at 1 / (1 + r / this) of the learning rate, at least at a"
-        " sixteenth; null: always at the same",
+        " sixteenth; null: always at the same [rounds]",
     )
     min_replies: Count = Field(
-        1, description="usable updates below which a round leaves the model as it was"
+        1, description="usable updates below which a round leaves the model as it was [households]"
     )
-    max_update_mb: Positive = 512.0
+    max_update_mb: Positive = Field(
+        512.0, description="largest update read; larger ones are dropped [MB]"
+    )
     compression: str = Field(
         "none", description="of updates: bfloat16, int8, top-k:SHARE, or top-k:SHARE+int8"
     )
@@ -168,14 +209,18 @@ class FL(Section):
 class Battery(Section):
     """The household battery. Power is measured at the terminals."""
 
-    capacity_kwh: NonNegative = 13.5
-    round_trip_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.9
-    power_kw: NonNegative = 5.0
-    soc_min: Fraction = 0.10
-    soc_max: Fraction = 0.80
-    soc_initial: Fraction = 0.45
+    capacity_kwh: NonNegative = Field(
+        13.5, description="what it holds when full; 0: no battery [kWh]"
+    )
+    round_trip_efficiency: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="of what goes in that comes out, its root on each way [share]"
+    )
+    power_kw: NonNegative = Field(5.0, description="most it takes or gives, at the terminals [kW]")
+    soc_min: Fraction = Field(0.10, description="lowest state of charge [share]")
+    soc_max: Fraction = Field(0.80, description="highest state of charge [share]")
+    soc_initial: Fraction = Field(0.45, description="state of charge when the run begins [share]")
     wear_cost_per_kwh: NonNegative = Field(
-        0.0, description="what the trader charges itself per kWh of throughput"
+        0.0, description="what the trader charges itself for throughput [currency per kWh]"
     )
 
     @model_validator(mode="after")
@@ -188,56 +233,87 @@ class Battery(Section):
 class Connection(Section):
     """Grid connection limits per half hour, P2P flows included."""
 
-    import_kwh: NonNegative = 10.0
-    export_kwh: NonNegative = 4.0
+    import_kwh: NonNegative = Field(
+        10.0, description="most that may be drawn, from neighbours too [kWh per half hour]"
+    )
+    export_kwh: NonNegative = Field(
+        4.0, description="most that may be fed in, to neighbours too [kWh per half hour]"
+    )
 
 
 class Tariff(Section):
     """What the grid charges and pays."""
 
-    source: Literal["data", "flat"] = "data"
-    retail: Positive = Field(0.30, description="the flat price, and the filler where data has none")
-    feed_in: NonNegative = 0.05
-    published_intervals: Count = Field(96, description="how far ahead retail prices are known")
+    source: Literal["data", "flat"] = Field(
+        "data", description="data: prices that come with the readings; flat: retail at all times"
+    )
+    retail: Positive = Field(
+        0.30, description="the flat price, and the filler where data has none [currency per kWh]"
+    )
+    feed_in: NonNegative = Field(
+        0.05, description="for exports, where the data has no such prices [currency per kWh]"
+    )
+    published_intervals: Count = Field(
+        96, description="how far ahead retail prices are known [intervals]"
+    )
 
 
 class Trader(Section):
     """How a household trades."""
 
-    kind: str = "bid-curve"
-    options: dict[str, float | int | str | bool] = {}
+    kind: str = Field(
+        "bid-curve",
+        description="bid-curve, rule, rule-literal, greedy, hold, or module:Factory; see"
+        " docs/trader.md",
+    )
+    options: dict[str, float | int | str | bool] = Field(
+        {}, description="settings of that kind of trader"
+    )
 
 
 class Market(Section):
     """The peer-to-peer market round."""
 
-    mechanism: str = "uniform"
-    loss: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    min_margin: NonNegative = 0.05
-    max_steps: Count = 200
+    mechanism: str = Field(
+        "uniform", description="how orders are cleared, a name of docs/market.md or module:function"
+    )
+    loss: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.05, description="of what is sent that is lost on the way between neighbours [share]"
+    )
+    min_margin: NonNegative = Field(
+        0.05, description="a trade needs bid x (1 - loss) >= ask + this x |ask| [share]"
+    )
+    max_steps: Count = Field(200, description="most steps of one household's bid curve [steps]")
     k: Fraction = Field(
-        0.5, description="where a price lies between the ask (0) and the bid (1) that leave it room"
+        0.5,
+        description="where a price lies between the ask (0) and the bid (1) that leave it room"
+        " [share]",
     )
     feeder_size: Count | None = Field(
-        None, description="households per feeder, in order of name; null: one feeder for all"
+        None, description="on a feeder, in order of name; null: one feeder for all [households]"
     )
     feeder_loss: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.02, description="further share lost between feeders; only hierarchical looks at feeders"
+        0.02,
+        description="further loss between feeders, which only hierarchical looks at [share]",
     )
     feeder_fee: NonNegative = Field(
-        0.01, description="currency per delivered kWh that crosses feeders"
+        0.01, description="for what crosses feeders [currency per delivered kWh]"
     )
     import_cap_kw: Positive | None = Field(
         None,
-        description="what the community may draw; shared out as allowances, see docs/trader.md",
+        description="what the community may draw; shared out as allowances, see docs/trader.md;"
+        " null: no cap [kW]",
     )
     cap_reserve: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="share of the import cap that no allowance uses"
+        0.1, description="of the import cap that no allowance uses [share]"
     )
     scarcity_price: Positive | None = Field(
-        None, description="per kWh above the cap; null: 1.2 x the dearest published price"
+        None,
+        description="above the cap; null: 1.2 x the dearest published price [currency per kWh]",
     )
-    export_cap_kw: Positive | None = None
+    export_cap_kw: Positive | None = Field(
+        None, description="what the community may feed in; null: no cap [kW]"
+    )
     compensate_losers: bool = Field(
         False,
         description="those who gained by the market lift those who lost to what they would have "

@@ -15,6 +15,7 @@ COMMANDS = {
     "client": "a household on its own host",
     "status": "state of a server or household folder",
     "report": "draw report.html of a run",
+    "config": "show the settings, explain a setting",
 }
 
 _ELSEWHERE = {
