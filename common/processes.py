@@ -1,5 +1,6 @@
 """Processes on this machine: their environment, their ports, and becoming another one."""
 
+import ipaddress
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ Facts = dict[str, str | int | float | bool | None]
 BIN = Path(sys.executable).parent
 # What a Flower process, and the apps it starts, may have of this environment.
 _PASSED = ("HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "TMPDIR", "LD_LIBRARY_PATH")
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -31,7 +31,11 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine and no other."""
-    return host in _LOOPBACK or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name that only begins like an address may be anybody's.
+        return host.lower() == "localhost"
 
 
 def exec_process(command: Sequence[str], env: Mapping[str, str]) -> None:
