@@ -8,8 +8,10 @@ whoever needs two numbers gets two numbers, not the settings.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +28,7 @@ from pydantic import (
 )
 
 from common.compression import parse_compression
+from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
@@ -34,6 +37,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Price = Annotated[float, Field(ge=-PRICE_LIMIT_PER_KWH, le=PRICE_LIMIT_PER_KWH)]
 
 
 class Section(BaseModel):
@@ -247,10 +251,10 @@ class Tariff(Section):
     source: Literal["data", "flat"] = Field(
         "data", description="data: prices that come with the readings; flat: retail at all times"
     )
-    retail: Positive = Field(
+    retail: Price = Field(
         0.30, description="the flat price, and the filler where data has none [currency per kWh]"
     )
-    feed_in: NonNegative = Field(
+    feed_in: Price = Field(
         0.05, description="for exports, where the data has no such prices [currency per kWh]"
     )
     published_intervals: Count = Field(
@@ -280,7 +284,7 @@ class Market(Section):
     loss: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.05, description="of what is sent that is lost on the way between neighbours [share]"
     )
-    min_margin: NonNegative = Field(
+    min_margin: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.05, description="a trade needs bid x (1 - loss) >= ask + this x |ask| [share]"
     )
     max_steps: Count = Field(200, description="most steps of one household's bid curve [steps]")
@@ -327,6 +331,31 @@ class Ledger(Section):
     url: str | None = Field(None, description="SQLAlchemy URL; null: ledger.sqlite in the run")
 
 
+class Home(Section):
+    """What belongs to one household; the section's names are those of ``Settings``."""
+
+    battery: Battery = Battery()
+    connection: Connection = Connection()
+    tariff: Tariff = Tariff()
+    trader: Trader = Trader()
+    training: Training = Training()
+
+    @property
+    def battery_spec(self) -> BatterySpec:
+        """The battery as physics takes it."""
+        return BatterySpec(**self.battery.model_dump())
+
+    @property
+    def connection_spec(self) -> ConnectionSpec:
+        """The grid connection as physics takes it."""
+        return ConnectionSpec(**self.connection.model_dump())
+
+
+Block = dict[str, Any]
+"""What is set for some households: sections of ``Home``, each with some of its keys."""
+HOME_SECTIONS = tuple(Home.model_fields)
+
+
 class Settings(Section):
     """Everything a run is made of."""
 
@@ -341,6 +370,38 @@ class Settings(Section):
     trader: Trader = Trader()
     market: Market = Market()
     ledger: Ledger = Ledger()
+    homes: dict[str, Block] = Field(
+        {}, description="by name or glob: battery, connection, tariff, trader, training of a home"
+    )
+    homes_last: dict[str, Block] = Field(
+        {}, description="what --set says of homes: it comes after every other block"
+    )
+
+    @field_validator("homes", "homes_last")
+    @classmethod
+    def _sound(cls, blocks: dict[str, Block]) -> dict[str, Block]:
+        for pattern, block in blocks.items():
+            _fit(Home(), [block], pattern)
+        return blocks
+
+    def home(self, name: str, own: Mapping[str, Any] | None = None) -> Home:
+        """What household ``name`` has.
+
+        The sections of the run, then ``own`` (the block that lies beside its data), then ``homes``
+        and at last ``homes_last``, of each the longer globs after the shorter and the exact name
+        last. Raises InputError that names the household and the key.
+        """
+        common = Home.model_construct(**{key: getattr(self, key) for key in HOME_SECTIONS})
+        blocks = [] if not own else [own]
+        for layer in (self.homes, self.homes_last):
+            found = [key for key in layer if key == name or fnmatchcase(name, key)]
+            blocks += [layer[key] for key in sorted(found, key=lambda k: (k == name, len(k), k))]
+        if not blocks:
+            return common
+        try:
+            return _fit(common, blocks, f"household {name}")
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     @property
     def battery_spec(self) -> BatterySpec:
@@ -362,8 +423,39 @@ class Settings(Section):
 
         What only says who computes it is left out: every engine gives the same bytes.
         """
-        shaping = self.model_dump_json(exclude={"run": {"engine", "actors", "ray_address"}})
+        left_out: dict[str, Any] = {"run": {"engine", "actors", "ray_address"}}
+        if not self.homes:
+            left_out["homes"] = True
+            if self.homes_last.keys() <= {"*"}:  # says no more than the sections do
+                left_out["homes_last"] = True
+        shaping = self.model_dump_json(exclude=left_out)
         return hashlib.sha256(shaping.encode()).hexdigest()[:16]
+
+
+def _fit(common: Home, blocks: Sequence[Mapping[str, Any]], where: str) -> Home:
+    """``common`` with the blocks over it, one after the other. Raises ValueError, one line."""
+    values: dict[str, Any] = {key: getattr(common, key).model_dump() for key in HOME_SECTIONS}
+    for block in blocks:
+        if not isinstance(block, Mapping):
+            raise ValueError(f"{where}: expected sections, got {block!r}")
+        for section, own in block.items():
+            if section not in HOME_SECTIONS:
+                known = ", ".join(HOME_SECTIONS)
+                raise ValueError(f"{where}: unknown key {section!r}; known: {known}")
+            if section == "battery" and own in (None, "none"):
+                own = {"capacity_kwh": 0.0}
+            if not isinstance(own, Mapping):
+                raise ValueError(f"{where}: {section} = {own!r}: expected keys")
+            if section == "trader":
+                # Options belong to a kind.
+                same = own.get("kind", values[section]["kind"]) == values[section]["kind"]
+                kept = values[section]["options"] if same else {}
+                own = {**own, "options": {**kept, **own.get("options", {})}}
+            values[section] = {**values[section], **own}
+    try:
+        return Home.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(str(_explain(error, where))) from None
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -412,7 +504,10 @@ def _explain(error: ValidationError, where: str) -> InputError:
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] == "extra_forbidden":
         return InputError(f"{where}: unknown key {key!r}")
-    return InputError(f"{where}: {key} = {first['input']!r}: {first['msg']}")
+    why = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], Mapping):
+        return InputError(f"{where}: {key}: {why}")
+    return InputError(f"{where}: {key} = {first['input']!r}: {why}")
 
 
 def parse(values: Mapping[str, Any], where: str = "config") -> Settings:
@@ -431,21 +526,34 @@ def load(
     values = _merge(values, {name: dict(section) for name, section in sections.items()})
     for pair in override:
         key, equals, text = pair.partition("=")
-        parts = key.strip().split(".")
-        if not equals or len(parts) < 2 or not all(parts):
+        parts = _parts(key.strip())
+        if not equals or len(parts) < 2 or '""' in key or ".." in key:
             raise InputError(f"--set {pair!r}: expected section.key=value")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"--set {pair!r}: the value is not YAML") from None
-        node = values
-        for part in parts[:-1]:
-            child = node.setdefault(part, {})
-            if not isinstance(child, dict):
-                raise InputError(f"--set {pair!r}: {part!r} is not a section")
-            node = child
-        node[parts[-1]] = value
+        if parts[0] in HOME_SECTIONS:
+            _place(values, ["homes_last", "*", *parts], value, pair)
+        if parts[0] == "homes":
+            parts[0] = "homes_last"
+        _place(values, parts, value, pair)
     return parse(values, where="config" if name_or_path is None else f"config {name_or_path}")
+
+
+def _parts(key: str) -> list[str]:
+    """The parts of a dotted key; a part in quotation marks may have dots."""
+    return [a or b for a, b in re.findall(r'"([^"]*)"|([^."]+)', key)]
+
+
+def _place(values: dict[str, Any], parts: Sequence[str], value: Any, pair: str) -> None:
+    node = values
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {pair!r}: {part!r} is not a section")
+        node = child
+    node[parts[-1]] = value
 
 
 def cache_root() -> Path:

@@ -109,6 +109,14 @@ def _floats(data: object, key: str) -> Floats:
     return np.frombuffer(data, dtype="<f8").astype(np.float64)
 
 
+def _terms(config: Mapping[str, object]) -> tuple[float, float, float, float]:
+    terms = _get(config, "terms", list)
+    if len(terms) != 4 or not all(isinstance(term, float) for term in terms):
+        raise MessageError("terms: expected four numbers")
+    lowest, highest, shortfall, unused = terms
+    return lowest, highest, shortfall, unused
+
+
 def _config(content: RecordDict) -> Mapping[str, object]:
     record = content.get(CONFIG)
     if not isinstance(record, ConfigRecord):
@@ -130,8 +138,8 @@ class Join:
     """The coordinator's first message: which run this is, and where it stands.
 
     ``start``: ISO time of interval 0, UTC. ``first``: the interval the run begins or resumes
-    with. Where the run ``ends`` after ``intervals``, energy left in a battery is then valued at
-    these prices [currency per stored kWh]; a run without end never does.
+    with. Where the run ``ends`` after ``intervals``, energy left in a battery has a value then, by
+    the household's own prices; a run without end never does.
     """
 
     run: str
@@ -139,8 +147,6 @@ class Join:
     intervals: int
     first: int
     ends: bool
-    shortfall_price: float
-    surplus_price: float
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
@@ -148,8 +154,6 @@ class Join:
         config["intervals"] = self.intervals
         config["first"] = self.first
         config["ends"] = self.ends
-        config["shortfall_price"] = self.shortfall_price
-        config["surplus_price"] = self.surplus_price
         return RecordDict({CONFIG: config})
 
     @classmethod
@@ -165,8 +169,6 @@ class Join:
             intervals=_get(config, "intervals", int),
             first=_get(config, "first", int),
             ends=_get(config, "ends", bool),
-            shortfall_price=_get(config, "shortfall_price", float),
-            surplus_price=_get(config, "surplus_price", float),
         )
 
 
@@ -221,13 +223,17 @@ class Joined:
 class IntervalRequest:
     """The price signal of interval t, and this household's own fills not yet acknowledged.
 
-    ``retail`` (N,) are the published prices [currency/kWh] of t .. t+N-1. ``signals`` (M, 2) are
-    the public marginal local prices [buy, sell; currency per kWh] of the intervals
+    ``retail`` and ``feed_in`` (N,) are this household's published import and export prices
+    [currency/kWh] of t .. t+N-1, of either sign (``feed_in`` may be one for all). ``terms`` is
+    what all members hear of interval t [currency/kWh]: the lowest and the highest price an order
+    may name, what a shortfall costs at least and what unused energy earns at most. ``signals``
+    (M, 2) are the public marginal local prices [buy, sell; currency per kWh] of the intervals
     ``signals_from`` .. ``signals_from`` + M - 1, nan where nothing was offered. ``fills`` (K, 5)
     are rows (interval, bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]), one
     for every interval whose reading the coordinator still waits for, traded or not. ``closing``
-    asks for the last settlement and no orders. ``past_retail`` (M,) are the prices of the same
-    intervals as ``signals``: a household that was away settles them by itself.
+    asks for the last settlement and no orders. ``past_retail``, ``past_feed_in`` (M,) are the
+    prices of the same intervals as ``signals``: a household that was away settles them by itself.
+    ``undelivered`` (K, 2) are the last two of the terms for the interval of every one of ``fills``.
 
     Under a community cap ``share`` is an equal part of it [mWh], the allowance of whoever hears
     of none, and ``scarcity`` what imports beyond an allowance may cost [1e-6 per kWh]; -1 and 0
@@ -238,28 +244,33 @@ class IntervalRequest:
     run: str
     t: int
     retail: Floats
-    feed_in: float
+    feed_in: float | Floats
     fills: Ints
     signals_from: int
     signals: Floats
     refused: tuple[str, ...] = ()
     closing: bool = False
     past_retail: Floats = field(default_factory=lambda: np.zeros(0))
+    past_feed_in: Floats = field(default_factory=lambda: np.zeros(0))
+    undelivered: Floats = field(default_factory=lambda: np.zeros((0, 2)))
+    terms: tuple[float, float, float, float] | None = None
     share: int = -1
     scarcity: int = 0
     allowances: Ints = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
 
     def public(self) -> ConfigRecord:
-        """Return what this request has in common with all of its interval."""
+        """Return what this request has in common with those of its interval and tariff."""
         config = ConfigRecord(
             {
                 "run": self.run,
                 "t": self.t,
                 "retail": _pack(self.retail, "<f8"),
-                "feed_in": self.feed_in,
+                "feed_in": _pack(np.atleast_1d(self.feed_in), "<f8"),
                 "closing": self.closing,
             }
         )
+        if self.terms is not None:
+            config["terms"] = list(self.terms)
         if self.share >= 0:
             config["share"], config["scarcity"] = self.share, self.scarcity
         return config
@@ -272,6 +283,8 @@ class IntervalRequest:
         config["signals"] = _pack(self.signals, "<f8")
         config["refused"] = list(self.refused)
         config["past_retail"] = _pack(self.past_retail, "<f8")
+        config["past_feed_in"] = _pack(self.past_feed_in, "<f8")
+        config["undelivered"] = _pack(self.undelivered, "<f8")
         if self.share >= 0:
             config["allowances"] = _pack(self.allowances, "<i8")
         return RecordDict({CONFIG: config})
@@ -285,13 +298,16 @@ class IntervalRequest:
             run=_get(config, "run", str),
             t=_get(config, "t", int),
             retail=_floats(config.get("retail"), "retail"),
-            feed_in=_get(config, "feed_in", float),
+            feed_in=_floats(config.get("feed_in"), "feed_in"),
+            terms=_terms(config) if "terms" in config else None,
             fills=_ints(config.get("fills"), 5, "fills"),
             signals_from=_get(config, "signals_from", int),
             signals=_floats(config.get("signals"), "signals").reshape(-1, 2),
             refused=tuple(str(reason) for reason in _get(config, "refused", list)),
             closing=_get(config, "closing", bool),
             past_retail=_floats(config.get("past_retail"), "past_retail"),
+            past_feed_in=_floats(config.get("past_feed_in"), "past_feed_in"),
+            undelivered=_floats(config.get("undelivered"), "undelivered").reshape(-1, 2),
             share=_get(config, "share", int) if capped else -1,
             scarcity=_get(config, "scarcity", int) if capped else 0,
             allowances=_ints(config.get("allowances") if capped else b"", 3, "allowances"),

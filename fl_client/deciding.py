@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.arrays import Codes, Floats, Ints
+from common.energy.tariff import EndValue, end_value
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_client.log import Log
 from fl_client.physics import Physics
@@ -43,14 +44,13 @@ def no_forecast(households: Ints, unknown: int, lag: int) -> DayAhead | None:
 class Deciding:
     """The traders of H households, and the models they ask. Writes decisions into ``log``.
 
-    ``scenes``: with each calendar, what its households' trader may see. ``ask`` may be replaced at
-    any time. Nothing measured at interval t or later is read for the decision of t.
+    ``scenes``: households of one calendar and one trader, and what it may see. ``ask`` may be
+    replaced at any time. Nothing measured at interval t or later is read for the decision of t.
     """
 
     def __init__(
         self,
-        trader: Trader,
-        scenes: Sequence[tuple[Calendar, Scene]],
+        scenes: Sequence[tuple[Calendar, Scene, Trader]],
         *,
         log: Log,
         prices: PublicPrices,
@@ -59,22 +59,23 @@ class Deciding:
         intervals: int,
     ) -> None:
         self.ask: AskModel = no_forecast
-        self._trader, self._scenes = trader, scenes
+        self._scenes = scenes
         self._log, self._prices, self._physics = log, prices, physics
         self._names, self._intervals = names, intervals
+        self._ends: dict[int, EndValue] = {}  # by scene, once all prices of the run are known
         self._held = np.zeros(len(names), np.int8)  # why each household's trader holds, if it does
 
     def decide(self, t: int, *, market: bool = True) -> None:
         """Decide interval t for every household; ``market`` False: none of them can order."""
         orders: list[Ints] = [np.zeros((0, 3), dtype=np.int64)] * len(self._names)
-        for calendar, scene in self._scenes:
-            ahead = self._forecast(t, calendar)
+        for calendar, scene, trader in self._scenes:
+            ahead = self._forecast(t, calendar, trader)
             informed = calendar.index if ahead is None else ahead.households
             others = np.setdiff1d(calendar.index, informed)
             # Those without a model, while others have one, decide as they would alone.
             for which, known in ((informed, ahead), (others, None)):
                 if len(which):
-                    decision = self._consider(t, scene, which, known, market)
+                    decision = self._consider(t, calendar, scene, trader, which, known, market)
                     for h, order in zip(which, orders_of(decision), strict=True):
                         orders[h] = order
         self._log.orders = orders
@@ -83,36 +84,65 @@ class Deciding:
     def unknown(self, h: int) -> int:
         """Rows at the end of household ``h``'s history that the next decision may not read."""
         t = min(self._log.decided + 1, self._intervals - 1)
-        calendar = next(calendar for calendar, _ in self._scenes if h in calendar.index)
+        calendar = next(calendar for calendar, *_ in self._scenes if h in calendar.index)
         # What has not been settled is not known either, whatever the source says.
         newest = min(t - int(calendar.lag[t]), self._log.settled + 1)
         return self._intervals - newest
 
+    def end_value(self, h: int) -> EndValue:
+        """What is left in household ``h``'s battery at the end is worth, by the run's prices."""
+        calendar, scene = next((c, s) for c, s, _ in self._scenes if h in c.index)
+        return self._end(calendar, scene, np.array([h]))
+
+    def _end(self, calendar: Calendar, scene: Scene, which: Ints) -> EndValue:
+        """End value for households of one scene; what is known of prices is all there will be."""
+        if id(scene) not in self._ends:
+            run = slice(0, self._intervals)
+            self._ends[id(scene)] = end_value(
+                scene.battery.among(calendar.index),
+                self._prices.retail[calendar.index, run],
+                self._prices.feed_in[calendar.index, run],
+                scene.days,
+            )
+        return self._ends[id(scene)].among(np.searchsorted(calendar.index, which))
+
     def _consider(
-        self, t: int, scene: Scene, which: Ints, ahead: DayAhead | None, market: bool
+        self,
+        t: int,
+        calendar: Calendar,
+        scene: Scene,
+        trader: Trader,
+        which: Ints,
+        ahead: DayAhead | None,
+        market: bool,
     ) -> Decision:
         pick = slice(None) if len(which) == len(self._names) else which
         log, prices = self._log, self._prices
-        published = prices.ahead(t)
+        retail, feed_in = prices.ahead(t, pick)
+        last = scene.ends and t + retail.shape[1] >= self._intervals
         before = self._physics.before(t)
         situation = scene.situation(
             t,
-            self._trader,
+            trader,
             pick,
             before["soc"][pick],
-            published,
+            retail,
+            feed_in,
             market=market,
             signals=prices.signals,
             forecast=None if ahead is None else _for_trader(ahead, int(scene.lag[t])),
             share_kwh=prices.share_kwh,
             scarcity_price=prices.scarcity_price,
+            terms=prices.terms,
+            end=self._end(calendar, scene, which) if last else None,
         )
-        decision = self._trader.decide(situation)
-        log.plan[pick] = decision.plan
+        decision = trader.decide(situation)
+        log.plan[pick, : trader.plan_width] = decision.plan
         self._tell(t, which, decision.reason)
         for name in ("score", "need", "action", "reason"):
             log[name][pick, t] = getattr(decision, name)
-        log["retail"][pick, t] = published[0] if len(published) else np.nan
+        log["retail"][pick, t] = retail[:, 0] if retail.size else np.nan
+        log["feed_in"][pick, t] = feed_in[:, 0] if feed_in.size else np.nan
         if ahead is not None:
             log["forecast_load"][pick, t] = ahead.consumption[:, 0]
         if self._physics.shadowed:
@@ -120,7 +150,7 @@ class Deciding:
                 situation, market=False, past_local=None, soc=before["shadow_soc"][pick],
                 grid_share_kwh=None, scarcity_price=0.0,
             )  # fmt: skip
-            log.shadow_plan[pick] = self._trader.decide(alone).plan
+            log.shadow_plan[pick, : trader.plan_width] = trader.decide(alone).plan
         return decision
 
     def _tell(self, t: int, households: Ints, reasons: Codes) -> None:
@@ -133,10 +163,10 @@ class Deciding:
                     "%s: trader holds from %d on: %s", self._names[h], t, HOLD_REASONS[reason]
                 )
 
-    def _forecast(self, t: int, calendar: Calendar) -> DayAhead | None:
+    def _forecast(self, t: int, calendar: Calendar, trader: Trader) -> DayAhead | None:
         """The model's forecast for the trader; at midnight it is kept, whoever reads it."""
         midnight = calendar.slot[t] == 0
-        if not (midnight or self._trader.uses_forecast):
+        if not (midnight or trader.uses_forecast):
             return None
         lag = int(calendar.lag[t])
         ahead = self.ask(calendar.index, self._intervals - t + lag, lag)
@@ -145,7 +175,7 @@ class Deciding:
                 ahead.households, ahead.consumption, ahead.price, strict=True
             ):
                 self._log.midnight[h][t] = (consumption.copy(), price.copy())
-        return ahead if self._trader.uses_forecast else None
+        return ahead if trader.uses_forecast else None
 
 
 def _for_trader(ahead: DayAhead, lag: int) -> TraderForecast:

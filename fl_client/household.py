@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from common.arrays import Ints
+from common.arrays import Floats, Ints
 from common.config import Settings
 from common.data.frame import COLUMNS, INTERVAL
+from common.energy.battery import BatterySpec
+from common.energy.connection import ConnectionSpec
 from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue
 from common.forecast.history import History
@@ -24,8 +26,8 @@ from fl_client.log import Log
 from fl_client.physics import NO_CAP, Physics
 from fl_client.prices import PublicPrices
 from fl_client.readings import Calendar, Member, RunReadings
-from fl_client.trader import make_trader
 from fl_client.trader.scene import Scene
+from fl_client.traders import Traders
 
 DAY = 48
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
@@ -56,22 +58,26 @@ class Group:
         self.load, self.pv = self._readings.load, self._readings.pv
         self.about = self._readings.about
         self.names = [one.name for one in self.about]
-        trader = make_trader(settings.trader.kind, settings.trader.options)
+        self.homes = [
+            settings.home(name) if member.home is None else member.home
+            for name, member in zip(self.names, members, strict=True)
+        ]
+        traders = Traders([home.trader for home in self.homes])
         self.prices = PublicPrices(
-            join.intervals, settings.tariff.published_intervals, settings.tariff.feed_in
+            len(members), join.intervals, settings.tariff.published_intervals
         )
         self.log = Log(
             members,
             self.names,
             join,
             [time.isoformat() for time in self._index[self.origin :]],
-            plan_width=trader.plan_width,
+            plan_width=traders.plan_width,
             keep_plans=2 * settings.run.checkpoint_every,
         )
         self.physics = Physics(
-            settings.battery_spec,
-            settings.connection_spec,
-            trader,
+            BatterySpec.together([home.battery_spec for home in self.homes]),
+            ConnectionSpec.together([home.connection_spec for home in self.homes]),
+            traders,
             log=self.log,
             prices=self.prices,
             load=self.load,
@@ -80,8 +86,12 @@ class Group:
             shadowed=settings.run.shadow,
         )
         self.deciding = Deciding(
-            trader,
-            [(c, self._scene(c, settings, trader.uses_sun)) for c in self._readings.calendars],
+            [
+                (some, self._scene(some, settings, trader.uses_sun), trader)
+                for calendar in self._readings.calendars
+                for trader, which in traders.groups
+                if len((some := calendar.among(which)).index)
+            ],
             log=self.log,
             prices=self.prices,
             physics=self.physics,
@@ -93,25 +103,25 @@ class Group:
     def _scene(self, calendar: Calendar, settings: Settings, sunny: bool) -> Scene:
         """What the households of one calendar may see of themselves."""
         sun = sunny and bool((self.pv[calendar.index] > 0).any())
-        battery, market, join = settings.battery, settings.market, self.join
-        end = None
-        if join.ends:
-            stored = float(battery.soc_initial) * float(battery.capacity_kwh)
-            end = EndValue(stored, join.shortfall_price, join.surplus_price)
+        market = settings.market
         return Scene(
             load=self.load,
             pv=self.pv,
             origin=self.origin,
             slot=calendar.slot,
             weekday=calendar.weekday,
+            days=calendar.days,
             lag=calendar.lag,
             clear_sky=clear_sky(self._index, calendar.timezone) if sun else None,
-            feed_in=settings.tariff.feed_in,
-            battery=settings.battery_spec,
-            connection=settings.connection_spec,
+            battery=self.physics.battery,
+            connection=self.physics.connection,
             rules=MarketRules(market.loss, market.min_margin, market.max_steps),
-            end=end,
+            ends=self.join.ends,
         )
+
+    def end_value(self, h: int) -> EndValue:
+        """What is left in household ``h``'s battery at the end of the run is worth."""
+        return self.deciding.end_value(h)
 
     @property
     def histories(self) -> list[History]:
@@ -147,7 +157,7 @@ class Group:
             raise MessageError(f"interval {t} is over: {decided} has been decided")
         if t > self.intervals or (t == self.intervals) != closing:
             raise MessageError(f"interval {t} is outside the run of {self.intervals}")
-        self.prices.learn(requests[0])
+        self.prices.learn(requests)
         self._arrive(t)
         self._settle_until(t - 1, requests)
         if closing:
@@ -209,17 +219,19 @@ class Group:
                 continue
             fills = np.zeros((len(requests), 4), dtype=np.int64)
             allowed = np.broadcast_to(NO_CAP, (len(requests), 2)).copy()
+            undelivered = np.full((len(requests), 2), np.nan)
             for h, request in enumerate(requests):
                 for rows, into in ((request.fills, fills), (request.allowances, allowed)):
                     found = rows[rows[:, 0] == s]
                     if len(found):
                         into[h] = found[0, 1:]
+                undelivered[h] = _of_interval(request, s)
                 if self.log.durable and s in request.fills[:, 0]:
                     self._check_told(h, s, fills[h], allowed[h])
                 elif self.log.durable:
                     # The coordinator has settled it by an estimate; its fills were announced.
                     self._recall_told(h, s, fills, allowed)
-            self.physics.settle(s, fills, allowed)
+            self.physics.settle(s, fills, allowed, undelivered)
             self._sense(s)
 
     def _check_told(self, h: int, s: int, fills: Ints, allowed: Ints) -> None:
@@ -245,3 +257,9 @@ class Group:
         back = len(self._index) - (self.origin + t)
         for history, values in zip(self._readings.histories, self.log.sensors(t), strict=True):
             history.values[len(history) - back, _SENSORS] = values
+
+
+def _of_interval(request: IntervalRequest, s: int) -> Floats:
+    """(2,) prices of what was traded in ``s`` and not delivered or used; nan without fills."""
+    found = request.undelivered[request.fills[: len(request.undelivered), 0] == s]
+    return found[0] if len(found) else np.full(2, np.nan)

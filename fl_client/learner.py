@@ -176,7 +176,7 @@ class Learner:
         return Participant(
             name=self._group.names[h],
             model=self._scratch(),
-            training=self._settings.training,
+            training=self._group.homes[h].training,
             steps=fl.local_steps,
             seed=run.seed,
             store=PersonalStore(self._home(h) / "strategy", keep),

@@ -73,13 +73,14 @@ class Log:
         charge = self["charge"][:, t] - self["discharge"][:, t]
         return np.stack([self["soc"][:, t], self["soh"][:, t], charge, self["cycles"][:, t]], 1)
 
-    def prices(self, first: int) -> tuple[Floats, Floats]:
-        """Prices from ``first`` on: retail (N,) of what is decided, signals (M, 2) of what is
-        settled. All households were told the same.
+    def prices(self, first: int) -> tuple[Floats, Floats, Floats]:
+        """Prices from ``first`` on: retail and feed-in (H, N) of what is decided, signals (M, 2) of
+        what is settled, of which all households were told the same.
         """
         done = slice(first, self.settled + 1)
         signals = np.stack([self["local_buy"][0, done], self["local_sell"][0, done]], axis=1)
-        return self["retail"][0, first : self.decided + 1], signals
+        decided = slice(first, self.decided + 1)
+        return self["retail"][:, decided], self["feed_in"][:, decided], signals
 
     def orders_given(self) -> list[Ints] | None:
         """The orders of ``decided``, one (M, 3) a household; None where they are not kept."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from flwr.app import Context
 
-from common.config import Settings, for_nodes, from_run_config, parse, run_directory
+from common.config import Block, Home, Settings, for_nodes, from_run_config, parse, run_directory
 from common.data.frame import Household
 from common.data.source import source_of
 from common.data.span import Source
@@ -52,6 +52,16 @@ class Membership:
         if self.durable and self.name not in source.names():
             raise InputError(f"household {self.name}: not in its data source")
         return source.load(self.name)
+
+    @property
+    def home(self) -> Home:
+        """What belongs to the household. Raises InputError."""
+        # A household on its own host says so in its folder, and the operator in the run's settings.
+        return self.settings.home(self.name, None if self.durable else self._block)
+
+    @property
+    def _block(self) -> Block:
+        return _source(self.settings).block(self.name)
 
 
 def _source(settings: Settings) -> Source:

@@ -15,7 +15,8 @@ from common.energy.tariff import grid_cost
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, meter_milliwh
 from fl_client.log import Log
 from fl_client.prices import PublicPrices
-from fl_client.trader.base import Actual, Trader
+from fl_client.trader.base import Actual
+from fl_client.traders import Traders
 
 NO_CAP = (-1, 0)
 """An allowance of interval t, where there is no cap: (mWh from the grid, scarcity price)."""
@@ -33,7 +34,7 @@ class Physics:
         self,
         battery: BatterySpec,
         connection: ConnectionSpec,
-        trader: Trader,
+        traders: Traders,
         *,
         log: Log,
         prices: PublicPrices,
@@ -44,7 +45,7 @@ class Physics:
     ) -> None:
         self.battery, self.connection = battery, connection
         self.shadowed = shadowed
-        self._trader = trader
+        self._traders = traders
         self._log, self._prices = log, prices
         self._load, self._pv, self._origin = load, pv, origin
 
@@ -64,11 +65,13 @@ class Physics:
             "shadow_soc": start.copy(),
         }
 
-    def settle(self, t: int, fills: Ints, allowed: Ints) -> None:
+    def settle(self, t: int, fills: Ints, allowed: Ints, undelivered: Floats) -> None:
         """Run the battery on what was really used and made during t; the grid takes the rest.
 
         fills (H, 4): bought, sold [mWh], paid, received [1e-6]. allowed (H, 2), under a cap: mWh
         from the grid, what more of it may cost [1e-6 per kWh]; NO_CAP where there is none.
+        undelivered (H, 2): what a shortfall costs and unused energy earns per kWh; nan where the
+        household has no fills of t.
         """
         log, prices, row = self._log, self._prices, self._origin + t
         load, pv = self._load[:, row], self._pv[:, row]
@@ -78,8 +81,10 @@ class Physics:
             net_load=load - pv,
             bought=fills[:, 0] / MILLI_WH_PER_KWH,
             sold=fills[:, 1] / MILLI_WH_PER_KWH,
-            retail=float(prices.retail[t]),
-            feed_in=prices.feed_in,
+            retail=prices.retail[:, t],
+            feed_in=prices.feed_in[:, t],
+            shortfall=np.where(np.isnan(undelivered[:, 0]), prices.retail[:, t], undelivered[:, 0]),
+            unused=np.where(np.isnan(undelivered[:, 1]), prices.feed_in[:, t], undelivered[:, 1]),
             battery=self.battery,
             connection=self.connection,
         )
@@ -92,10 +97,9 @@ class Physics:
         for name, value in flow._asdict().items():
             log[name][:, t] = value
         log["soc"][:, t], log["soh"][:, t], log["cycles"][:, t] = moved.soc, health, cycles
-        log["retail"][:, t] = actual.retail
+        log["retail"][:, t], log["feed_in"][:, t] = actual.retail, actual.feed_in
         log["local_buy"][:, t], log["local_sell"][:, t] = prices.signals[t]
-        grid = grid_cost(flow.grid_import, flow.grid_export, actual.retail, actual.feed_in)
-        log["cost"][:, t] = grid + (fills[:, 2] - fills[:, 3]) / MICRO
+        log["cost"][:, t] = _grid_bill(flow, actual) + (fills[:, 2] - fills[:, 3]) / MICRO
         if self.shadowed:
             self._settle_shadow(t, before["shadow_soc"], load, pv, actual)
         log.settled = t
@@ -119,27 +123,42 @@ class Physics:
         """The batteries' actions (H,), each within its household's allowance."""
         plan = self._log.plan
         if (allowed[:, 0] < 0).all():
-            return self._trader.dispatch(plan, actual)
+            return self._traders.dispatch(plan, actual)
         action = np.empty(len(actual.soc))
         # All have heard the same price, except who was away when it was told.
         for scarcity in np.unique(allowed[:, 1]).tolist():
-            pick = allowed[:, 1] == scarcity
+            pick = np.flatnonzero(allowed[:, 1] == scarcity)
             kwh = allowed[pick, 0] / MILLI_WH_PER_KWH
             some = replace(
                 actual.among(pick),
                 allowance=np.where(kwh < 0, np.inf, kwh),
                 scarcity_price=scarcity / MICRO,
             )
-            action[pick] = self._trader.dispatch(plan[pick], some)
+            action[pick] = self._traders.among(pick).dispatch(plan[pick], some)
         return action
 
     def _settle_shadow(self, t: int, soc: Floats, load: Floats, pv: Floats, actual: Actual) -> None:
         """The same households without a market: what trading is compared with."""
         none = np.zeros(len(load))
         alone = replace(actual, soc=soc, bought=none, sold=none)
-        moved = step(self.battery, soc, self._trader.dispatch(self._log.shadow_plan, alone))
+        moved = step(self.battery, soc, self._traders.dispatch(self._log.shadow_plan, alone))
         flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, alone)
         self._log["shadow_soc"][:, t] = moved.soc
         self._log["shadow_cost"][:, t] = grid_cost(
             flow.grid_import, flow.grid_export, actual.retail, actual.feed_in
         )
+
+
+def _grid_bill(flow: Flows, actual: Actual) -> Floats:
+    """What the households owe the grid (H,), a shortfall or an unused kWh at its own price.
+
+    Where the seller was paid more than a shortfall costs, its bill is higher than this.
+    """
+    bill = grid_cost(flow.grid_import, flow.grid_export, actual.retail, actual.feed_in)
+    if actual.shortfall is None or actual.unused is None:
+        return bill
+    imported, exported = flow.meter(actual.bought, actual.sold)
+    missing = np.maximum(actual.sold - exported, 0.0)
+    left = np.maximum(actual.bought - imported, 0.0)
+    bill = bill + missing * (actual.shortfall - actual.retail)
+    return np.asarray(bill + left * (actual.feed_in - actual.unused))

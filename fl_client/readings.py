@@ -5,7 +5,7 @@ Row 0 is ``origin`` rows before interval 0. Nothing here says what may be read w
 
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
+from common.config import Home
 from common.data.frame import APPLIANCES, COLUMNS, DAY, Household
 from common.data.resample import fill_gaps
 from common.errors import InputError
@@ -33,6 +34,7 @@ class Member:
     directory: Path
     durable: bool = False  # whether its state must survive a power cut
     arrivals: "Arrivals | None" = None  # where its meters' readings arrive while the run goes on
+    home: Home | None = None  # what belongs to it; None: what the run's settings say
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,20 @@ class About:
 class Calendar:
     """Households whose clock and meters tick alike: slot, weekday and lag of every interval.
 
-    ``index``: which households. ``lag``: how many of the newest intervals are not known yet.
+    ``index``: which households, in order. ``lag``: how many of the newest intervals are not known
+    yet. ``days``: numbers that tell local days apart.
     """
 
     index: Ints
     timezone: str
     slot: Ints
     weekday: Ints
+    days: Ints
     lag: Ints
+
+    def among(self, which: Ints) -> "Calendar":
+        """The same for those of ``which`` that are in it."""
+        return replace(self, index=np.intersect1d(self.index, which))
 
 
 class RunReadings:
@@ -235,5 +243,6 @@ class RunReadings:
             one.timezone,
             (local.hour * 2 + local.minute // 30).to_numpy(),
             local.day_of_week.to_numpy(),
+            np.asarray(local.tz_localize(None).normalize().asi8, dtype=np.int64),
             np.arange(len(run)) - known,
         )

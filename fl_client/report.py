@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.arrays import Floats
-from common.config import Settings
-from common.energy.tariff import EndValue
+from common.config import Home, Settings
 from common.forecast.baselines import BASELINES
 from common.forecast.metrics import bias, mae, mase, nrmse, rmse, weekly_naive_scale
 from fl_client.household import DAY, Group
@@ -28,7 +27,7 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
         "soh_end": float(log["soh"][-1]),
         "cycles": float(log["cycles"][-1]),
         "energy_residual_kwh_max": float(np.abs(_residual(log)).max()),
-        "limit_violations": float(_violations(log, settings)),
+        "limit_violations": float(_violations(log, group.homes[h])),
         "unserved_intervals": float(np.count_nonzero(log["unserved"] > _TOLERANCE_KWH)),
         "held_for_a_reason": float(np.count_nonzero(log["reason"] > 0)),
     }
@@ -36,11 +35,9 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
         report["shadow_cost"] = float(np.sum(log["shadow_cost"]))
         report["shadow_soc_end"] = float(log["shadow_soc"][-1])
         # With what a store is worth in its own battery, this tells who gained by the market.
-        capacity, join = settings.battery.capacity_kwh, group.join
-        start = settings.battery.soc_initial * capacity
-        end = EndValue(start, join.shortfall_price, join.surplus_price)
-        report["end_value"] = float(end.value(log["soc"][-1] * capacity))
-        report["shadow_end_value"] = float(end.value(log["shadow_soc"][-1] * capacity))
+        capacity, end = group.homes[h].battery.capacity_kwh, group.end_value(h)
+        report["end_value"] = float(end.value(log["soc"][-1] * capacity).item())
+        report["shadow_end_value"] = float(end.value(log["shadow_soc"][-1] * capacity).item())
     return report | _forecast_errors(group, h)
 
 
@@ -65,9 +62,9 @@ def _residual(log: Mapping[str, Floats]) -> Floats:
     return came - out
 
 
-def _violations(log: Mapping[str, Floats], settings: Settings) -> int:
+def _violations(log: Mapping[str, Floats], home: Home) -> int:
     """Intervals in which a battery or connection limit was passed."""
-    battery, connection = settings.battery, settings.connection
+    battery, connection = home.battery, home.connection
     net = log["grid_import"] + log["bought"] - log["grid_export"] - log["sold"]
     passed = (
         (log["soc"] < battery.soc_min - 1e-9)

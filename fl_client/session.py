@@ -40,7 +40,9 @@ class Session:
         self._members = members
         self.pinned = members[0].pinned
         settings = members[0].settings
-        places = [Member(one.load, one.directory, one.durable, one.arrivals) for one in members]
+        places = [
+            Member(one.load, one.directory, one.durable, one.arrivals, one.home) for one in members
+        ]
         # Files of households that move between processes must tell all, always.
         every = settings.run.checkpoint_every if self.pinned else 1
         self.group = Group(places, settings, join, flush_every=every)

@@ -29,6 +29,7 @@ QUANTITIES = (
     "soh",
     "cycles",
     "retail",
+    "feed_in",
     "local_buy",
     "local_sell",
     "cost",
@@ -72,9 +73,9 @@ _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
     "told",
 )  # fmt: skip
-_VERSION = 4
+_VERSION = 5
 """Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit, 4
-added ``told``.
+added ``told``, 5 export prices.
 
 A new table or quantity needs a higher number and nothing else; a change of a column a line in
 ``_carry_over``.

@@ -5,7 +5,7 @@ before, the reply its meter reading and the orders of this one.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,9 +14,11 @@ import pandas as pd
 from flwr.app import ConfigRecord, RecordDict
 
 from common.arrays import Floats, Ints
-from common.config import Settings
+from common.config import Home, Settings
 from common.data.frame import INTERVAL as HALF_HOUR
+from common.energy.connection import ConnectionSpec
 from common.market_rules import (
+    MAX_PRICE_MICRO,
     MICRO,
     MILLI_WH_PER_KWH,
     SCARCITY,
@@ -40,22 +42,11 @@ from fl_server.mailbox import Mailbox
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
 from fl_server.market.allowances import Capped, clear_under_cap
 from fl_server.market.compensation import compensate, most_carried, told_gains
+from fl_server.prices import Prices, bounds_micro, micro
 from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
 NO_READING = np.zeros((0, 3), dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class Prices:
-    """The tariff: ``retail`` (T + published,) per kWh from interval 0 on, ``feed_in`` per kWh."""
-
-    retail: Floats
-    feed_in: float
-
-    def published(self, t: int, count: int) -> Floats:
-        """Retail prices known at ``t``: those of the next ``count`` intervals."""
-        return self.retail[t : t + count]
 
 
 @dataclass
@@ -75,7 +66,8 @@ class Answers:
 class Coordinator:
     """Runs the market round of one interval after the other, and closes the run.
 
-    ``run``: the name households know it by; interval 0 begins at ``start``. ``mailbox`` reaches
+    ``run``: the name households know it by; interval 0 begins at ``start``. ``home``: what belongs
+    to a household of this name. ``mailbox`` reaches
     the households, ``books`` keep what was decided, ``state`` says where the run stands.
     """
 
@@ -86,12 +78,15 @@ class Coordinator:
         run: str,
         start: pd.Timestamp,
         prices: Prices,
+        home: Callable[[str], Home],
         mailbox: Mailbox,
         books: Books,
         state: Checkpoint,
     ) -> None:
         self.mailbox, self.state = mailbox, state
         self._settings, self._run, self._start, self._prices = settings, run, start, prices
+        self._home = home
+        self._limits: list[ConnectionSpec] = []
         self._roster, self._books = mailbox.roster, books
         market = settings.market
         self._rules = MarketRules(
@@ -137,6 +132,7 @@ class Coordinator:
 
     def _conclude(self, t: int, answers: Answers, begin: float) -> None:
         """Settle interval t - 1, clear interval t, and book both."""
+        self._prices.seat(self._roster.names)
         settled = self._settle(t - 1, answers.readings)
         everybody = len(self._roster.present) == len(self._roster.names)
         self.state.present = None if everybody else self._roster.present
@@ -148,8 +144,8 @@ class Coordinator:
         self.state.lines[t] = {
             "interval": t,
             "time": (self._start + t * HALF_HOUR).isoformat(),
-            "retail": float(self._prices.retail[t]),
-            "feed_in": self._prices.feed_in,
+            "retail": _mean(self._prices.imported(t)),
+            "feed_in": _mean(self._prices.exported(t)),
             "local_price": None if clearing.price is None else clearing.price / MICRO,
             "marginal_buy": self.state.signals[t][0],
             "marginal_sell": self.state.signals[t][1],
@@ -172,14 +168,20 @@ class Coordinator:
         self, t: int, closing: bool, who: Iterable[int]
     ) -> Iterable[tuple[int, RecordDict]]:
         published = self._settings.tariff.published_intervals
-        retail = self._prices.published(t, published)
-        state = self.state
-        public: ConfigRecord | None = None
+        state, prices = self.state, self._prices
+        prices.seat(self._roster.names)
+        ahead = slice(t, t + published)
+        terms = self._terms(min(t, self._settings.intervals - 1))
+        public: dict[tuple[int, int], ConfigRecord] = {}  # by tariff
+        undelivered: dict[int, tuple[float, ...]] = {}  # by interval
         share = -1 if self._allowed is None else self._allowed // len(self._roster.names)
         scarcity = 0 if self._allowed is None else self._scarcity(t)
         for h in who:
             since = state.heard[h] + 1
             unread = state.unread(h, t)
+            for s in unread:
+                if s not in undelivered:
+                    undelivered[s] = self._terms(s)[2:]
             fills = [(s, *state.fills[s].get(h, NO_FILL)) for s in unread]
             # Intervals before a cap was set have none.
             allowed = [
@@ -187,23 +189,28 @@ class Coordinator:
                 for s in unread
                 if s in state.allowances
             ]
+            tariff = prices.tariff(h)
             request = IntervalRequest(
                 run=self._run,
                 t=t,
-                retail=retail,
-                feed_in=self._prices.feed_in,
+                retail=prices.retail[tariff[0], ahead],
+                feed_in=prices.feed_in[tariff[1], ahead],
+                terms=terms,
                 fills=np.array(fills, dtype=np.int64).reshape(-1, 5),
                 signals_from=since,
                 signals=np.array(state.signals[since:t], dtype=np.float64).reshape(-1, 2),
                 refused=self._refused.get(h, ()),
                 closing=closing,
-                past_retail=self._prices.retail[since:t],
+                past_retail=prices.retail[tariff[0], since:t],
+                past_feed_in=prices.feed_in[tariff[1], since:t],
+                undelivered=np.array([undelivered[s] for s in unread]).reshape(-1, 2),
                 share=share,
                 scarcity=scarcity,
                 allowances=np.array(allowed, dtype=np.int64).reshape(-1, 3),
             )
-            public = public or request.public()
-            yield h, request.encode(public)
+            if tariff not in public:
+                public[tariff] = request.public()
+            yield h, request.encode(public[tariff])
 
     def ask(
         self, t: int, only: Iterable[int] | None = None, patience_s: float | None = None
@@ -317,23 +324,44 @@ class Coordinator:
             whole[who] = part
         return replace(settlement, surcharge=charge)
 
+    @property
+    def _connection(self) -> ConnectionSpec:
+        """The members' limits (H,): those who have joined since included."""
+        for name in self._roster.names[len(self._limits) :]:
+            self._limits.append(self._home(name).connection_spec)
+        return ConnectionSpec.together(self._limits)
+
     def _scarcity(self, t: int) -> int:
         """What a kWh beyond an allowance costs in interval t [micro]."""
-        retail = self._prices.retail[t : t + self._settings.tariff.published_intervals]
+        retail = self._prices.retail[:, t : t + self._settings.tariff.published_intervals]
         price = self._settings.market.scarcity_price
         if price is None:
-            price = SCARCITY * float(np.nanmax(retail))
-        return max(to_micro(price), to_micro(float(retail[0])))
+            dearest = float(np.nanmax(retail))
+            price = SCARCITY * dearest if dearest > 0 else dearest
+        most = MAX_PRICE_MICRO
+        return min(max(to_micro(price), to_micro(float(retail[:, 0].max()))), most)
 
-    def _micro(self, t: int) -> tuple[int, int]:
-        return to_micro(float(self._prices.retail[t])), to_micro(self._prices.feed_in)
+    def _micro(self, t: int) -> tuple[Ints, Ints]:
+        """Import and export prices (H,) of interval t [micro per kWh]."""
+        return micro(self._prices.imported(t)), micro(self._prices.exported(t))
+
+    def _terms(self, t: int) -> tuple[float, float, float, float]:
+        """What all members hear of interval t; under a cap scarcity is what an order may name."""
+        lowest, highest, *undelivered = self._prices.terms(
+            t, self._rules.loss, self._rules.local_fee
+        )
+        if self._allowed is not None:
+            highest = max(highest, self._scarcity(t) / MICRO)
+        return lowest, highest, undelivered[0], undelivered[1]
 
     def _clear(self, t: int, replies: Mapping[int, Ints]) -> tuple[Clearing, int, Capped | None]:
         # Feeders are numbered along the households' positions.
         count = len(self._roster.names)
         feeder = np.arange(count) // (self._settings.market.feeder_size or count)
         orders = _orders(t, replies, feeder)
-        connection = self._settings.connection
+        lowest, highest, _, _ = self._terms(t)
+        imported, exported = self._micro(t)
+        connection = self._connection
         admitted = admit(
             orders,
             self._rules,
@@ -341,12 +369,13 @@ class Coordinator:
             households=len(self._roster.names),
             import_kwh=connection.import_kwh,
             export_kwh=connection.export_kwh,
+            bounds=bounds_micro(lowest, highest),
         )
         self._refused = {
             h: tuple(f"interval {t}, order {number}: {why}" for number, why in reasons)
             for h, reasons in admitted.refusals(orders).items()
         }
-        grid = Grid(*self._micro(t), export_cap=self._export_cap)
+        grid = Grid(int(imported.max()), int(exported.min()), export_cap=self._export_cap)
         seed = int(generator(self._settings.run.seed, "", t, "ties").integers(2**63))
         mechanism, book = self._settings.market.mechanism, OrderBook.of(admitted)
         capped = None
@@ -375,18 +404,25 @@ class Coordinator:
         self, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
     ) -> Ints | None:
         """What moves from gainers to losers (H,) [micro] with the last settlement, if anything."""
-        settings, connection = self._settings, self._settings.connection
+        settings, connection, prices = self._settings, self._connection, self._prices
         if not settings.market.compensate_losers:
             return None
+        run = slice(0, settings.intervals)
+        dearest = np.nanmax(np.abs(np.concatenate((prices.retail, prices.feed_in))[:, run]), axis=0)
         limit = most_carried(
-            self._prices.retail[: settings.intervals],
-            self._prices.feed_in,
-            connection.import_kwh,
-            connection.export_kwh,
+            dearest,
+            0.0,
+            float(np.max(connection.import_kwh)),
+            float(np.max(connection.export_kwh)),
         )
         told = [reports.get(h, {}) for h in range(len(self._roster.names))]
         owed = self._books.ledger.owed(settings.intervals - 1, settled)
         return compensate(told_gains(told, owed, limit))
+
+
+def _mean(prices: Floats) -> float:
+    """Mean over the households; just the price where all have one."""
+    return float(prices[0]) if (prices == prices[0]).all() else float(prices.mean())
 
 
 def _orders(t: int, replies: Mapping[int, Ints], feeder: Ints) -> Orders:

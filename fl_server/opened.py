@@ -1,21 +1,22 @@
 """A run, opened: ledger, files, model and coordinator as the last process left them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from common.config import Settings, dump
+from common.config import Home, Settings, dump
 from common.files import write_json, write_whole
 from common.messages import Joined, encode_arrays
 from fl_server.books import Books
 from fl_server.checkpoint import Checkpoint, Checkpoints
-from fl_server.coordinator import Coordinator, Prices
+from fl_server.coordinator import Coordinator
 from fl_server.learning import Learning
 from fl_server.ledger import Ledger
 from fl_server.mailbox import Mailbox
+from fl_server.prices import Prices
 from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
@@ -51,12 +52,16 @@ class Run:
         self, joined: Mapping[str, Joined], reports: Mapping[int, Mapping[str, float]]
     ) -> None:
         """Keep what the households said of themselves, ``reports`` by their index."""
-        names = self.coordinator.mailbox.roster.names
+        names, intervals = self.coordinator.mailbox.roster.names, self.settings.intervals
         write_json(
             self.directory / REPORTS,
             {
                 "start": self.start.isoformat(),
-                "retail": self.prices.retail[: self.settings.intervals].tolist(),
+                "tariffs": {
+                    "retail": self.prices.retail[:, :intervals].tolist(),
+                    "feed_in": self.prices.feed_in[:, :intervals].tolist(),
+                    "of": {name: self.prices.tariff(h) for h, name in enumerate(names)},
+                },
                 "joined": {name: vars(one) for name, one in sorted(joined.items())},
                 "households": {names[h]: report for h, report in sorted(reports.items())},
                 "faults": self.state.faults,
@@ -72,6 +77,7 @@ def open_run(
     name: str,
     start: pd.Timestamp,
     prices: Prices,
+    home: Callable[[str], Home],
     mailbox: Mailbox,
     durable: bool,
     state_with_postings: bool,
@@ -79,6 +85,7 @@ def open_run(
     """Open the run ``name`` in ``directory``, new or as it was left; its final model is written
     when the block ends well.
 
+    ``home``: what belongs to a household of this name.
     ``durable``: what is booked survives a power cut. ``state_with_postings``: the run goes on
     where the ledger ends; otherwise at its newest checkpoint, and what the ledger and the files
     have beyond that is forgotten, to be played again. Raises InputError.
@@ -114,6 +121,7 @@ def open_run(
                 run=name,
                 start=start,
                 prices=prices,
+                home=home,
                 mailbox=mailbox,
                 books=books,
                 state=state,

@@ -4,22 +4,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from common.config import Settings
 from common.data.source import source_of
-from common.data.span import Source
-from common.energy.tariff import end_value
-from common.errors import InputError
 from common.messages import JOIN, Join, Joined, MessageError, read_reply
 from fl_server.checkpoint import Checkpoints
-from fl_server.coordinator import Prices
 from fl_server.exchange import exchange
 from fl_server.mailbox import Mailbox
 from fl_server.opened import Run, open_run
+from fl_server.prices import published_prices
 from fl_server.roster import Roster
 
 _NODE_POLL_S = 0.05
@@ -38,7 +34,7 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
     prices = published_prices(settings, source, start)
     stored = Checkpoints(directory).load()
     name = settings.digest()
-    join = join_message(settings, name, start, prices, 0 if stored is None else stored.t)
+    join = join_message(settings, name, start, 0 if stored is None else stored.t)
     joined = _gather(grid, settings, join)
     roster = Roster(grid, {node: one.name for node, one in joined.items()})
     with open_run(
@@ -47,6 +43,7 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
         name=name,
         start=start,
         prices=prices,
+        home=lambda one: settings.home(one, source.block(one)),
         mailbox=Mailbox(roster, lambda: settings.run.reply_deadline_s),
         durable=durable,
         state_with_postings=False,
@@ -74,43 +71,12 @@ def _run_to_the_end(run: Run) -> dict[int, Mapping[str, float]]:
     return answers.reports
 
 
-def published_prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
-    """The published tariff. A simulation takes it from the data's price column, which is public."""
-    tariff, intervals = settings.tariff, settings.intervals
-    count = intervals + tariff.published_intervals
-    if tariff.source == "flat":
-        return Prices(np.full(count, tariff.retail), tariff.feed_in)
-    home = source.load(source.names()[0])
-    row = home.row(start)
-    retail = home.frame["price"].to_numpy(np.float64)[: row + count]
-    if len(retail) < row + intervals:
-        raise InputError(f"household {home.name}: prices end before the run does")
-    # Beyond the data the same half hour of the day before is what one would expect.
-    while len(retail) < row + count:
-        retail = np.append(retail, retail[max(len(retail) - 48, 0)])
-    return Prices(retail[row:], tariff.feed_in)
-
-
 def join_message(
-    settings: Settings,
-    name: str,
-    start: pd.Timestamp,
-    prices: Prices,
-    first: int,
-    ends: bool = True,
+    settings: Settings, name: str, start: pd.Timestamp, first: int, ends: bool = True
 ) -> Join:
     """What households are told of the run; stored energy has a value at its end, if it ``ends``."""
-    battery = settings.battery_spec
-    known = prices.retail[: settings.intervals]
-    end = end_value(battery, known[~np.isnan(known)], prices.feed_in)
     return Join(
-        run=name,
-        start=start.isoformat(),
-        intervals=settings.intervals,
-        first=first,
-        ends=ends,
-        shortfall_price=end.shortfall_price,
-        surplus_price=end.surplus_price,
+        run=name, start=start.isoformat(), intervals=settings.intervals, first=first, ends=ends
     )
 
 

@@ -1,5 +1,7 @@
 """Everything a run could fail on later, checked in one second before anything is started."""
 
+import fnmatch
+
 from common.config import Settings, parse
 from common.data.citylearn import IndexUnreachableError
 from common.data.source import source_of
@@ -72,6 +74,17 @@ def _check_names(settings: Settings) -> None:
 def _check_source(settings: Settings) -> None:
     source = source_of(settings)
     source.start()
+    names = source.names()
+    for pattern in (*settings.homes, *settings.homes_last):
+        if pattern != "*" and pattern not in names and not fnmatch.filter(names, pattern):
+            raise InputError(
+                f"homes: {pattern!r} is no household of the run and no pattern of one "
+                f"(they are {names[0]} to {names[-1]})"
+            )
+    # Also what lies beside the data, before anything runs.
+    for name in names:
+        trader = settings.home(name, source.block(name)).trader
+        make_trader(trader.kind, trader.options)
     if settings.data.source not in ("citylearn", "synthetic"):
-        for name in source.names():
+        for name in names:
             source.load(name)

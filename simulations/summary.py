@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.arrays import Floats
 from common.config import Settings
 from common.data.source import source_of
-from common.energy.tariff import end_value
+from common.energy.battery import BatterySpec
+from common.energy.connection import ConnectionSpec
+from common.energy.tariff import local_days
 from common.files import write_json
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_server.ledger import Ledger
@@ -28,13 +31,11 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     """Compute and write ``summary.json``; returns it."""
     reports = json.loads((directory / REPORTS).read_text())
     households: Mapping[str, Report] = reports["households"]
-    retail = np.array(reports["retail"])
     names = sorted(households)
+    case = case_of(settings, names, reports["tariffs"])
     lines = read_lines(directory / INTERVALS)
     rounds = read_lines(directory / ROUNDS)
-    battery = settings.battery_spec
-    end = end_value(battery, retail, settings.tariff.feed_in)
-    left = np.array([households[n]["soc_end"] * settings.battery.capacity_kwh for n in names])
+    left = np.array([households[n]["soc_end"] for n in names]) * case.battery.capacity_kwh
     with Ledger(ledger_url(settings, directory)) as ledger:
         ledger.open_run(settings.digest(), names, start=reports["start"])
         verdict = ledger.verify()
@@ -44,14 +45,14 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         raise RuntimeError(f"the ledger does not verify: {verdict.error}")
     paid = np.array([-balances[name][1] / MICRO for name in names])
     money_residual = abs(sum(money for _, money in balances.values())) / MICRO
-    costs = paid - end.value(left)
+    costs = paid - case.end_value.value(left)
     detail: list[dict[str, object]] = [
         {"name": n, "cost": float(c)} for n, c in zip(names, costs, strict=True)
     ]
     if settings.market.compensate_losers:
         for row, name in zip(detail, names, strict=True):
             row["compensation"] = compensated.get(name, 0) / MICRO
-    cost = _costs(settings, retail, costs, households, detail)
+    cost, notes = _costs(settings, case, costs, households, detail)
     summary: dict[str, object] = {
         "seed": settings.run.seed,
         "households": settings.run.households,
@@ -63,9 +64,9 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "filled_values": sum(one["filled_values"] for one in reports["joined"].values()),
             "timezone": source_of(settings).load(names[0]).timezone,
         },
-        "cost": cost,
+        "cost": cost | notes,
         "energy": _energy(households, lines),
-        **_cap(settings, retail, sorted(households), lines, cost),
+        **_cap(settings, case, lines, cost),
         "forecast": _forecast(households),
         "fl": {
             "rounds": len(rounds),
@@ -91,23 +92,34 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
 
 def _costs(
     settings: Settings,
-    retail: Floats,
+    case: references.Case,
     costs: Floats,
     households: Mapping[str, Report],
     detail: list[dict[str, object]],
-) -> dict[str, float | None]:
-    """Cost of the community beside the references of the same days; fills ``detail`` as well."""
-    names = sorted(households)
+) -> tuple[dict[str, float | None], dict[str, object]]:
+    """Cost of the community beside the references of the same days, and what is to be said of
+    these; fills ``detail`` as well."""
     cost: dict[str, float | None] = {"community": float(costs.sum())}
-    case = _case(settings, names, retail)
     outcomes = {
         "no_battery_no_trade": references.no_battery_no_trade(case),
         "greedy_battery": references.greedy_battery(case),
     }
-    if _optima(settings):
-        outcomes["own_optimum"] = references.own_optimum(case)
-        outcomes["community_optimum"] = references.community_optimum(case)
-    for name in ("no_battery_no_trade", "greedy_battery", "own_optimum", "community_optimum"):
+    notes: dict[str, object] = {}
+    optima = {
+        "own_optimum": references.own_optimum,
+        "community_optimum": references.community_optimum,
+    }
+    for name, solve in optima.items() if _optima(settings) else ():
+        try:
+            outcomes[name] = solve(case)
+        except references.NoOptimumError as error:
+            notes[f"{name}_note"] = str(error)
+            continue
+        if outcomes[name].bound:
+            notes[f"{name}_note"] = "a bound: no optimum was found in time, none can cost less"
+        elif outcomes[name].gap:
+            notes[f"{name}_gap"] = outcomes[name].gap
+    for name in ("no_battery_no_trade", "greedy_battery", *optima):
         cost[name] = outcomes[name].total if name in outcomes else None
     for name, outcome in outcomes.items():
         for row, value in zip(detail, outcome.cost, strict=True):
@@ -117,13 +129,13 @@ def _costs(
     cost["share_of_optimum"] = (
         None if not reachable or base is None else (base - float(costs.sum())) / reachable
     )
-    shadow = _shadow(settings, retail, households, detail)
+    shadow = _shadow(settings, case, households, detail)
     cost["losers"] = _losers(costs, shadow)
     if settings.market.compensate_losers:
         moved = np.array([row["compensation"] for row in detail])
         cost["losers_before_compensation"] = _losers(costs + moved, shadow)
         cost["compensated"] = float(np.maximum(moved, 0.0).sum())
-    return cost
+    return cost, notes
 
 
 def _optima(settings: Settings) -> bool:
@@ -135,24 +147,37 @@ def _optima(settings: Settings) -> bool:
     return settings.run.households * settings.intervals <= _AUTO_LIMIT
 
 
-def _case(settings: Settings, names: Sequence[str], retail: Floats) -> references.Case:
+def case_of(
+    settings: Settings, names: Sequence[str], tariffs: Mapping[str, Any]
+) -> references.Case:
+    """The days of a run, with each household's own prices, battery and connection.
+
+    ``tariffs``: as ``reports.json`` has them.
+    """
     source = source_of(settings)
     begin = source.start()
     load = np.empty((len(names), settings.intervals))
     pv = np.empty_like(load)
+    zones = []
     for h, name in enumerate(names):
         home = source.load(name)
         rows = slice(home.row(begin), home.row(begin) + settings.intervals)
         load[h] = home.consumption[rows]
         pv[h] = home.frame["pv"].to_numpy(np.float64)[rows]
+        zones.append(home.timezone)
+    homes = [settings.home(name, source.block(name)) for name in names]
+    retail, feed_in = np.array(tariffs["retail"]), np.array(tariffs["feed_in"])
+    of = np.array([tariffs["of"][name] for name in names]).T
+    days = {zone: local_days(begin, settings.intervals, zone) for zone in set(zones)}
     return references.Case(
         load=load,
         pv=pv,
-        retail=retail,
-        feed_in=settings.tariff.feed_in,
-        battery=settings.battery_spec,
-        connection=settings.connection_spec,
+        retail=retail[0] if len(retail) == 1 else retail[of[0]],
+        feed_in=feed_in[0] if len(feed_in) == 1 else feed_in[of[1]],
+        battery=BatterySpec.together([home.battery_spec for home in homes]),
+        connection=ConnectionSpec.together([home.connection_spec for home in homes]),
         loss=settings.market.loss,
+        days=days[zones[0]] if len(days) == 1 else np.stack([days[zone] for zone in zones]),
     )
 
 
@@ -163,18 +188,16 @@ def _losers(costs: Floats, shadow: Floats | None) -> int | None:
 
 def _shadow(
     settings: Settings,
-    retail: Floats,
+    case: references.Case,
     households: Mapping[str, Report],
     detail: list[dict[str, object]],
 ) -> Floats | None:
     """What each household pays in its shadow run; fills ``detail`` as well."""
     if not settings.run.shadow:
         return None
-    battery = settings.battery
-    end = end_value(settings.battery_spec, retail, settings.tariff.feed_in)
     reports = [households[name] for name in sorted(households)]
-    left = np.array([report["shadow_soc_end"] * battery.capacity_kwh for report in reports])
-    shadow = np.array([report["shadow_cost"] for report in reports]) - end.value(left)
+    left = np.array([report["shadow_soc_end"] for report in reports]) * case.battery.capacity_kwh
+    shadow = np.array([report["shadow_cost"] for report in reports]) - case.end_value.value(left)
     for row, value in zip(detail, shadow, strict=True):
         row["shadow"] = float(value)
     return shadow
@@ -210,8 +233,7 @@ def _energy(
 
 def _cap(
     settings: Settings,
-    retail: Floats,
-    names: Sequence[str],
+    case: references.Case,
     lines: Sequence[Mapping[str, object]],
     cost: Mapping[str, float | None],
 ) -> dict[str, object]:
@@ -230,8 +252,7 @@ def _cap(
     scarce = column("allowance_price") > column("retail") + 0.5 / MICRO
     capped = None
     if _optima(settings):
-        with suppress(ValueError):
-            case = _case(settings, names, retail)
+        with suppress(references.NoOptimumError):
             capped = references.community_optimum(case, import_cap_kw=cap).total
     base, best = cost["no_battery_no_trade"], cost["community_optimum"]
     known = capped is not None and base is not None and best is not None and base != best

@@ -1,5 +1,7 @@
 """Sources that need no file of the user's: ``citylearn`` and ``synthetic``."""
 
+from typing import Any
+
 import pandas as pd
 
 from common.data import citylearn, synthetic
@@ -15,10 +17,16 @@ class CityLearn:
     label = citylearn.SOURCE
     real = True
 
+    one_tariff = True
+
     def __init__(self, span: Span, households: int) -> None:
         self._span = span
         self._names = choose(citylearn.NAMES, households, "citylearn")
         citylearn.fetch()
+
+    def block(self, name: str) -> dict[str, Any]:
+        """Return nothing: there are no files beside these households."""
+        return {}
 
     def names(self) -> list[str]:
         """Return the names of the households, sorted."""
@@ -41,6 +49,8 @@ class Synthetic:
     label = "synthetic"
     real = False
 
+    one_tariff = True
+
     def __init__(self, span: Span, seed: int, households: int) -> None:
         self._span = span
         self._seed = seed
@@ -49,6 +59,10 @@ class Synthetic:
         self._first = local_midnight(day - pd.Timedelta(days=span.history_days), LONDON.timezone)
         self._begin = local_midnight(day, LONDON.timezone)
         self._rows = int((self._begin - self._first) // INTERVAL) + span.intervals
+
+    def block(self, name: str) -> dict[str, Any]:
+        """Return nothing: there are no files beside these households."""
+        return {}
 
     def names(self) -> list[str]:
         """Return the names of the households, sorted."""

@@ -6,6 +6,7 @@ source by itself and load one household of it.
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -71,6 +72,8 @@ def source_of(settings: Settings) -> Source:
 
 
 class _Folder:
+    one_tariff = False
+
     def __init__(self, span: Span, path: Path, households: int) -> None:
         self._span = span
         files = [path] if path.is_file() else store.household_files(path)
@@ -89,11 +92,16 @@ class _Folder:
             raise InputError(f"{self.label} has no household {name!r}")
         return self._span.adjust(store.read_household(self._files[name]))
 
+    def block(self, name: str) -> dict[str, Any]:
+        return store.read_block(self._files[name].with_name(f"{name}.yaml"))
+
     def start(self) -> pd.Timestamp:
         return self._span.start(self._spans)
 
 
 class _Database:
+    one_tariff = False
+
     def __init__(self, span: Span, url: str, households: int) -> None:
         # Only who uses a database pays for loading the drivers.
         from common.data.sql import Readings
@@ -111,6 +119,9 @@ class _Database:
 
     def load(self, name: str) -> Household:
         return self._span.adjust(self._readings.load(name))
+
+    def block(self, name: str) -> dict[str, Any]:
+        return {}
 
     def start(self) -> pd.Timestamp:
         return self._span.start(self._spans)

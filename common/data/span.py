@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -16,12 +16,19 @@ class Source(Protocol):
 
     label: str
     real: bool
+    one_tariff: bool  # whether all households have the same prices
 
     def names(self) -> list[str]:
         """Return the names of the households, sorted."""
 
     def load(self, name: str) -> Household:
         """Return one household. Raises InputError that names it."""
+
+    def block(self, name: str) -> dict[str, Any]:
+        """Return what lies beside a household's data: its own settings, by section.
+
+        Raises InputError that names the file.
+        """
 
     def start(self) -> pd.Timestamp:
         """Return the UTC time of interval 0: the local midnight at which a run begins.

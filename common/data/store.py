@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from common.data.frame import COLUMNS, EXPORT_PRICE, Household
 from common.errors import InputError
@@ -116,6 +118,24 @@ def read_household(path: Path) -> Household:
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def read_block(path: Path) -> dict[str, Any]:
+    """Read the settings of one household, beside its data; none where there is no such file.
+
+    Raises InputError that names the file.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict | None):
+        raise InputError(f"{path}: expected sections with keys")
+    return loaded or {}
 
 
 def household_files(directory: Path) -> list[Path]:

@@ -4,12 +4,13 @@ Energy is measured at the terminals (AC). Charging ``a`` kWh stores ``a * eta``;
 kWh takes ``a / eta`` from the store, with ``eta = sqrt(round_trip_efficiency)`` on each side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from common.arrays import Floats
+from common.arrays import Floats, Ints, Mask
 from common.errors import InputError
 
 
@@ -59,6 +60,27 @@ class BatterySpec:
                     np.broadcast_to(np.asarray(getattr(self, name), dtype=np.float64), households)
                 )
                 for name in self.__dataclass_fields__
+            }
+        )
+
+    def among(self, which: Ints | Mask | slice) -> "BatterySpec":
+        """The spec of some of the households it was given for."""
+        return BatterySpec(
+            **{
+                name: value if np.ndim(value) == 0 else np.asarray(value)[which]
+                for name in self.__dataclass_fields__
+                if (value := getattr(self, name)) is not None
+            }
+        )
+
+    @staticmethod
+    def together(specs: "Sequence[BatterySpec]") -> "BatterySpec":
+        """One spec for several households with scalar ones, (H,) where they differ."""
+        return BatterySpec(
+            **{
+                name: values[0] if len(set(values)) == 1 else np.array(values)
+                for name in BatterySpec.__dataclass_fields__
+                if (values := [float(getattr(spec, name)) for spec in specs])
             }
         )
 

@@ -4,12 +4,13 @@ What is bought from neighbours arrives over the connection and counts against th
 what is sold to them counts against the export limit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from common.arrays import Floats
+from common.arrays import Floats, Ints, Mask
 from common.errors import InputError
 
 
@@ -29,6 +30,21 @@ class ConnectionSpec:
         """Import and export limit of an interval of ``hours`` [kWh]."""
         scale = hours / 0.5
         return np.asarray(self.import_kwh) * scale, np.asarray(self.export_kwh) * scale
+
+    def among(self, which: Ints | Mask | slice) -> "ConnectionSpec":
+        """The limits of some of the households they were given for."""
+        return ConnectionSpec(
+            *(
+                value if np.ndim(value) == 0 else np.asarray(value)[which]
+                for value in (self.import_kwh, self.export_kwh)
+            )
+        )
+
+    @staticmethod
+    def together(specs: "Sequence[ConnectionSpec]") -> "ConnectionSpec":
+        """One for several households with scalar limits, (H,) where they differ."""
+        columns = [[float(getattr(s, n)) for s in specs] for n in ("import_kwh", "export_kwh")]
+        return ConnectionSpec(*(c[0] if len(set(c)) == 1 else np.array(c) for c in columns))
 
 
 class Flows(NamedTuple):

@@ -5,7 +5,7 @@ household the same bits whether it decides for it alone or among others.
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -57,13 +57,31 @@ class MarketTerms(Protocol):
 
     @property
     def min_margin(self) -> float:
-        """A trade needs bid * (1 - loss) >= ask * (1 + min_margin)."""
+        """A trade needs (bid - local_fee) * (1 - loss) >= ask + min_margin * |ask|."""
+        ...
+
+    @property
+    def local_fee(self) -> float:
+        """What of a price per delivered kWh no seller gets."""
         ...
 
     @property
     def max_steps(self) -> int:
         """Most steps of one household's curve."""
         ...
+
+
+class PublishedTerms(NamedTuple):
+    """Prices of one interval that all members hear, currency per kWh.
+
+    lowest, highest: what an order may name. shortfall: what energy sold and not sent costs at
+    least; unused: what energy bought and not used earns at most.
+    """
+
+    lowest: float
+    highest: float
+    shortfall: float
+    unused: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,8 @@ class Situation:
     quarter hour, 0..95). weekday: 0 = Monday.
     past_load, past_pv: (H, P) kWh per interval; the last column is the newest known interval,
     t - 1 - lag. Rows before the data begins are nan. A trader reads at most its ``history``.
-    retail: (N,) published retail prices of t .. t+N-1, per kWh. feed_in: per kWh.
+    retail: published import prices of t .. t+N-1 per kWh, (N,) for all or (H, N). feed_in: export
+    prices of the same intervals, one for all or as retail. Both of either sign.
     soc: (H,) state of charge at the start of t. battery, connection: limits, scalar or (H,).
     rules: market rules. market: False in the shadow run without a market (no orders).
     past_local: (L, 2) public marginal [buy, sell] price of intervals t-L .. t-1 per kWh
@@ -87,6 +106,7 @@ class Situation:
     retail, in any unit; None: unknown.
     grid_share_kwh: (H,) planned import per interval under a community cap, imports beyond an
     allowance costing scarcity_price per kWh; None without a cap.
+    terms: what the market has published of interval t; None: every member has this tariff.
     """
 
     t: int
@@ -95,7 +115,7 @@ class Situation:
     past_load: Floats
     past_pv: Floats
     retail: Floats
-    feed_in: float
+    feed_in: float | Floats
     soc: Floats
     battery: BatterySpec
     connection: ConnectionSpec
@@ -111,6 +131,7 @@ class Situation:
     clear_sky: Floats | None = None
     grid_share_kwh: Floats | None = None
     scarcity_price: float = 0.0
+    terms: PublishedTerms | None = None
 
     @property
     def households(self) -> int:
@@ -121,6 +142,16 @@ class Situation:
     def steps_per_day(self) -> int:
         """Intervals in a day."""
         return round(24 / self.hours)
+
+    def tariff(self, steps: int) -> tuple[Floats, Floats]:
+        """Import and export prices (H, N) of at most ``steps`` intervals, up to the first gap."""
+        retail = np.atleast_2d(np.asarray(self.retail, dtype=np.float64))[:, :steps]
+        known = np.isfinite(retail).all(axis=0)
+        retail = retail[:, : int(np.argmin(known)) if not known.all() else None]
+        count = retail.shape[1]
+        feed_in = np.atleast_2d(np.asarray(self.feed_in, dtype=np.float64))
+        shape = (self.households, count)
+        return np.broadcast_to(retail, shape), np.broadcast_to(feed_in[:, :count], shape)
 
 
 @dataclass(frozen=True)
@@ -148,34 +179,49 @@ class Actual:
     """What H households meet while an interval runs, their fills being firm; (H,) but for prices.
 
     soc: state of charge at its start. net_load: actual load - pv [kWh]. bought, sold: fills [kWh].
-    retail, feed_in: the grid's prices per kWh. battery, connection: limits, scalar or (H,).
-    hours: length of the interval. allowance: under a community cap, the kWh from the grid, beside
-    the fills, beyond which each costs ``scarcity_price``; None without a cap.
+    retail, feed_in: the grid's prices per kWh, one for all or (H,); shortfall, unused: what energy
+    sold and not sent costs, and bought and not used earns, None: as retail and feed_in. battery,
+    connection: limits, scalar or (H,). hours: length of the interval. allowance: under a community
+    cap, the kWh from the grid, beside the fills, beyond which each costs ``scarcity_price``; None
+    without a cap.
     """
 
     soc: Floats
     net_load: Floats
     bought: Floats
     sold: Floats
-    retail: float
-    feed_in: float
+    retail: float | Floats
+    feed_in: float | Floats
     battery: BatterySpec
     connection: ConnectionSpec
     hours: float = 0.5
+    shortfall: float | Floats | None = None
+    unused: float | Floats | None = None
     allowance: Floats | None = None
     scarcity_price: float = 0.0
 
     def among(self, which: Ints | Mask) -> "Actual":
         """The same for some of the households, without an allowance."""
+        count = len(self.soc)
         return replace(
             self,
             soc=self.soc[which],
             net_load=self.net_load[which],
             bought=self.bought[which],
             sold=self.sold[which],
+            retail=np.broadcast_to(self.retail, count)[which],
+            feed_in=np.broadcast_to(self.feed_in, count)[which],
+            shortfall=_among(self.shortfall, which, count),
+            unused=_among(self.unused, which, count),
+            battery=self.battery.among(which),
+            connection=self.connection.among(which),
             allowance=None,
             scarcity_price=0.0,
         )
+
+
+def _among(price: float | Floats | None, which: Ints | Mask, count: int) -> float | Floats | None:
+    return None if price is None else np.broadcast_to(price, count)[which]
 
 
 class Trader(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from common.arrays import Codes, Floats
+from common.arrays import Codes, Floats, Ints
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
@@ -32,6 +32,7 @@ from fl_client.trader.base import (
     STALE_FORECAST,
     Actual,
     Decision,
+    PublishedTerms,
     Situation,
     no_orders,
 )
@@ -168,11 +169,12 @@ class BidCurve:
         reason = _forecast_faults(situation)
         store = np.ascontiguousarray(situation.soc * np.asarray(spec.capacity_kwh))
         reason[~np.isfinite(store)] = BAD_BATTERY
-        retail = _published(situation, self.options.horizon)
-        if len(retail) == 0:
+        retail, feed_in = situation.tariff(_planned(situation, self.options.horizon))
+        steps = retail.shape[1]
+        if steps == 0:
             reason[:] = NO_PRICE
             return self._hold(situation, reason)
-        net, now = self._scenarios(situation, len(retail))
+        net, now = self._scenarios(situation, steps)
         unknown = ~(np.isfinite(net).all(axis=(1, 2)) & np.isfinite(now).all(axis=1))
         reason[(reason == FINE) & unknown] = NO_HISTORY
         sound = reason == FINE
@@ -180,12 +182,11 @@ class BidCurve:
         store = np.where(sound, np.clip(store, battery[:, LOW], battery[:, HIGH]), battery[:, LOW])
         net = np.where(sound[:, None, None], net, 0.0)
         now = np.where(sound[:, None], now, 0.0)
-        buy, sell = self._prices(situation, retail, net.shape[1])
-        shape = (count, *buy.shape)
+        buy, sell, buy_now, sell_now = self._prices(situation, retail, feed_in, net.shape[1])
         value = programme.plan(
             net,
-            np.broadcast_to(buy, shape),
-            np.broadcast_to(sell, shape),
+            buy,
+            sell,
             self._final(situation, battery, retail),
             battery,
             limits,
@@ -193,12 +194,27 @@ class BidCurve:
         )
         reason[sound & ~np.isfinite(value).all(axis=1)] = INFEASIBLE
         sound = reason == FINE
-        buy_now, sell_now = float(buy[:, 0].sum()) / len(buy), float(sell[:, 0].sum()) / len(sell)
         gain = programme.gains(value, battery, limits, store, now, buy_now, sell_now)
-        side, quantity, price = self._curve(situation, value, battery, limits, store, now, sound)
-        action = _action(side, price, buy_now)
+        side, quantity, price = self._curve(
+            situation,
+            np.ascontiguousarray(retail[:, 0]),
+            np.ascontiguousarray(feed_in[:, 0]),
+            value,
+            battery,
+            limits,
+            store,
+            now,
+            sound,
+        )
+        action = _action(side, price, buy_now[:, None])
         usable = np.maximum(battery[:, HIGH] - battery[:, LOW], 1e-9)
-        typical = GAIN_OF_50 * situation.hours / 0.5 * usable * float(retail[0])
+        typical = (
+            GAIN_OF_50
+            * situation.hours
+            / 0.5
+            * usable
+            * np.maximum(np.abs(retail[:, 0]), LEAST_PRICE)
+        )
         gain = np.where(sound, np.maximum(gain, 0.0), 0.0)
         down = np.minimum(battery[:, POWER], (store - battery[:, LOW]) * battery[:, ETA])
         return Decision(
@@ -220,13 +236,21 @@ class BidCurve:
         store = np.clip(actual.soc * np.asarray(spec.capacity_kwh), rows[:, LOW], rows[:, HIGH])
         net = actual.net_load - actual.bought + actual.sold
         open_ended = np.full((count, 2), np.inf)
-        plan, retail = np.ascontiguousarray(plan), float(actual.retail)
-        feed_in, allowance = float(actual.feed_in), actual.allowance
+        plan, allowance = np.ascontiguousarray(plan), actual.allowance
+        retail, feed_in = (
+            np.ascontiguousarray(np.broadcast_to(np.asarray(price, dtype=np.float64), count))
+            for price in (actual.retail, actual.feed_in)
+        )
+        # What is missing of a sale, or left of a purchase, has prices of its own.
+        if actual.shortfall is not None:
+            retail = np.where(actual.sold > 0, np.maximum(actual.shortfall, retail), retail)
+        if actual.unused is not None:
+            feed_in = np.where(actual.bought > 0, np.minimum(actual.unused, feed_in), feed_in)
         wish = programme.actions(plan, rows, open_ended, store, net, retail, feed_in)
         if allowance is not None:
             # Beyond the allowance every kWh costs the scarcity price: rather less charge, or more
             # discharge, as far as stored energy is worth less than that.
-            dear = max(retail, actual.scarcity_price)
+            dear = np.maximum(retail, actual.scarcity_price)
             spare = programme.actions(plan, rows, open_ended, store, net, dear, feed_in)
             over = net + wish > allowance
             within = np.minimum(wish, np.maximum(spare, allowance - net))
@@ -296,7 +320,13 @@ class BidCurve:
             now = np.where(np.isfinite(alike), alike, spare)
         return net, now
 
-    def _prices(self, situation: Situation, retail: Floats, count: int) -> tuple[Floats, Floats]:
+    def _prices(
+        self, situation: Situation, retail: Floats, feed_in: Floats, count: int
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Buy and sell price (H, ``count``, N) of each scenario's future intervals.
+
+        And their means (H,) over the scenarios for the first of these intervals.
+        """
         local = situation.past_local
         if not situation.market or local is None:
             local = np.empty((0, 2))
@@ -308,42 +338,74 @@ class BidCurve:
         now = local_prices.lasting(
             past, day, o.days, recent, recent_fade, o.price_now, fade, o.price_window * finer
         )
-        buy, sell = local_prices.paths(
-            past,
-            situation.lag,
-            day,
-            retail,
-            situation.feed_in,
-            situation.rules.loss,
-            o.trust if now.any() or not o.price_now else o.trust_alone,
-            o.trust_sell,
-            count,
-            0.0 if situation.grid_share_kwh is None else situation.scarcity_price,
-            now,
-            fade,
-            recent,
-            recent_fade,
-        )
-        return buy, sell
+        tariffs, tariff_of = _distinct(retail, feed_in)
+        paths = [
+            local_prices.paths(
+                past,
+                situation.lag,
+                day,
+                np.ascontiguousarray(retail[h]),
+                np.ascontiguousarray(feed_in[h]),
+                situation.rules.loss,
+                o.trust if now.any() or not o.price_now else o.trust_alone,
+                o.trust_sell,
+                count,
+                NO_CEILING if situation.grid_share_kwh is None else situation.scarcity_price,
+                now,
+                fade,
+                recent,
+                recent_fade,
+                situation.rules.local_fee,
+            )
+            for h in tariffs
+        ]
+        means = [
+            np.array([float(path[side][:, 0].sum()) / count for path in paths])[tariff_of]
+            for side in range(2)
+        ]
+        if len(paths) == 1:
+            shape = (len(retail), *paths[0][0].shape)
+            buy, sell = (np.broadcast_to(price, shape) for price in paths[0])
+        else:
+            buy, sell = (np.stack([path[side] for path in paths])[tariff_of] for side in range(2))
+        return buy, sell, means[0], means[1]
 
     def _final(self, situation: Situation, battery: Floats, retail: Floats) -> Floats:
         """Value of the store after the last planned step (H, G)."""
         share = np.linspace(0.0, 1.0, self.options.points)
         low, high = battery[:, LOW, None], battery[:, HIGH, None]
         grid = low + (high - low) * share
-        last = situation.remaining is not None and situation.remaining == len(retail)
+        last = situation.remaining is not None and situation.remaining == retail.shape[1]
         if last and situation.end is not None:
-            end = situation.end
-            left = grid - np.reshape(end.reference_kwh, (-1, 1))
-            return np.asarray(
-                np.where(left < 0, left * end.shortfall_price, left * end.surplus_price)
+            reference, shortfall, surplus = (
+                np.reshape(part, (-1, 1))
+                for part in (
+                    situation.end.reference_kwh,
+                    situation.end.shortfall_price,
+                    situation.end.surplus_price,
+                )
             )
+            left = grid - reference
+            return np.asarray(np.where(left < 0, left * shortfall, left * surplus))
         # Far ahead: a stored kWh will save about what the cheapest hours charge for one.
-        return np.asarray((grid - low) * (battery[:, ETA, None] * float(retail.min())))
+        cheapest = retail.min(axis=1)
+        if (cheapest < 0).any():
+            # A price below zero does not last: what a whole charge costs at the cheapest.
+            hours = np.maximum(battery[:, HIGH] - battery[:, LOW], 1e-9) / (
+                battery[:, ETA] * np.maximum(battery[:, POWER], 1e-9)
+            )
+            needed = np.clip(np.ceil(hours), 1, retail.shape[1])
+            rank = np.arange(retail.shape[1])
+            among = np.where(rank < needed[:, None], np.sort(retail, axis=1), 0.0)
+            whole = np.maximum(_means(among) * retail.shape[1] / needed, 0.0)
+            cheapest = np.where(cheapest < 0, whole, cheapest)
+        return np.asarray((grid - low) * (battery[:, ETA, None] * cheapest[:, None]))
 
     def _curve(
         self,
         situation: Situation,
+        retail: Floats,
+        feed_in: Floats,
         value: Floats,
         battery: Floats,
         limits: Floats,
@@ -353,33 +415,33 @@ class BidCurve:
     ) -> tuple[Codes, Floats, Floats]:
         """Orders: blocks of ``step_kwh`` at the marginal value of the block's middle."""
         count = situation.households
-        retail, feed_in = float(situation.retail[0]), situation.feed_in
         imports, exports = float(limits[:, IMPORT].max()), float(limits[:, EXPORT].max())
         width = max(
             self.options.step_kwh * situation.hours / 0.5,
             (imports + exports) / situation.rules.max_steps,
         )
         most_buy, most_sell = (int(limit / width + 1e-9) for limit in (imports, exports))
-        if not situation.market or most_buy + most_sell == 0:
+        terms = situation.terms or _terms(retail, feed_in, situation)
+        if not situation.market or most_buy + most_sell == 0 or terms.lowest > terms.highest:
             return no_orders(count)
         middle = (np.arange(-most_sell, most_buy) + 0.5) * width
         worth = programme.marginal_curve(
-            value, battery, limits, store, now, retail, feed_in, middle, width
-        )
+            value, battery, limits, store, now, retail, feed_in, terms.shortfall, terms.unused,
+            middle, width,
+        )  # fmt: skip
         if situation.grid_share_kwh is not None:
             # What is wanted from the grid anyway is worth up to the price of passing the allowance.
-            retail = max(retail, situation.scarcity_price)
+            scarce = np.maximum(retail, situation.scarcity_price)
             dear = programme.marginal_curve(
-                value, battery, limits, store, now, retail, feed_in, middle, width
-            )
-            wanted = programme.expected_import(
-                value, battery, limits, store, now, float(situation.retail[0]), feed_in
-            )
+                value, battery, limits, store, now, scarce, feed_in, terms.shortfall, terms.unused,
+                middle, width,
+            )  # fmt: skip
+            wanted = programme.expected_import(value, battery, limits, store, now, retail, feed_in)
             first = (middle > 0) & (middle < wanted[:, None])
             worth = np.where(first, np.maximum(worth, dear), worth)
         worth[~sound] = np.nan
         side, quantity, price = programme.order_steps(
-            worth, middle, width, float(situation.retail[0]), feed_in
+            worth, middle, width, terms.lowest, terms.highest, terms.shortfall
         )
         used = max(1, int((side != HOLD).sum(axis=1).max()))
         return side[:, :used], quantity[:, :used], price[:, :used]
@@ -396,6 +458,10 @@ class BidCurve:
         )
 
 
+# Under no cap no local price above the grid's is believed.
+NO_CEILING = -np.inf
+# Prices nearer to zero than this tell nothing of what a gain should be measured by.
+LEAST_PRICE = 0.001
 # A gain per half hour of this share of (usable store x retail price) scores 50.
 GAIN_OF_50 = 0.02
 # PV per half hour below which it dawns: too little to tell how clear the day is.
@@ -450,17 +516,38 @@ def _limit_rows(connection: ConnectionSpec, count: int, hours: float) -> Floats:
     return np.stack([np.broadcast_to(limit, count) for limit in connection.limits(hours)], axis=1)
 
 
-def _published(situation: Situation, horizon: int) -> Floats:
-    """Known retail prices of the planned steps: up to the first gap, the horizon or the end."""
-    steps = min(horizon * situation.steps_per_day // 48, len(situation.retail))
-    if situation.remaining is not None:
-        steps = min(steps, situation.remaining)
-    retail = np.ascontiguousarray(situation.retail[:steps], dtype=np.float64)
-    gaps = np.flatnonzero(~np.isfinite(retail))
-    return retail[: gaps[0]] if len(gaps) else retail
+def _planned(situation: Situation, horizon: int) -> int:
+    """How many intervals are planned: the horizon, or what remains of the run."""
+    steps = horizon * situation.steps_per_day // 48
+    return steps if situation.remaining is None else min(steps, situation.remaining)
 
 
-def _action(side: Codes, price: Floats, reference: float) -> Codes:
+def _distinct(retail: Floats, feed_in: Floats) -> tuple[Ints, Ints]:
+    """Rows that stand for each distinct tariff of H households, and each household's among them."""
+    same = (retail == retail[0]).all() and (feed_in == feed_in[0]).all()
+    if same:
+        return np.zeros(1, np.int64), np.zeros(len(retail), np.int64)
+    both = np.concatenate((retail, feed_in), axis=1)
+    _, rows, tariff_of = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    return rows, tariff_of.reshape(-1)
+
+
+def _terms(retail: Floats, feed_in: Floats, situation: Situation) -> PublishedTerms:
+    """What the market publishes where these households are all its members."""
+    dearest, lowest = max(retail.max(), feed_in.max()), min(retail.min(), feed_in.min())
+    keep = 1.0 - situation.rules.loss
+    highest = float(retail.max())
+    if situation.grid_share_kwh is not None:
+        highest = max(highest, situation.scarcity_price)
+    return PublishedTerms(
+        lowest=float(feed_in.min()) - situation.rules.local_fee,
+        highest=highest,
+        shortfall=float(max(dearest, dearest * keep)),
+        unused=float(min(lowest, lowest / keep)),
+    )
+
+
+def _action(side: Codes, price: Floats, reference: Floats) -> Codes:
     """BUY where the curve would buy at the usual price, SELL where it would sell, else HOLD."""
     buys = ((side == BUY) & (price >= reference)).any(axis=1)
     sells = ((side == SELL) & (price <= reference)).any(axis=1)

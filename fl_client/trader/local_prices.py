@@ -83,7 +83,7 @@ def paths(
     lag: int,
     day: int,
     retail: Floats,
-    feed_in: float,
+    feed_in: Floats,
     loss: float,
     trust: float,
     trust_sell: float,
@@ -93,6 +93,7 @@ def paths(
     fade: float,
     recent: int,
     recent_fade: float,
+    fee: float = 0.0,
 ) -> tuple[Floats, Floats]:
     """Buy and sell price (days, N) of each scenario's future intervals.
 
@@ -102,7 +103,8 @@ def paths(
     falling by ``recent_fade``) departed from those of its day: in step j by ``now * fade^j`` of
     it, ``now`` (2,) for buying and selling. Scenarios older than the market take the others'
     prices in turn.
-    past_local: (L, 2) marginal [buy, sell] per delivered kWh, last row t-1; retail (N,). Prices
+    past_local: (L, 2) marginal [buy, sell] per delivered kWh, last row t-1; retail and feed_in
+    (N,), the grid's. ``fee``: the part of a local price that no seller gets. Prices
     above retail are believed up to ``ceiling`` (scarcity under a cap; 0 without one).
     """
     steps, length = retail.shape[0], past_local.shape[0]
@@ -135,15 +137,19 @@ def paths(
                 if count > 0:
                     path[side, w, j] = found[w % count]
                 else:
-                    path[side, w, j] = retail[j] if side == 0 else feed_in / (1.0 - loss)
+                    path[side, w, j] = retail[j] if side == 0 else feed_in[j] / (1.0 - loss) + fee
     buy, sell = path[0], path[1]
     for w in range(days):
         for j in range(steps):
             highest = max(retail[j], ceiling)
             b = min(trust * buy[w, j] + (1.0 - trust) * retail[j], highest)
-            b = max(b, feed_in + 1e-4)
-            s = (1.0 - loss) * sell[w, j]
-            s = max(trust_sell * min(s, retail[j]) + (1.0 - trust_sell) * feed_in, feed_in)
+            f = feed_in[j]
+            if f > retail[j]:  # the grid pays more than it asks: no local price lies between
+                buy[w, j], sell[w, j] = retail[j], f
+                continue
+            b = max(b, f + 1e-4)
+            s = (1.0 - loss) * (sell[w, j] - fee)
+            s = max(trust_sell * min(s, retail[j]) + (1.0 - trust_sell) * f, f)
             buy[w, j] = b
             sell[w, j] = min(s, b - 1e-6)
     return buy, sell

@@ -2,13 +2,15 @@
 
 The value V_k(s) of s kWh in store at the start of step k is piecewise linear on a grid between
 the lowest and the highest permitted store. With W equally likely scenarios of net load n and of
-prices (buy >= sell), each step has recourse: the battery acts when n is known,
+prices, each step has recourse: the battery acts when n is known,
 
     V_k(s) = mean_w max_a [ -buy (n+a)+ + sell (n+a)- - wear |a| + V_{k+1}(s + eta a+ - a-/eta) ]
 
-a is energy at the terminals, charging positive, within power, store and connection. V is concave,
-so the best action is known in closed form: absorb the net load while the marginal value of stored
-energy lies between sell and buy; else charge up or discharge down to the level where it does.
+a is energy at the terminals, charging positive, within power, store and connection. While 0 <= sell
+<= buy, V is concave, so the best action is known in closed form: absorb the net load while the
+marginal value of stored energy lies between sell and buy; else charge up or discharge down to the
+level where it does. At other prices (below zero, or export above import) the best action is at an
+end of something: it is searched among the grid's levels, and V is replaced by its concave envelope.
 
 One household's numbers do not depend on who else is in the batch: every loop is per household.
 Times: currency and kWh throughout; a battery is the row (low, high, eta, power, wear), a
@@ -78,6 +80,77 @@ def towards(store: float, charge_to: float, discharge_to: float, eta: float, pow
 
 
 @compiled
+def plain(buy: float, sell: float) -> bool:
+    """Whether the best action at these prices is known in closed form."""
+    return 0.0 <= sell <= buy
+
+
+@compiled
+def searched(
+    value: Floats,
+    store: float,
+    size: float,
+    eta: float,
+    power: float,
+    wear: float,
+    net: float,
+    buy: float,
+    sell: float,
+    limits: Floats,
+    soft_import: float,
+) -> tuple[float, float]:
+    """Best action at any prices, and what it is worth with ``value`` (G,) of what is stored then.
+
+    ``store`` and ``size`` count from the lowest permitted store. Tried: rest, serve the house, full
+    power, and every grid point within power; each as the connection permits it.
+    """
+    points = value.shape[0]
+    cell = size / (points - 1)
+    best, most = 0.0, -np.inf
+    for c in range(points + 4):
+        if c < points:
+            rise = c * cell - store
+            a = rise / eta if rise > 0.0 else rise * eta
+        elif c == points:
+            a = 0.0
+        elif c == points + 1:
+            a = -net
+        else:
+            a = power if c == points + 2 else -power
+        a = min(max(a, -min(store * eta, power)), min((size - store) / eta, power))
+        a = confined_plan(
+            a, net, store, size, eta, power, limits[IMPORT], limits[EXPORT], soft_import
+        )
+        flow = max(net + a, -limits[EXPORT])
+        after = store + (eta * a if a > 0.0 else a / eta)
+        gain = worth(value, 0.0, cell, after) - wear * abs(a)
+        gain -= buy * flow if flow > 0.0 else sell * flow
+        if gain > most + TOLERANCE:
+            best, most = a, gain
+    return best, most
+
+
+@compiled
+def envelope(row: Floats) -> None:
+    """Replace ``row`` (G,), values on an even grid, by its least concave majorant, in place."""
+    points = row.shape[0]
+    hull = np.empty(points, np.int64)
+    count = 0
+    for g in range(points):
+        while count >= 2:
+            i, j = hull[count - 2], hull[count - 1]
+            if (row[j] - row[i]) * (g - j) >= (row[g] - row[j]) * (j - i):
+                break
+            count -= 1
+        hull[count] = g
+        count += 1
+    for k in range(count - 1):
+        i, j = hull[k], hull[k + 1]
+        for g in range(i + 1, j):
+            row[g] = row[i] + (row[j] - row[i]) * (g - i) / (j - i)
+
+
+@compiled
 def best_action(
     value: Floats,
     battery: Floats,
@@ -92,6 +165,11 @@ def best_action(
     cell = (high - low) / (value.shape[0] - 1)
     if not cell > 0.0:
         return 0.0
+    if not plain(buy, sell):
+        size = high - low
+        inside = min(max(store - low, 0.0), size)
+        action, _ = searched(value, inside, size, eta, power, wear, net, buy, sell, limits, np.inf)
+        return action
     least = towards(
         store,
         level(value, low, cell, (buy + wear) / eta),
@@ -165,10 +243,22 @@ def backward(
         row[:] = 0.0
         for g in range(points - 1):
             slopes[g] = (after[g + 1] - after[g]) * per_cell
+        concave = True
         last_buy, last_sell = np.inf, np.inf
         up_buy, down_buy, up_sell, down_sell = 0.0, 0.0, 0.0, 0.0
         for w in range(scenarios):
             b, e, n = buy[w, k], sell[w, k], net[w, k]
+            if not plain(b, e):
+                concave = False
+                for g in range(points):
+                    row[g] += (
+                        share
+                        * searched(
+                            after, store[g], high - low, eta, power, wear, n, b, e,
+                            limits, soft_import,
+                        )[1]
+                    )  # fmt: skip
+                continue
             if b != last_buy:
                 up_buy = cell * first_at_most(slopes, (b + wear) * per_eta)
                 down_buy = cell * first_at_most(slopes, (b - wear) * eta)
@@ -208,6 +298,8 @@ def backward(
                     - e * min(flow, 0.0)
                     - wear * (max(a, 0.0) - min(a, 0.0))
                 )
+        if not concave:
+            envelope(row)
 
 
 @compiled
@@ -269,17 +361,22 @@ def marginal_curve(
     limits: Floats,
     store: Floats,
     net: Floats,
-    buy: float,
-    sell: float,
+    buy: Floats,
+    sell: Floats,
+    shortfall: float,
+    unused: float,
     quantity: Floats,
     width: float,
 ) -> Floats:
     """Worth of one more kWh bought (or not sold) at each ``quantity``; (H, B), falling.
 
+    buy, sell (H,): the grid's prices now. ``shortfall`` is what energy sold and not sent costs, at
+    least ``buy``; ``unused`` what energy bought and not used earns, at most ``sell``.
     The household does not know this interval's net load: the marginal value is the mean over
-    net (H, W) of what absorbing the energy saves, between sell and buy: beyond what the battery
-    can take the grid pays ``sell``, beyond what it can give the grid charges ``buy``. Blocks of
-    ``width`` around a quantity that do not fit the household's connection are nan.
+    net (H, W) of what absorbing the energy saves. Beyond what the battery can take or give the grid
+    pays or charges: for what is bought ``unused`` and ``buy``, for what is sold ``sell`` and
+    ``shortfall``. Blocks of ``width`` around a quantity that do not fit the household's connection
+    are nan.
     """
     households, scenarios = net.shape
     blocks = quantity.shape[0]
@@ -288,28 +385,30 @@ def marginal_curve(
         low, high, eta, power, wear = battery[h]
         cell = (high - low) / (value.shape[1] - 1)
         works = cell > 0.0 and power > 0.0
-        previous = buy
+        previous = max(shortfall, buy[h])
         for j in range(blocks):
             q = quantity[j]
             if q + width / 2 > limits[h, IMPORT] + 1e-9 or width / 2 - q > limits[h, EXPORT] + 1e-9:
                 result[h, j] = np.nan
                 continue
+            most = buy[h] if q > 0.0 else max(shortfall, buy[h])
+            least = min(unused, sell[h]) if q > 0.0 else sell[h]
             total = 0.0
             for w in range(scenarios):
                 a = q - net[h, w]
                 if a > 0.0:
                     after = store[h] + eta * a
                     if not works or a > power or after > high:
-                        v = sell
+                        v = least
                     else:
                         v = eta * slope(value[h], low, cell, after) - wear
                 else:
                     after = store[h] + a / eta
                     if not works or a < -power or after < low:
-                        v = buy
+                        v = most
                     else:
                         v = slope(value[h], low, cell, after) / eta + wear
-                total += min(max(v, sell), buy)
+                total += min(max(v, least), most)
             previous = min(previous, total / scenarios)
             result[h, j] = previous
     return result
@@ -317,14 +416,17 @@ def marginal_curve(
 
 @compiled
 def order_steps(
-    worth: Floats, quantity: Floats, width: float, buy: float, sell: float
+    worth: Floats, quantity: Floats, width: float, lowest: float, highest: float, dearest: float
 ) -> tuple[NDArray[np.int8], Floats, Floats]:
     """Turn curves (H, B) into orders: side, kWh and price (H, B), packed to the left.
 
-    Below zero a block is an offer to sell at its worth, if that is less than the grid's price;
-    above zero a bid, if that is more than the feed-in price. Neighbours of one price join.
+    Below zero a block is an offer to sell at its worth, if that is less than the ``highest`` price
+    an order may name and than the ``dearest``, what not delivering it would cost; above zero a bid,
+    if that is more than the ``lowest``. A worth beyond the other end is offered at that end: nobody
+    trades at a price at which it would lose. Neighbours of one price join.
     """
     households, blocks = worth.shape
+    most = min(highest, dearest)
     side = np.zeros((households, blocks), np.int8)
     energy, price = np.zeros((households, blocks)), np.zeros((households, blocks))
     for h in range(households):
@@ -333,9 +435,10 @@ def order_steps(
             v = worth[h, j]
             if not np.isfinite(v):
                 continue
-            way = (-1 if v < buy else 0) if quantity[j] < 0.0 else 1 if v > sell else 0
+            way = (-1 if v < most else 0) if quantity[j] < 0.0 else 1 if v > lowest else 0
             if way == 0:
                 continue
+            v = min(max(v, lowest), highest)
             if used > 0 and side[h, used - 1] == way and abs(price[h, used - 1] - v) < 5e-7:
                 energy[h, used - 1] += width
             else:
@@ -351,14 +454,16 @@ def actions(
     limits: Floats,
     store: Floats,
     net: Floats,
-    buy: float,
-    sell: float,
+    buy: Floats,
+    sell: Floats,
 ) -> Floats:
     """Best action of every household (H,) for its known net load; rests where there is no plan."""
     result = np.zeros(store.shape[0])
     for h in range(store.shape[0]):
-        if np.isfinite(value[h, 0]) and np.isfinite(buy):
-            result[h] = best_action(value[h], battery[h], limits[h], store[h], net[h], buy, sell)
+        if np.isfinite(value[h, 0]) and np.isfinite(buy[h]):
+            result[h] = best_action(
+                value[h], battery[h], limits[h], store[h], net[h], buy[h], sell[h]
+            )
     return result
 
 
@@ -369,8 +474,8 @@ def gains(
     limits: Floats,
     store: Floats,
     net: Floats,
-    buy: float,
-    sell: float,
+    buy: Floats,
+    sell: Floats,
 ) -> Floats:
     """Expected gain (H,) of the best action over a battery that rests, over scenarios (H, W)."""
     households, scenarios = net.shape
@@ -382,7 +487,7 @@ def gains(
             continue
         rest = worth(value[h], low, cell, store[h])
         for w in range(scenarios):
-            n, b, e = net[h, w], buy, sell
+            n, b, e = net[h, w], buy[h], sell[h]
             a = best_action(value[h], battery[h], limits[h], store[h], n, b, e)
             after = store[h] + (eta * a if a > 0.0 else a / eta)
             flow = n + a
@@ -400,8 +505,8 @@ def expected_import(
     limits: Floats,
     store: Floats,
     net: Floats,
-    buy: float,
-    sell: float,
+    buy: Floats,
+    sell: Floats,
 ) -> Floats:
     """Energy (H,) [kWh] the household expects to draw from the grid if it trades nothing."""
     households, scenarios = net.shape
@@ -409,6 +514,6 @@ def expected_import(
     for h in range(households):
         for w in range(scenarios):
             n = net[h, w]
-            a = best_action(value[h], battery[h], limits[h], store[h], n, buy, sell)
+            a = best_action(value[h], battery[h], limits[h], store[h], n, buy[h], sell[h])
             result[h] += max(n + a, 0.0) / scenarios
     return result

@@ -34,6 +34,8 @@ from fl_client.trader.base import (
 MOVE, ROOM, MARKET = 50.0, 25.0, 25.0
 # A price move of this share of today's price earns the full MOVE points.
 FULL_MOVE = 0.2
+# ... but prices nearer to zero than this are no measure.
+LEAST_PRICE = 0.001
 
 
 def permitted(wish: Floats, actual: Actual) -> Floats:
@@ -117,26 +119,29 @@ class Rule(_Planless):
     def decide(self, situation: Situation) -> Decision:
         """Orders by the rule; see ``Trader.decide``."""
         count = situation.households
-        price_now = float(situation.retail[0]) if len(situation.retail) else np.nan
+        retail, feed_in = situation.tariff(situation.steps_per_day)
+        known = retail.shape[1] > 0
+        price_now = retail[:, 0] if known else np.full(count, np.nan)
         expected = _price_ahead(situation)
         net = _net_load_now(situation)
         reason = np.full(count, FINE, np.int8)
         reason[~np.isfinite(net)] = NO_HISTORY
         reason[~np.isfinite(expected)] = BAD_FORECAST
         reason[~np.isfinite(situation.soc)] = BAD_BATTERY
-        if not np.isfinite(price_now):
+        if not known:
             reason[:] = NO_PRICE
         sound = reason == FINE
         rises = np.where(sound, expected - price_now, 0.0) * (-1.0 if self.literal else 1.0)
         wants = np.where(rises > 0, BUY, np.where(rises < 0, SELL, HOLD)).astype(np.int8)
         soc = np.where(sound, situation.soc, situation.battery.soc_min)
-        score = _score(situation, soc, rises, wants)
+        paid = feed_in[:, 0] if known else price_now
+        score = _score(situation, price_now, paid, soc, rises, wants)
         acts = sound & (score > self.threshold) & (wants != HOLD)
         action = np.where(acts, wants, HOLD).astype(np.int8)
         down, up = bat.ac_limits(situation.battery, soc, situation.hours)
         net = np.where(sound, net, 0.0)
         return Decision(
-            *self._orders(situation, action, net, down, up, price_now),
+            *self._orders(situation, action, net, down, up, price_now, paid),
             score=score,
             need=np.where(net > down, RED, GREEN).astype(np.int8),
             action=action,
@@ -151,7 +156,8 @@ class Rule(_Planless):
         net: Floats,
         down: Floats,
         up: Floats,
-        retail: float,
+        retail: Floats,
+        feed_in: Floats,
     ) -> tuple[Codes, Floats, Floats]:
         side, quantity, price = no_orders(len(net), 2)
         if not situation.market:
@@ -164,10 +170,16 @@ class Rule(_Planless):
         stored = np.where(buys, up, down)
         quantity[:, 1] = np.minimum(stored, limit - quantity[:, 0])
         quantity[action == HOLD] = 0.0
-        price[:, 0] = np.where(buys, retail, situation.feed_in)
-        price[:, 1] = 0.5 * (retail + situation.feed_in)
+        price[:, 0] = np.where(buys, retail, feed_in)
+        price[:, 1] = 0.5 * (retail + feed_in)
         side[:] = action[:, None]
         side[quantity <= 0] = HOLD
+        if situation.terms is not None:
+            # Nobody is clipped to a price at which it would lose: beyond the far end, no offer.
+            lowest, highest = situation.terms.lowest, situation.terms.highest
+            side[((side == BUY) & (price < lowest)) | ((side == SELL) & (price > highest))] = HOLD
+            side[...] = HOLD if lowest > highest else side
+            price = np.clip(price, lowest, max(lowest, highest))
         return side, quantity, price
 
 
@@ -175,7 +187,7 @@ def _price_ahead(situation: Situation) -> Floats:
     """Mean price of the next day: the model's forecast where there is one, else the tariff."""
     ahead = None if situation.forecast is None else situation.forecast.price
     if ahead is None:
-        ahead = np.tile(situation.retail[: situation.steps_per_day], (situation.households, 1))
+        ahead, _ = situation.tariff(situation.steps_per_day)
     if ahead.shape[1] == 0:
         return np.full(situation.households, np.nan)
     return np.asarray(ahead.sum(axis=1) / ahead.shape[1])
@@ -195,21 +207,28 @@ def _net_load_now(situation: Situation) -> Floats:
     return np.asarray(load - np.nan_to_num(pv), dtype=np.float64)
 
 
-def _score(situation: Situation, soc: Floats, rises: Floats, wants: Codes) -> Floats:
+def _score(
+    situation: Situation,
+    retail: Floats,
+    feed_in: Floats,
+    soc: Floats,
+    rises: Floats,
+    wants: Codes,
+) -> Floats:
     """Profitability 0-100 of acting now: price move, room in the battery, market state."""
     spec = situation.battery
-    retail = float(situation.retail[0]) if len(situation.retail) else np.nan
-    move = np.minimum(np.abs(rises) / (FULL_MOVE * retail), 1.0)
+    full = FULL_MOVE * np.maximum(np.abs(retail), LEAST_PRICE)
+    move = np.minimum(np.abs(rises) / full, 1.0)
     window = np.maximum(np.asarray(spec.soc_max) - np.asarray(spec.soc_min), 1e-9)
     filled = np.clip((soc - spec.soc_min) / window, 0.0, 1.0)
     space = np.where(wants == BUY, 1.0 - filled, filled)
     last = None if situation.past_local is None else situation.past_local[-1:]
-    spread = max(retail - situation.feed_in, 1e-9)
+    spread = np.maximum(retail - feed_in, 1e-9)
     if last is None or not len(last) or not np.isfinite(last).all():
         market = np.full(len(soc), 0.5)
     else:
         cheap = np.clip((retail - last[0, 0]) / spread, 0.0, 1.0)
-        dear = np.clip((last[0, 1] - situation.feed_in) / spread, 0.0, 1.0)
+        dear = np.clip((last[0, 1] - feed_in) / spread, 0.0, 1.0)
         # The grid's own price is neutral: where nobody trades there is no reason not to act.
         market = 0.5 + 0.5 * np.where(wants == BUY, cheap, dear)
     return np.asarray(np.nan_to_num(MOVE * move + ROOM * space + MARKET * market))

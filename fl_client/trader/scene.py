@@ -13,7 +13,7 @@ from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.tariff import EndValue
 from common.market_rules import MarketRules
-from fl_client.trader.base import Situation, Trader, TraderForecast
+from fl_client.trader.base import PublishedTerms, Situation, Trader, TraderForecast
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Scene:
     """H homes whose clocks and meters tick alike, and what stays the same all through a run.
 
     load, pv (H, R) [kWh per interval], ``origin`` being the row of interval 0. slot, weekday, lag
-    (T,): of interval t, see ``Situation``. clear_sky (R,): irradiance, None where unknown.
-    feed_in: per kWh. end: value of what is stored after interval T, None while no end is in sight.
+    (T,): of interval t, see ``Situation``. days (T,): numbers that tell local days apart.
+    clear_sky (R,): irradiance, None where unknown. ends: whether the run has an end, at which what
+    is stored has a value.
     """
 
     load: Floats
@@ -30,13 +31,13 @@ class Scene:
     origin: int
     slot: Ints
     weekday: Ints
+    days: Ints
     lag: Ints
     clear_sky: Floats | None
-    feed_in: float
     battery: BatterySpec
     connection: ConnectionSpec
     rules: MarketRules
-    end: EndValue | None = None
+    ends: bool = False
     hours: float = 0.5
 
     def situation(
@@ -46,16 +47,20 @@ class Scene:
         which: Ints | slice,
         soc: Floats,
         retail: Floats,
+        feed_in: float | Floats,
         *,
         market: bool = True,
         signals: Floats | None = None,
         forecast: TraderForecast | None = None,
         share_kwh: float | None = None,
         scarcity_price: float = 0.0,
+        terms: PublishedTerms | None = None,
+        end: EndValue | None = None,
     ) -> Situation:
         """What the homes ``which`` know when they decide for ``t``.
 
-        soc (H',): of theirs, at the start of t. retail (N,): prices published for t and on.
+        soc (H',): of theirs, at the start of t. retail, feed_in, terms: as in ``Situation``. end:
+        value of what is stored at the run's end, for these homes, once all its prices are known.
         signals (T, 2): local prices, of which those before t are shown; None where there is no
         market to hear of. forecast: theirs. share_kwh: per interval under a cap, else None.
         """
@@ -70,20 +75,21 @@ class Scene:
             past_load=self.load[which, oldest:newest],
             past_pv=self.pv[which, oldest:newest],
             retail=retail,
-            feed_in=self.feed_in,
+            feed_in=feed_in,
             soc=soc,
-            battery=self.battery,
-            connection=self.connection,
+            battery=self.battery.among(which),
+            connection=self.connection.among(which),
             rules=self.rules,
             lag=lag,
             hours=self.hours,
             market=market,
             past_local=None if signals is None else signals[:t],
             forecast=forecast if trader.uses_forecast else None,
-            remaining=None if self.end is None else len(self.slot) - t,
-            end=self.end,
+            remaining=len(self.slot) - t if self.ends else None,
+            end=end,
             past_clear_sky=None if sky is None else sky[oldest:newest],
             clear_sky=None if sky is None else sky[self.origin + t :],
             grid_share_kwh=None if share_kwh is None else np.full(len(soc), share_kwh),
             scarcity_price=scarcity_price,
+            terms=terms,
         )

@@ -97,7 +97,7 @@ class LiveRun:
         self._tariff = tariff
         self._name, self._run, self._clock, self._patience = name, run, clock, patience
         self._folder, self._deployment = folder, deployment
-        self._settings, self._prices, self._state = run.settings, run.prices, run.state
+        self._settings, self._state = run.settings, run.state
         self._coordinator, self._mailbox = run.coordinator, run.coordinator.mailbox
         self._roster = self._mailbox.roster
         self._joined: dict[int, Joined] = {}
@@ -288,7 +288,6 @@ class LiveRun:
             self._settings,
             self._name,
             self._run.start,
-            self._prices,
             state.t,
             self._deployment.ends,
         )
@@ -419,9 +418,8 @@ def _run(grid: Grid, folder: Folder) -> None:
     settings = folder.settings(None if deployment.insecure else len(members))
     start, clock = pd.Timestamp(live.start), Clock(live.anchor, live.speed)
     tariff = PublishedTariff(folder, settings, start)
-    prices = tariff.prices
     if deployment.insecure:
-        join = join_message(settings, live.run, start, prices, 0, deployment.ends)
+        join = join_message(settings, live.run, start, 0, deployment.ends)
         roster = Roster(grid, _claimed(grid, settings, join))
     else:
         roster = Roster(grid, {})
@@ -433,7 +431,8 @@ def _run(grid: Grid, folder: Folder) -> None:
         directory=folder.run,
         name=live.run,
         start=start,
-        prices=prices,
+        prices=tariff.prices,
+        home=settings.home,
         mailbox=Mailbox(roster, patience.market, network=True),
         durable=True,
         state_with_postings=True,

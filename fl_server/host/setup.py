@@ -24,7 +24,7 @@ from fl_server.host.tls import (
     make_authority,
     make_server_certificate,
 )
-from fl_server.start import published_prices
+from fl_server.prices import published_prices
 
 
 def init_server(
@@ -105,7 +105,7 @@ def _write_tariff(folder: Folder, settings: Settings, tariff: str) -> None:
     rehearsed = _rehearsal(settings, tariff)
     source = source_of(rehearsed)
     start = source.start()
-    write_tariff(folder.tariff, start, published_prices(rehearsed, source, start).retail)
+    write_tariff(folder.tariff, start, published_prices(rehearsed, source, start).retail[0])
 
 
 def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:

@@ -5,7 +5,7 @@ with it. So prices are written down before they are told, and read back when a c
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,8 @@ from common.data.frame import INTERVAL
 from common.data.prices import check_prices
 from common.errors import InputError
 from common.files import write_whole
-from fl_server.coordinator import Prices
 from fl_server.host.folder import Folder
+from fl_server.prices import Prices
 
 _DAY = 48
 Events = Iterator[tuple[str, dict[str, str | int]]]
@@ -84,6 +84,44 @@ def _half_hours(path: Path, prices: pd.Series) -> pd.Series:
     return pd.Series(np.repeat(prices.to_numpy(), 2), index=spread)
 
 
+class MemberPrices(Prices):
+    """The members' prices: the ``common`` ones, but for those the operator has set for a member.
+
+    ``homes: NAME: tariff`` in the coordinator's settings may give it a flat import price, and
+    another price for its exports.
+    """
+
+    def __init__(self, common: Floats, settings: Settings) -> None:
+        none = np.zeros(0, np.int64)
+        paid = np.full((1, len(common)), settings.tariff.feed_in)
+        super().__init__(common[None], paid, none, none)
+        self._settings = settings
+
+    @property
+    def common(self) -> Floats:
+        """Import prices of whoever has none of its own, from interval 0 on."""
+        return np.asarray(self.retail[0])
+
+    def seat(self, names: Sequence[str]) -> None:
+        """Give those who have joined since their tariffs."""
+        for name in names[len(self.import_of) :]:
+            own = self._settings.home(name).tariff
+            row = 0
+            if own.source == "flat" and own != self._settings.tariff:
+                self.retail, row = _row(self.retail, own.retail, 1)
+            self.feed_in, paid = _row(self.feed_in, own.feed_in, 0)
+            self.import_of = np.append(self.import_of, row)
+            self.export_of = np.append(self.export_of, paid)
+
+
+def _row(rows: Floats, price: float, first: int) -> tuple[Floats, int]:
+    """The rows with one, from ``first`` on, that is ``price`` throughout, and its number."""
+    found = first + np.flatnonzero((rows[first:] == price).all(axis=1))
+    if len(found):
+        return rows, int(found[0])
+    return np.vstack([rows, np.full(rows.shape[1], price)]), len(rows)
+
+
 class PublishedTariff:
     """Prices of a run that began at ``start``, from the file of its folder, and those told."""
 
@@ -94,7 +132,7 @@ class PublishedTariff:
         for interval, price in _lines(folder.told):
             if interval < len(self._told):
                 self._told[interval] = price
-        self.prices = Prices(self._told.copy(), settings.tariff.feed_in)
+        self.prices = MemberPrices(self._told.copy(), settings)
         self._read: tuple[int, int] | None = None
         try:
             self._refresh()
@@ -116,7 +154,7 @@ class PublishedTariff:
             if changed is not None:
                 when = (self._start + changed * INTERVAL).isoformat()
                 yield "tariff differs from what was told: that holds", {"from": when}
-        retail = self.prices.retail
+        retail = self.prices.common
         if np.isnan(retail[t]):
             retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
             yield "no price published: that of the day before holds", {"interval": t}
@@ -127,7 +165,7 @@ class PublishedTariff:
 
     def _refresh(self) -> int | None:
         """Take over prices not told yet; returns the first interval told otherwise, if there is."""
-        retail, file = self.prices.retail, self._folder.tariff
+        retail, file = self.prices.common, self._folder.tariff
         flat = self._tariff.source == "flat"
         try:
             about = None if flat else file.stat()

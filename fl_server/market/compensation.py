@@ -60,7 +60,14 @@ def told_gains(reports: Sequence[Mapping[str, float]], owed: Ints, limit: float)
     return gains
 
 
-def most_carried(retail: Floats, feed_in: float, import_kwh: float, export_kwh: float) -> float:
-    """The largest bill or revenue [currency] of a connection over the run; ``retail`` (T,)."""
-    dearest = np.maximum(np.abs(retail), abs(feed_in))
+def most_carried(
+    retail: Floats, feed_in: float | Floats, import_kwh: float, export_kwh: float
+) -> float:
+    """The largest bill or revenue [currency] of a connection over the run.
+
+    ``retail``, ``feed_in``: (T,), or (G, T) of several tariffs.
+    """
+    dearest = np.maximum(np.abs(retail), np.abs(feed_in))
+    if dearest.ndim > 1:
+        dearest = np.nanmax(dearest, axis=0)
     return float(np.nansum(dearest)) * max(import_kwh, export_kwh)

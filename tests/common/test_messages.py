@@ -44,8 +44,10 @@ def request() -> IntervalRequest:
         run="r",
         t=3,
         retail=np.array([0.2, 0.3]),
-        feed_in=0.05,
+        feed_in=np.array([0.05, -0.01]),
+        terms=(-0.01, 0.3, 0.3, -0.02),
         fills=np.arange(10).reshape(2, 5),
+        undelivered=np.array([[0.3, 0.05], [0.4, -0.1]]),
         signals_from=1,
         signals=np.array([[0.1, np.nan], [0.2, 0.1]]),
         refused=("too many",),
@@ -79,7 +81,7 @@ def test_an_announcement_survives_the_journey(allowance: tuple[int, int] | None)
 
 def test_joining_survives_the_journey() -> None:
     """Both directions."""
-    join = Join("r", "2016-10-01T07:00:00+00:00", 48, 0, True, 0.2, 0.05)
+    join = Join("r", "2016-10-01T07:00:00+00:00", 48, 0, True)
     assert Join.decode(join.encode()) == join
     joined = Joined("B01", 3, True, "somewhere")
     assert Joined.decode(joined.encode()) == joined
@@ -121,7 +123,7 @@ def test_an_empty_record_is_refused() -> None:
 
 def test_another_protocol_is_refused() -> None:
     """A household of another version says so instead of guessing."""
-    content = Join("r", "", 1, 0, True, 0.0, 0.0).encode()
+    content = Join("r", "", 1, 0, True).encode()
     content.config_records[CONFIG]["protocol"] = 99
     with pytest.raises(MessageError, match="99"):
         Join.decode(content)

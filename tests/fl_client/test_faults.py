@@ -25,7 +25,7 @@ def test_a_missing_price_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureF
     )
     source = open_source("synthetic", seed=1, households=2, start=None, days=1.0, history_days=3)
     members = [Member(partial(source.load, name), tmp_path / name) for name in source.names()]
-    join = Join("run", source.start().isoformat(), 48, 0, True, 0.2, 0.04)
+    join = Join("run", source.start().isoformat(), 48, 0, True)
     group = Group(members, settings, join)
     orders = []
     with caplog.at_level(logging.WARNING):

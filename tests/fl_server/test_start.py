@@ -5,7 +5,7 @@ import pytest
 
 from common.config import Settings
 from common.data.source import source_of
-from fl_server.start import published_prices
+from fl_server.prices import published_prices
 
 
 @pytest.mark.parametrize("days", [0.25, 1.0, 2.0])
@@ -17,7 +17,7 @@ def test_prices_are_published_beyond_the_data(days: float) -> None:
     )
     source = source_of(settings)
     start = source.start()
-    prices = published_prices(settings, source, start).retail
+    prices = published_prices(settings, source, start).retail[0]
     intervals = settings.intervals
     assert len(prices) == intervals + settings.tariff.published_intervals
     home = source.load(source.names()[0])

@@ -66,6 +66,12 @@ class Community:
         return int(self.load.shape[1]) - self.first
 
     @property
+    def days(self) -> Ints:
+        """(T,) numbers that tell local days apart."""
+        slot = self.slot[self.first :]
+        return np.cumsum(np.diff(slot, prepend=slot[0]) < 0)
+
+    @property
     def case(self) -> Case:
         """The same days for the references."""
         days = slice(self.first, None)
@@ -78,6 +84,7 @@ class Community:
             self.connection,
             self.rules.loss,
             self.hours,
+            days=self.days,
         )
 
     @property
@@ -95,13 +102,13 @@ class Community:
             origin=self.first,
             slot=self.slot[days],
             weekday=self.weekday[days],
+            days=self.days,
             lag=self.lag[days],
             clear_sky=self.clear_sky,
-            feed_in=self.feed_in,
             battery=self.battery,
             connection=self.connection,
             rules=self.rules,
-            end=self.end,
+            ends=True,
             hours=self.hours,
         )
 
@@ -200,6 +207,8 @@ def situation_at(
         slice(None),
         soc,
         c.retail[row : row + min(c.published, c.intervals - t)],
+        c.feed_in,
+        end=c.end,
         market=signals is not None,
         signals=signals,
         forecast=foresight(row, int(c.lag[row])) if foresight and trader.uses_forecast else None,

@@ -12,7 +12,7 @@ def paths(past: np.ndarray, steps: int, days: int, now: float = 0.0, **other: fl
     """Buy prices (days, steps) fully trusted, at a retail price nobody reaches."""
     trust = other.get("trust", 1.0)
     buy, _ = local_prices.paths(
-        past, 0, DAY, np.full(steps, 9.0), -9.0, 0.05, trust, trust, days, 0.0,
+        past, 0, DAY, np.full(steps, 9.0), np.full(steps, -9.0), 0.05, trust, trust, days, 0.0,
         np.full(2, now), 0.5, 2, 0.5,
     )  # fmt: skip
     return np.asarray(buy)
@@ -38,7 +38,7 @@ def test_local_prices_are_mixed_with_the_grid() -> None:
     local = np.full((DAY, 2), 0.1)
     local[1] = np.nan
     buy, sell = local_prices.paths(
-        local, 0, DAY, np.array([0.3, 0.3]), 0.05, 0.05, 0.5, 0.5, 1, 0.0,
+        local, 0, DAY, np.array([0.3, 0.3]), np.full(2, 0.05), 0.05, 0.5, 0.5, 1, 0.0,
         np.zeros(2), 0.95, 2, 0.5,
     )  # fmt: skip
     assert buy[0] == pytest.approx([0.2, 0.3])

@@ -107,17 +107,17 @@ def test_a_tariff_that_grows_is_followed(
     the day before holds (of the interval before on the first day)."""
     tariff = opened()
     assert told(tariff, 0) == {}
-    assert np.isnan(tariff.prices.retail[8])
+    assert np.isnan(tariff.prices.common[8])
     write_tariff(tmp_path / "tariff.csv", START, np.arange(1, 13) / 10)
     assert told(tariff, 8) == {}
-    assert tariff.prices.retail[8:12].tolist() == [0.9, 1.0, 1.1, 1.2]
+    assert tariff.prices.common[8:12].tolist() == [0.9, 1.0, 1.1, 1.2]
     assert told(tariff, 12) == {
         "no price published: that of the day before holds": {"interval": 12}
     }
-    assert tariff.prices.retail[12] == 1.2
-    tariff.prices.retail[12:47] = 0.5
+    assert tariff.prices.common[12] == 1.2
+    tariff.prices.common[12:47] = 0.5
     told(tariff, 48)
-    assert tariff.prices.retail[48] == tariff.prices.retail[0]
+    assert tariff.prices.common[48] == tariff.prices.common[0]
 
 
 def test_what_was_told_holds_whatever_the_file_says_later(
@@ -129,9 +129,9 @@ def test_what_was_told_holds_whatever_the_file_says_later(
     write_tariff(tmp_path / "tariff.csv", START, np.full(8, 0.77))
     differs = {"tariff differs from what was told: that holds": {"from": START.isoformat()}}
     for one in (tariff, opened()):
-        assert one.prices.retail[:4].tolist() == [0.1, 0.2, 0.3, 0.4]
+        assert one.prices.common[:4].tolist() == [0.1, 0.2, 0.3, 0.4]
         assert told(one, 1) == (differs if one is tariff else {})
-        assert one.prices.retail[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.77]
+        assert one.prices.common[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.77]
     write_tariff(tmp_path / "tariff.csv", START, np.full(8, 0.66))
     assert told(tariff, 1) == differs
     assert told(tariff, 2) == {}
@@ -155,15 +155,15 @@ def test_a_broken_tariff_keeps_no_run_down(
     told(tariff, 0)
     breaks()
     assert "tariff refused" in told(tariff, 1)
-    assert tariff.prices.retail[4] == 0.5
+    assert tariff.prices.common[4] == 0.5
     # Started again it knows what was told, and nothing more until the file is mended.
     tariff = opened()
     for t in range(1, 7):
         assert ("tariff refused" in told(tariff, t)) == (t == 1 or content is None)
-    assert tariff.prices.retail[:7].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5]
+    assert tariff.prices.common[:7].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5]
     write_tariff(file, START, np.arange(1, 9) / 10)
     told(tariff, 7)
-    assert tariff.prices.retail[7] == 0.8
+    assert tariff.prices.common[7] == 0.8
     (tmp_path / "run" / "prices.csv").unlink()
     breaks()
     with pytest.raises(InputError, match=r"tariff\.csv"):
@@ -181,4 +181,4 @@ def test_prices_told_survive_a_torn_line(
     tariff = opened()
     told(tariff, 1)
     again = opened()
-    assert again.prices.retail[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert again.prices.common[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
