@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.arrays import Bools, Floats
+from common.arrays import Floats, Mask
 from common.data.balance import Measured, balance
 from common.data.frame import (
     APPLIANCES,
@@ -41,7 +41,11 @@ _AROUND = ("pv", "export", "charge", "discharge")
 SPANS = ("common", "all")
 
 
-class GapsError(InputError):
+class UnusableError(InputError):
+    """The readings of one household make no home; others of the same files may."""
+
+
+class GapsError(UnusableError):
     """The household misses more than the stated share of its readings."""
 
 
@@ -71,7 +75,7 @@ class _Channel:
     covered: Floats
     coarse: Floats
     long: Floats
-    estimated: Bools
+    estimated: Mask
 
     @property
     def last(self) -> int:
@@ -119,7 +123,7 @@ def assemble(
     series = _series(name, records, paths, columns, rules, account)
     flows = [c for c in (*FLOWS, *APPLIANCES) if c in series]
     if not {"consumption", "import", *APPLIANCES} & set(flows):
-        raise InputError(f"{what}: no consumption among {sorted(series)}")
+        raise UnusableError(f"{what}: no consumption among {sorted(series)}")
     _refuse_daily(what, [s for c in flows for s in series[c]])
     meters = {c: _on_grid(what, members, c in LEVELS) for c, members in series.items()}
     whole = {"consumption", "import"} & set(flows)
@@ -236,7 +240,7 @@ def _refuse_daily(what: str, flows: Sequence[Series]) -> None:
     for series in flows:
         long = series.seconds[series.long]
         if long.sum() > 0.5 * series.seconds.sum():
-            raise InputError(
+            raise UnusableError(
                 f"{what}: readings every {float(np.median(long)) / 3600:g} hours cannot tell one "
                 "half hour from another; an hour is the coarsest"
             )
@@ -289,7 +293,7 @@ def _on_grid(what: str, members: Sequence[Series], mean: bool) -> list[_Channel]
     return found
 
 
-def _spread(series: Series, which: Bools) -> Grid | None:
+def _spread(series: Series, which: Mask) -> Grid | None:
     if not which.any():
         return None
     if which.all():
@@ -357,7 +361,7 @@ def _span(
     first = max(low for c in decide for low, _ in ends[c])
     last = min(high for c in decide for _, high in ends[c])
     if last <= first:
-        raise InputError(f"{what}: no whole half hour in all of {sorted(meters)}")
+        raise UnusableError(f"{what}: no whole half hour in all of {sorted(meters)}")
     for channel, members in meters.items():
         cut = 0.0
         for meter in members:
@@ -369,7 +373,7 @@ def _span(
         if rules.span is None and cut > MAX_CUT_SHARE * whole and longest - (last - first) > 2:
             late = max(decide, key=lambda c: max(low for low, _ in ends[c]))
             early = min(decide, key=lambda c: min(high for _, high in ends[c]))
-            raise InputError(
+            raise UnusableError(
                 f"{what}: {late} begins {_utc(first)}, {early} ends {_utc(last)}: taking what all "
                 f"channels have would cut {cut / whole:.1%} of {channel}: '--span common' cuts it, "
                 "'--span all' lets panels and batteries count nothing where they have no readings"
@@ -430,7 +434,7 @@ def _level(
     return np.asarray(given.ffill().fillna(before), dtype=np.float64), int(missing.sum())
 
 
-def _longest(true: Bools) -> int:
+def _longest(true: Mask) -> int:
     """Return the length of the longest run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], true, [False]]).astype(np.int8)))
     return int((edges[1::2] - edges[::2]).max()) if edges.size else 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import Bools, Floats
+from common.arrays import Floats, Mask
 from common.data.frame import APPLIANCES
 from common.data.readings import FLOWS
 from common.data.resample import fill_gaps
@@ -24,7 +24,7 @@ class Measured:
     """Half hours of one channel: (n,) kWh, and where it is known."""
 
     kwh: Floats
-    known: Bools
+    known: Mask
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Balance:
     """``columns``: appliances and pv, gaps filled; ``gap``: (n,) where the consumption was."""
 
     columns: dict[str, Floats]
-    gap: Bools
+    gap: Mask
     contradictions: int
 
 
@@ -91,7 +91,7 @@ def _main(
     return Measured(np.clip(total, 0.0, None), known & ~low), pv, count
 
 
-def _sum(around: Mapping[str, Measured], size: int) -> tuple[Floats, Bools]:
+def _sum(around: Mapping[str, Measured], size: int) -> tuple[Floats, Mask]:
     total, known = np.zeros(size), np.ones(size, dtype=np.bool_)
     for channel, flow in around.items():
         total = total - flow.kwh if channel in ("export", "charge") else total + flow.kwh

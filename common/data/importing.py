@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from common.data import store
-from common.data.assemble import ABSENT, MAX_GAP_SHARE, SPANS, GapsError, Rules, assemble
+from common.data.assemble import ABSENT, MAX_GAP_SHARE, SPANS, Rules, UnusableError, assemble
 from common.data.context import read_context
 from common.data.formats import choose
+from common.data.formats.mapped import Table
+from common.data.formats.mapping import dump_mapping
 from common.data.frame import INTERVAL, Household, check_zone
 from common.data.ordering import Account
 from common.data.prices import check_prices
 from common.data.quality import doubts_of
 from common.data.readings import FLAGS, Format, Options
-from common.data.resample import clock_zone
+from common.data.resample import clock_zone, fixed_zone
 from common.data.spool import Spool
 from common.data.store import make_folder, write_household
 from common.data.unpack import unpack
@@ -38,6 +40,7 @@ class Report:
     zones: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    mapping: str = ""  # how a table was read, as YAML; "" for other formats
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -148,6 +151,8 @@ def _import(
             raise InputError(f"{path}: {kind}; {fmt.name} wants {fmt.title}")
     _check_options(fmt, options)
     report = Report(format=fmt.name)
+    if isinstance(fmt, Table):
+        report.mapping = dump_mapping(fmt.mapping())
     zone = _zone(fmt, paths, options, report)
     rules = replace(
         rules,
@@ -162,6 +167,7 @@ def _import(
         spool.add(batch)
         report.rows += len(batch.value)
         progress("reading", report.rows, max(estimate, report.rows))
+    report.notes += getattr(fmt, "said", [])
     names = spool.names()
     if not names:
         raise InputError(f"{paths[0]}: holds no readings")
@@ -178,7 +184,7 @@ def _import(
                 source=f"{fmt.title}: {spool.paths[0].name}",
                 context=levels,
             )
-        except GapsError as error:
+        except UnusableError as error:
             report.refused[name] = str(error)
             continue
         _add(report, home, account, rules, strict)
@@ -200,6 +206,13 @@ def _zone(fmt: Format, paths: Sequence[Path], options: Options, report: Report) 
         return str(told)
     if fmt.zone:
         return fmt.zone
+    clock = options.clock or fmt.clock
+    if clock and clock != "UTC":
+        zone = clock if isinstance(clock_zone(clock), str) else fixed_zone(clock)
+        report.notes.append(
+            f"zone {zone}: that of the stamps' clock; --timezone names the homes' if it is another"
+        )
+        return zone
     report.notes.append(
         "zone UTC is assumed, for want of a word: local days and hours follow it; name the homes' "
         "with --timezone, for example Europe/Paris"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.arrays import Bools, Floats, Ints
+from common.arrays import Floats, Ints, Mask
 from common.data.frame import COARSEST_MINUTES, MAX_INTERVAL_KWH
 from common.data.readings import LEVELS, Kind
 from common.data.registers import looks_like_a_register, steps_of
@@ -92,22 +92,22 @@ class Series:
     start: Ints
     seconds: Ints
     value: Floats
-    estimated: Bools
+    estimated: Mask
     takes_turns: bool = False
     regular: bool = True  # a known length each, not the distance of whatever came in
 
     @property
-    def rests(self) -> Bools:
+    def rests(self) -> Mask:
         """(n,) where nothing, or next to nothing, was counted: then the length is no matter."""
         return np.asarray(self.value <= (0.0 if self.regular else RESTING_KWH))
 
     @property
-    def long(self) -> Bools:
+    def long(self) -> Mask:
         """(n,) readings that cannot tell one half hour from another."""
         return np.asarray((self.seconds > COARSEST_S) & ~self.rests)
 
     @property
-    def coarse(self) -> Bools:
+    def coarse(self) -> Mask:
         """(n,) readings of up to an hour that cannot tell its halves apart."""
         return np.asarray(
             (self.seconds > HALF_HOUR_S)
@@ -145,10 +145,10 @@ def order(
         account.file_kwh[channel] = account.file_kwh.get(channel, 0.0) + float(
             records["value"].sum()
         )
-    if flags & ENDS:
-        start = start - _lengths_before(source, channel, start, records)
     if (records["flags"] & WALL_CLOCK).any():
         start, records = _in_utc(start, records, clock, channel, energy, account)
+    if flags & ENDS and len(start):
+        start = start - _lengths_before(source, channel, start, records)
     start, records = _once(source, channel, start, records, energy, account)
     if not len(start):
         return None
@@ -292,7 +292,7 @@ def _lengths_before(source: Source, channel: str, ends: Ints, records: Records) 
     return seconds
 
 
-def _one_reading(source: Source, channel: str, records: Records, mine: Bools) -> int:
+def _one_reading(source: Source, channel: str, records: Records, mine: Mask) -> int:
     raise InputError(
         f"{source.place(records, int(np.argmax(mine)))}: household {source.household}: one reading "
         f"of {source.what(channel)}: how long it is cannot be told"
@@ -348,7 +348,7 @@ def _steady(start: Ints) -> Ints | None:
     return start - off
 
 
-def _runs(steps: Ints, usual: int) -> Bools:
+def _runs(steps: Ints, usual: int) -> Mask:
     """(n,) True in a run of equal steps so long that it is another resolution, not gaps."""
     runs = np.zeros(len(steps), dtype=np.bool_)
     edges = np.flatnonzero(np.diff(steps)) + 1
@@ -438,7 +438,7 @@ def _check_kwh(source: Source, channel: str, records: Records, seconds: Ints, kw
         )
 
 
-def _finest(channel: str, start: Ints, seconds: Ints, value: Floats, account: Account) -> Bools:
+def _finest(channel: str, start: Ints, seconds: Ints, value: Floats, account: Account) -> Mask:
     """(n,) False for readings of more than an hour beside finer ones of the same time."""
     keep = np.ones(len(start), dtype=np.bool_)
     long = np.flatnonzero(seconds > COARSEST_S)

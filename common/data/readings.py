@@ -11,7 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
-from common.arrays import Bools, Floats, Ints
+from common.arrays import Floats, Ints, Mask
 from common.data.frame import APPLIANCES
 from common.errors import InputError
 
@@ -52,7 +52,7 @@ class Batch:
     value: Floats
     row: Ints
     path: Path
-    estimated: Bools | None = None
+    estimated: Mask | None = None
     wall_clock: bool = False
     kind: Kind = Kind.ENERGY
     ends: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import Bools, Floats, Ints
+from common.arrays import Floats, Ints, Mask
 from common.errors import InputError
 
 # A fall of less than this share, or this much, is no reset: rounding, or a correction.
@@ -153,7 +153,7 @@ def _return(time: Ints, kwh: Floats, high: int, at: int) -> int | None:
     return after if abrupt else None
 
 
-def _leap(time: Ints, kwh: Floats, keep: Bools, high: int, at: int) -> int | None:
+def _leap(time: Ints, kwh: Floats, keep: Mask, high: int, at: int) -> int | None:
     """The reading before one to three that are too high, where the register goes on afterwards."""
     before = high
     for _ in range(3):

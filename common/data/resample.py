@@ -7,7 +7,7 @@ from datetime import timedelta, timezone
 import numpy as np
 import pandas as pd
 
-from common.arrays import Bools, Floats, Ints
+from common.arrays import Floats, Ints, Mask
 from common.data.frame import check_zone
 from common.errors import InputError
 
@@ -66,7 +66,15 @@ def clock_zone(clock: str) -> str | timezone:
     return timezone(sign * timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0)))
 
 
-def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Bools, Bools]:
+def fixed_zone(clock: str) -> str:
+    """Return the zone of a fixed offset of whole hours; UTC for one of minutes."""
+    zone = clock_zone(clock)
+    shift = None if isinstance(zone, str) else zone.utcoffset(None)
+    hours = 0.0 if shift is None else shift.total_seconds() / 3600
+    return f"Etc/GMT{-int(hours):+d}" if hours.is_integer() and hours else "UTC"
+
+
+def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Mask, Mask]:
     """Return UTC seconds of the seconds a clock shows, which exist, and which are ambiguous.
 
     When the clock is set back, a stamp seen for the first time is the earlier of the two it may
@@ -96,7 +104,7 @@ def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Bool
     return utc, exists, ambiguous
 
 
-def fill_gaps(value: Floats, known: Bools) -> Floats:
+def fill_gaps(value: Floats, known: Mask) -> Floats:
     """Return ``value`` with unknown half hours filled from the past only.
 
     The mean of the same half hour on those of the last seven days that were measured; without any,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from common.arrays import Bools, Floats, Ints
+from common.arrays import Floats, Ints, Mask
 from common.data.frame import COLUMNS, IDLE_BATTERY, Household, check_zone
 from common.data.resample import fill_gaps
 from common.errors import InputError
@@ -96,7 +96,7 @@ class Arrivals:
         return Rows(used, made, imported, exported, doubtful)
 
 
-def _milliwh(kwh: Floats, known: Bools) -> Ints:
+def _milliwh(kwh: Floats, known: Mask) -> Ints:
     """Whole mWh, -1 where unknown."""
     whole = np.rint(np.where(known, kwh, 0.0) * MILLI_WH_PER_KWH).astype(np.int64)
     return np.where(known, whole, -1)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 LIMIT_KW = 20.0
 """Power that a home's connection carries for long; more than that in a step is a fault."""
@@ -53,7 +53,7 @@ class Pieces:
     begin: Floats
     end: Floats
     kwh: Floats
-    sure: Bools
+    sure: Mask
     reach_s: float
     resolution_kwh: float
     known_until: float
@@ -67,7 +67,7 @@ def nothing() -> Pieces:
 
 
 def from_register(
-    time: Floats, kwh: Floats, held: Bools | None = None, limit_kw: float = LIMIT_KW
+    time: Floats, kwh: Floats, held: Mask | None = None, limit_kw: float = LIMIT_KW
 ) -> Pieces:
     """Pieces of a register: (n,) ``time`` [s], strictly increasing, and what it showed [kWh].
 
@@ -144,7 +144,7 @@ def _cadence(time: Floats) -> float:
 
 
 def _without_contradicted(
-    time: Floats, kwh: Floats, held: Bools, cadence_s: float
+    time: Floats, kwh: Floats, held: Mask, cadence_s: float
 ) -> tuple[Floats, Floats]:
     """Leave out repeated readings where the next real one says that something was missed."""
     if not held.any():
@@ -222,8 +222,8 @@ def _words(before: float, after: float) -> str:
 
 
 def _slowed(
-    begin: Floats, end: Floats, kwh: Floats, sure: Bools, limit_kw: float, step_kwh: float
-) -> tuple[Floats, Floats, Floats, Bools]:
+    begin: Floats, end: Floats, kwh: Floats, sure: Mask, limit_kw: float, step_kwh: float
+) -> tuple[Floats, Floats, Floats, Mask]:
     """Join pieces with those before them until none carries more than the connection can.
 
     Readings that come in a burst after a silence are stamped at their arrival by some sources:

@@ -13,6 +13,7 @@ from common import database
 from common.console import group
 from common.data import citylearn, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
+from common.data.formats.mapping import Mapping, change_mapping, load_mapping
 from common.data.frame import INTERVAL, local_midnight
 from common.data.importing import import_files
 from common.data.quality import measure
@@ -102,8 +103,32 @@ def import_(
         bool, typer.Option("--each", help="each file is a home of its own, called as the file")
     ] = False,
     map_: Annotated[
-        list[str] | None, typer.Option("--map", help="COLUMN=ROLE, for example Appliance1=fridge")
+        list[str] | None,
+        typer.Option("--map", help="COLUMN=ROLE, of a table COLUMN=ROLE:UNIT:KIND"),
     ] = None,
+    mapping: Annotated[
+        str | None, typer.Option(help="of a table: a YAML file, or the name of one that ships")
+    ] = None,
+    save_mapping: Annotated[
+        Path | None, typer.Option(help="write here how the table was read")
+    ] = None,
+    separator: Annotated[str | None, typer.Option(help="of a table: , ; | or tab")] = None,
+    decimal: Annotated[str | None, typer.Option(help="decimal sign of a table: . or ,")] = None,
+    encoding: Annotated[str | None, typer.Option(help="of a table, for example cp1252")] = None,
+    skip: Annotated[int | None, typer.Option(help="lines before a table's header")] = None,
+    header: Annotated[str | None, typer.Option(help="what a table's header begins with")] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="time column of a table, or DATE+TIME")
+    ] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="iso, epoch, epoch_ms, excel, or like '%d/%m/%Y %H:%M'")
+    ] = None,
+    stamps: Annotated[
+        str | None,
+        typer.Option(help="a table's times: begin or end of readings, or their count"),
+    ] = None,
+    minutes: Annotated[int | None, typer.Option(help="length of a table's readings")] = None,
+    home: Annotated[str | None, typer.Option(help="column that names the household")] = None,
     unit: Annotated[str | None, typer.Option(help="of values whose file does not say it")] = None,
     first_day: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="of a set without dates")
@@ -131,7 +156,22 @@ def import_(
     strict: Annotated[bool, typer.Option("--strict", help="doubts are errors")] = False,
 ) -> None:
     """Bring meter files of any known format into household files."""
+    changes = {
+        "separator": "\t" if separator in ("tab", "\\t") else separator,
+        "decimal": decimal,
+        "encoding": encoding,
+        "skip": skip,
+        "header": header,
+        "time_columns": None if time is None else tuple(time.split("+")),
+        "date_format": date_format,
+        "stamps": stamps,
+        "minutes": minutes,
+        "home": home,
+    }
+    told = mapping is not None or any(value is not None for value in changes.values())
+    base = load_mapping(mapping) if mapping else Mapping()
     options = Options(
+        mapping=change_mapping(base, changes) if told else None,
         timezone=timezone,
         clock=clock,
         name=name,
@@ -155,6 +195,8 @@ def import_(
             strict=strict,
             progress=progress,
         )
+    if save_mapping is not None:
+        save_mapping.write_text(report.mapping)
     for reason in report.refused.values():
         typer.echo(f"refused: {reason}", err=True)
     typer.echo("\n".join(account.lines(report, str(out))))

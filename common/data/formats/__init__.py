@@ -9,6 +9,10 @@ from common.data.formats.dataport import Dataport
 from common.data.formats.greenbutton import GreenButton
 from common.data.formats.homeassistant import HomeAssistantEnergy, HomeAssistantHistory
 from common.data.formats.lcl import LowCarbonLondon
+from common.data.formats.mapped import Table
+from common.data.formats.mapping import shipped
+from common.data.formats.nem12 import Nem12
+from common.data.formats.recorder import HomeAssistantRecorder
 from common.data.formats.refit import Refit, UkDale
 from common.data.formats.uci import Uci
 from common.data.readings import Format, Options
@@ -22,10 +26,14 @@ FORMATS: tuple[Format, ...] = (
     GreenButton(),
     HomeAssistantEnergy(),
     HomeAssistantHistory(),
+    HomeAssistantRecorder(),
+    Nem12(),
     Uci(),
     Refit(),
     UkDale(),
+    *(Table(name, mapping) for name, mapping in shipped().items()),
     Canonical(),
+    Table(),
 )
 EXAMPLE = "timestamp,consumption / 2025-06-01T00:00:00Z,0.25"
 
@@ -35,11 +43,13 @@ def choose(name: str | None, path: Path, options: Options) -> Format:
 
     Raises InputError for an unknown name, an unreadable path, or a file nobody recognises.
     """
+    if name is None and options.mapping is not None:
+        name = "table"
     if name is not None:
         known = {fmt.name: fmt for fmt in FORMATS}
         if name not in known:
             raise InputError(f"--format {name!r}: known: {', '.join(known)}")
-        return known[name]
+        return _told(known[name], options)
     raw = b""
     if not path.is_dir():
         try:
@@ -53,16 +63,23 @@ def choose(name: str | None, path: Path, options: Options) -> Format:
     bare = head.replace('"', "")  # some programs quote every cell
     for fmt in FORMATS:
         if fmt.recognises(path, head if head.lstrip().startswith("<") else bare):
-            return fmt
+            by_user = isinstance(fmt, Canonical) and (options.roles or options.unit)
+            return _told(Table() if by_user else fmt, options)
+    if options.roles and path.is_file():
+        return _told(Table(), options)
     if path.is_dir():
         raise InputError(
             f"{path}: is a directory of no known format; name files, or a folder of "
             + ", ".join(f.title for f in FORMATS if f.folders)
         )
     raise InputError(
-        f"{path}: format not recognised; name it with --format "
-        f"({', '.join(f.name for f in FORMATS)}): {_seen(raw, head)}"
+        f"{path}: format not recognised; name it with --format: {_seen(raw, head)} "
+        f"(known: {', '.join(f.name for f in FORMATS)})"
     )
+
+
+def _told(fmt: Format, options: Options) -> Format:
+    return fmt.with_options(options) if isinstance(fmt, Table) else fmt
 
 
 def _seen(raw: bytes, head: str) -> str:

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from common.arrays import Floats, Ints
+from common.arrays import Ints
 from common.data.formats.lcl import by_household
+from common.data.formats.parquet import is_parquet, parquet_parts
 from common.data.formats.table import Part, header, parts
 from common.data.frame import BATTERY_SENSORS
 from common.data.readings import (
@@ -30,7 +31,7 @@ from common.data.readings import (
 )
 from common.errors import InputError
 
-_STAMPS = ("timestamp", "timestamp_utc", "timestamp_local", "time", "datetime")
+STAMPS = ("timestamp", "timestamp_utc", "timestamp_local", "time", "datetime")
 _HOMES = ("household", "house", "home", "name")
 _ALIASES = {
     "consumption": ("consumption", "load", "kwh", "load_kwh", "consumption_kwh", "energy_kwh"),
@@ -38,6 +39,10 @@ _ALIASES = {
     "price": ("price", "price_per_kwh"),
     "temperature": ("temperature", "temperature_c"),
     "solar_irradiance": ("solar_irradiance", "irradiance", "ghi"),
+}
+# Name of a column, in small letters -> its channel.
+KNOWN = {name: channel for channel, names in _ALIASES.items() for name in names} | {
+    channel: channel for channel in CHANNELS
 }
 _IGNORED = (*BATTERY_SENSORS, "filled")
 # Words that name a quantity, so that a column with one of them is no home.
@@ -133,39 +138,6 @@ _UNITS = ("kwh", "mwh", "watt", "watts")
 _TABLE = "other tables are read with --format table; 'fedwatt data guess FILE' proposes how"
 
 
-class _Columns(Part):
-    """A block of a Parquet file: columns keep their types."""
-
-    def text(self, column: str) -> pa.Array:
-        return super().text(column) if _is_text(self.columns[column]) else self.columns[column]
-
-    def numbers(self, column: str, missing: Sequence[str] = ()) -> Floats:
-        array = self.columns[column]
-        if _is_text(array):
-            return super().numbers(column)
-        try:
-            cast = pc.cast(array, pa.float64())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise InputError(f"{self.path}: column {column} holds no numbers") from None
-        return np.asarray(cast.fill_null(np.nan).to_numpy(zero_copy_only=False), np.float64)
-
-    def times(self, column: str, fmt: str | None = None) -> tuple[Ints, bool]:
-        array = self.columns[column]
-        if not pa.types.is_timestamp(array.type):
-            if _is_text(array):
-                return super().times(column)
-            raise InputError(f"{self.path}: column {column} holds no timestamps")
-        if array.null_count:
-            at = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-            raise InputError(f"{self.path}: row {self.first_row + at}: {column} is empty")
-        ticks = pc.cast(array, pa.timestamp("us", array.type.tz)).cast(pa.int64())
-        return np.asarray(ticks.to_numpy() // 1_000_000), array.type.tz is not None
-
-
-def _is_text(array: pa.Array) -> bool:
-    return bool(pa.types.is_string(array.type) or pa.types.is_large_string(array.type))
-
-
 class Canonical:
     """Long, wide and single tables."""
 
@@ -181,13 +153,12 @@ class Canonical:
         if head.startswith("PAR1"):
             return True
         cells = head.splitlines()[0].strip().lower().split(",") if head.strip() else []
-        return bool(set(cells[:2]) & set(_STAMPS))
+        return bool(set(cells[:2]) & set(STAMPS))
 
     def zone_of(self, path: Path) -> str | None:
         """Return the zone that a Parquet file's own times are given in, UTC aside."""
-        with path.open("rb") as stream:
-            if stream.read(4) != b"PAR1":
-                return None
+        if not is_parquet(path):
+            return None
         try:
             types = pq.read_schema(path).types
         except (OSError, pa.ArrowInvalid):
@@ -199,7 +170,7 @@ class Canonical:
         """Yield a batch per household, channel and block."""
         for path in paths:
             blocks, found = _open(path)
-            stamp = _named(found, _STAMPS)
+            stamp = _named(found, STAMPS)
             if stamp is None:
                 raise InputError(_no_stamp(path, found))
             home = _named(found, _HOMES)
@@ -326,26 +297,7 @@ def _channel_columns(found: Sequence[str], path: Path) -> dict[str, str]:
 
 
 def _open(path: Path) -> tuple[Iterator[Part], list[str]]:
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-    if magic != b"PAR1":
-        found = header(path, ",")
-        return parts(path, found), found
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        text = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not a readable Parquet file (truncated?): {text}") from None
-    # pandas gives an index without a name this one; a time in it is the time.
-    names = [
-        "timestamp" if c == "__index_level_0__" and pa.types.is_timestamp(t) else c
-        for c, t in zip(file.schema_arrow.names, file.schema_arrow.types, strict=True)
-    ]
-    return _blocks(path, file, names), names
-
-
-def _blocks(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator[Part]:
-    row = 1
-    for batch in file.iter_batches(batch_size=1 << 17):
-        yield _Columns(path, row, dict(zip(names, batch.columns, strict=True)))
-        row += batch.num_rows
+    if is_parquet(path):
+        return parquet_parts(path)
+    found = header(path, ",")
+    return parts(path, found), found

@@ -256,6 +256,18 @@ def roles_of(entities: Sequence[str], options: Options, path: Path) -> dict[str,
     return roles
 
 
+def bystanders_of(entities: Sequence[str], options: Options) -> list[str]:
+    """Return the entities whose names settle no role, or, with ``--map``, that it does not name."""
+    if options.roles:
+        return [e for e in entities if e not in options.roles]
+    return [
+        e
+        for e in entities
+        if re.search(_DOUBTFUL, e.lower())
+        or not any(re.search(words, e.lower()) for _, words in _DECISIVE)
+    ]
+
+
 def _stem(entity: str) -> str:
     return re.sub(_TARIFF, "", entity.lower())
 

@@ -39,7 +39,8 @@ class Part:
         """(n,) line numbers in the file, counted from 1."""
         return np.arange(self.first_row, self.first_row + len(self), dtype=np.int64)
 
-    def _fail(self, index: int, column: str, what: str) -> InputError:
+    def fail(self, index: int, column: str, what: str) -> InputError:
+        """Return the error that names a cell."""
         text = self.columns[column][index].as_py()
         return InputError(
             f"{self.path}: row {self.first_row + index}: {column.strip()} = {str(text)[:60]!r}: "
@@ -63,11 +64,11 @@ class Part:
             cell = str(text[at].as_py())
             comma = re.fullmatch(r"-?[\d.]*\d,\d+|-?[\d,]*\d\.\d+", cell) is not None
             hint = ": --format table with --decimal says what comma and point mean" if comma else ""
-            raise self._fail(at, column, f"not a number{hint}") from None
+            raise self.fail(at, column, f"not a number{hint}") from None
         numbers = values.fill_null(np.nan).to_numpy(zero_copy_only=False)
         infinite = np.isinf(numbers)
         if infinite.any():
-            raise self._fail(int(np.argmax(infinite)), column, "not a number")
+            raise self.fail(int(np.argmax(infinite)), column, "not a number")
         return np.asarray(numbers, dtype=np.float64)
 
     def times(self, column: str, fmt: str | None = None) -> tuple[NDArray[np.int64], bool]:
@@ -80,11 +81,13 @@ class Part:
         if fmt is None and len(text) and str(text[0].as_py()).endswith(("UTC", "GMT")):
             text = pc.replace_substring_regex(text, r"\s*(UTC|GMT)$", "Z")
         if fmt is not None:
-            stamps = pd.to_datetime(text.to_pandas(), format=fmt, errors="coerce")
+            zoned = "%z" in fmt
+            stamps = pd.to_datetime(text.to_pandas(), format=fmt, errors="coerce", utc=zoned)
             wrong = stamps.isna().to_numpy()
             if wrong.any():
-                raise self._fail(int(np.argmax(wrong)), column, f"not a time like {fmt}")
-            return stamps.to_numpy("datetime64[s]").astype(np.int64), False
+                raise self.fail(int(np.argmax(wrong)), column, f"not a time like {fmt}")
+            naive = stamps.dt.tz_localize(None) if zoned else stamps
+            return naive.to_numpy("datetime64[s]").astype(np.int64), zoned
         for kind in (pa.timestamp("ns"), pa.timestamp("ns", tz="UTC")):
             try:
                 stamps = pc.cast(text, kind)
@@ -101,7 +104,7 @@ class Part:
         if zoned.any() and not zoned.all():
             odd = int(np.argmax(zoned != zoned[0]))
             if _readable(text[odd : odd + 1], zoned[odd]):
-                return self._fail(odd, column, "some stamps carry an offset and others none")
+                return self.fail(odd, column, "some stamps carry an offset and others none")
         low, high = 0, len(text)  # rows before low are readable, those up to high are not all
         while high - low > 1:
             middle = (low + high) // 2
@@ -109,7 +112,7 @@ class Part:
                 low = middle
             else:
                 high = middle
-        return self._fail(
+        return self.fail(
             low,
             column,
             "not a time: ISO 8601 is read, for example 2025-06-01T00:30:00Z; other dates with "
@@ -125,11 +128,11 @@ def _readable(text: pa.Array, zoned: bool) -> bool:
     return True
 
 
-def header(path: Path, separator: str, skip: int = 0) -> list[str]:
+def header(path: Path, separator: str, skip: int = 0, encoding: str = "utf-8-sig") -> list[str]:
     """Return the column names of a table, exactly as written."""
     try:
         with pa.input_stream(str(path)) as stream:
-            text = stream.read(1 << 20).decode("utf-8-sig", errors="replace")
+            text = stream.read(1 << 20).decode(encoding, errors="replace")
     except OSError as error:
         reason = "is a directory" if path.is_dir() else error.strerror or str(error)
         raise InputError(f"{path}: cannot be read: {reason}") from None
@@ -147,13 +150,14 @@ def parts(
     skip: int = 0,
     names: Sequence[str] | None = None,
     optional: Sequence[str] = (),
+    encoding: str = "utf-8-sig",
 ) -> Iterator[Part]:
     """Yield the table in blocks of a few megabytes, keeping ``needs`` and ``optional`` columns.
 
     ``skip`` lines come before the header; ``names`` stand in for a header the file lacks.
     Raises InputError for a missing column, a row of another length or bytes that are no text.
     """
-    found = list(names) if names else header(path, separator, skip)
+    found = list(names) if names else header(path, separator, skip, encoding)
     missing = [name for name in needs if name not in found]
     if missing:
         hint = f" (one column {found[0][:60]!r}: another separator?)" if len(found) == 1 else ""
@@ -180,6 +184,7 @@ def parts(
                 block_size=_BLOCK_BYTES,
                 skip_rows=before,
                 column_names=found,
+                encoding="utf8" if encoding.startswith("utf-8") else encoding,
             ),
             parse_options=pacsv.ParseOptions(delimiter=separator, invalid_row_handler=refuse),
             convert_options=pacsv.ConvertOptions(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from common.data.formats import FORMATS
+from common.data.formats.mapped import Table
 from common.data.frame import APPLIANCES
 from common.data.importing import import_files
 from common.data.readings import Options
@@ -281,7 +282,8 @@ SAMPLES = {
 
 def test_every_format_has_a_sample():
     """A new format cannot be added without a round trip."""
-    assert set(SAMPLES) == {fmt.name for fmt in FORMATS}
+    own = {fmt.name for fmt in FORMATS if not isinstance(fmt, Table)}
+    assert set(SAMPLES) == own - {"ha-recorder", "nem12"}  # their samples: test_meter_files.py
 
 
 @pytest.mark.parametrize(
