@@ -325,6 +325,14 @@ class Market(Section):
     )
 
 
+class Settlement(Section):
+    """What becomes of an interval whose reading does not come."""
+
+    wait_hours: Positive = Field(
+        48.0, description="so long a reading is waited for before its interval is estimated"
+    )
+
+
 class Ledger(Section):
     """Where settlements are booked."""
 
@@ -369,6 +377,7 @@ class Settings(Section):
     tariff: Tariff = Tariff()
     trader: Trader = Trader()
     market: Market = Market()
+    settlement: Settlement = Settlement()
     ledger: Ledger = Ledger()
     homes: dict[str, Block] = Field(
         {}, description="by name or glob: battery, connection, tariff, trader, training of a home"

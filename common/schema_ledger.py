@@ -51,7 +51,17 @@ postings = sa.Table(
     sa.Column("energy_out_milliwh", sa.BigInteger, nullable=False),
     sa.Column("money_in_micro", sa.BigInteger, nullable=False),
     sa.Column("money_out_micro", sa.BigInteger, nullable=False),
+    # Which settlement of a late household's interval this is: 0 but for those that replace another.
+    sa.Column("revision", sa.Integer, nullable=False, server_default="0"),
     sa.Column("hash", sa.LargeBinary(32), nullable=False),
-    sa.UniqueConstraint("run", "interval", "kind", "late_household", "account"),
+    sa.UniqueConstraint(
+        "run",
+        "interval",
+        "kind",
+        "late_household",
+        "revision",
+        "account",
+        name="ledger_postings_entries",
+    ),
     sa.ForeignKeyConstraint(["run", "account"], ["ledger_accounts.run", "ledger_accounts.account"]),
 )

@@ -30,6 +30,8 @@ from fl_client.trader.scene import Scene
 from fl_client.traders import Traders
 
 DAY = 48
+# How far back a meter may correct itself: five weeks, a month's bill and some.
+_REVISED = 35 * DAY
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
 
 
@@ -195,13 +197,27 @@ class Group:
     def _reading(self, h: int, request: IntervalRequest) -> Ints:
         """The meter's readings of the intervals whose fills the request tells.
 
-        From meters whose readings arrive: those that are there.
+        From meters whose readings arrive: those that are there, and what was told otherwise before.
         """
         asked = request.fills[:, 0]
         metered = self._readings.metered(h, asked)
         if metered is None:
             return self.physics.metered(h, asked)
-        return metered
+        state, first = self.log.states[h], max(request.t - _REVISED, 0)
+        told = state.told(first)
+        # What it was not asked for has been told before, or was estimated without it.
+        others = np.setdiff1d(np.arange(first, request.t - 1), asked)
+        now = self._readings.metered(h, others)
+        assert now is not None
+        # ``signals_from`` is the newest interval whose answer has arrived.
+        revised = [
+            row
+            for row in now.tolist()
+            if tuple(row[1:]) != told.get(row[0], ())[:2] or told[row[0]][2] > request.signals_from
+        ]
+        rows = np.array(sorted([*revised, *metered.tolist()]), dtype=np.int64).reshape(-1, 3)
+        state.tell(rows, request.t)
+        return rows
 
     def _arrive(self, t: int) -> None:
         """Take over what meters have told by now. Histories grow with it."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 PROTOCOL: Final = 2
 """How rows are hashed. 1: ledgers whose rows packed kind and late household into one number."""
-_ROW = struct.Struct(">9q")
+_ROW, _NUMBER = struct.Struct(">9q"), struct.Struct(">q")
 
 
 class Kind(IntEnum):
@@ -24,6 +24,10 @@ class Kind(IntEnum):
     """What those who gained by the market gave to those who lost: once, when a run closes."""
     ADMISSION = 4
     """A household that joined a running ledger: no figures, its name is in the hash."""
+    ESTIMATE = 5
+    """A settlement without a reading, of a household that has been silent for too long."""
+    REVISION = 6
+    """What takes back the settlement of one household's interval and books another."""
 
 
 ON_TIME: Final = -1
@@ -48,8 +52,9 @@ def genesis(name: str, start: str, timezone: str, chart: Sequence[Account]) -> b
 
 
 def packed(row: Sequence[int]) -> bytes:
-    """A row's nine numbers as hashed: big-endian int64."""
-    return _ROW.pack(*row)
+    """A row's nine numbers as hashed, big-endian int64; of a revision, its number after them."""
+    *figures, revision = row
+    return _ROW.pack(*figures) + (_NUMBER.pack(revision) if revision else b"")
 
 
 def link(before: bytes, row: bytes, admitted: str = "") -> bytes:
@@ -90,7 +95,7 @@ def audit(
     last row the run's own record tells of, so that a cut tail shows.
     """
     before, expected, entries = origin, 0, 0
-    entry: tuple[int, int, int] | None = None
+    entry: tuple[int, int, int, int] | None = None
     compensated = False
     open_accounts = sum(account.since < 0 for account in chart)
     first = energy = money = 0
@@ -102,7 +107,7 @@ def audit(
         if entry is None or not (energy or money):
             return None
         what = f"energy by {energy} mWh" if energy else f"money by {money} micro"
-        where = f"{entry_name(*entry[1:])} of interval {entry[0]}"
+        where = f"{entry_name(*entry[1:3])} of interval {entry[0]}"
         return f"row {first}: {where}, rows {first} to {expected - 1}, do not balance: {what}"
 
     if [account.number for account in chart] != list(range(len(chart))):
@@ -113,12 +118,12 @@ def audit(
         _, *figures, stored = row
         if not all(isinstance(x, int) for x in figures):
             return fault(f"row {expected}: not whole numbers: {figures}")
-        seq, interval, kind, late, account, e_in, e_out, m_in, m_out = figures
+        seq, interval, kind, late, account, e_in, e_out, m_in, m_out, revision = figures
         if seq != expected:
             return fault(f"row {expected} is missing: row {seq} follows row {expected - 1}")
         known = 0 <= account < len(chart)
         admitted = chart[account].name if known and kind == Kind.ADMISSION else ""
-        before = link(before, _ROW.pack(*figures), admitted)
+        before = link(before, packed(figures), admitted)
         if before != bytes(stored):
             return fault(
                 f"row {seq} (interval {interval}, account {account}): its hash is not that of its "
@@ -136,10 +141,12 @@ def audit(
             open_accounts += 1
         elif account >= open_accounts:
             return fault(f"row {seq}: account {account} before its admission")
-        if (interval, kind, late) != entry:
+        if (revision > 0) != (kind == Kind.REVISION):
+            return fault(f"row {seq}: revision {revision} of {entry_name(kind, late)}")
+        if (interval, kind, late, revision) != entry:
             if (text := imbalance()) is not None:
                 return fault(text)
-            entry, first, energy, money = (interval, kind, late), seq, 0, 0
+            entry, first, energy, money = (interval, kind, late, revision), seq, 0, 0
             entries += 1
             if kind == Kind.COMPENSATION and compensated:
                 return fault(f"row {seq}: a second compensation")

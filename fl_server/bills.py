@@ -28,6 +28,10 @@ FIGURES = (
 )
 CAP_FIGURES = ("surcharge", "surcharge_returned")
 """What follows ``grid_revenue`` where a community cap has been passed."""
+ESTIMATE_FIGURE = "estimated_kwh"
+"""Import less export of intervals that were estimated; it is in the figures of the grid too."""
+REVISION_FIGURES = ("corrected_kwh", "corrections")
+"""What meters said later: import less export, and what that adds to the bill."""
 COMPENSATION_FIGURES = ("compensation_given", "compensation_received")
 """What stands before the total where gainers have compensated losers."""
 
@@ -86,7 +90,8 @@ def bill(
 
     kind = rows[:, 1]
     market, compensated = kind == Kind.FILLS, kind == Kind.COMPENSATION
-    capped, meter = kind == Kind.SURCHARGE, kind == Kind.SETTLEMENT
+    capped, estimated = kind == Kind.SURCHARGE, kind == Kind.ESTIMATE
+    revised, meter = kind == Kind.REVISION, estimated | (kind == Kind.SETTLEMENT)
     energy_in, energy_out, money_in, money_out = rows[:, 3:].T
     figures = (
         np.where(market, energy_in, 0),
@@ -104,6 +109,13 @@ def bill(
         if booked.any():
             for name, money in zip(names, (money_out, money_in), strict=True):
                 table.insert(len(table.columns) - 1, name, np.where(booked, money, 0))
+    if estimated.any():
+        table.insert(len(table.columns) - 1, ESTIMATE_FIGURE, estimated * (energy_in - energy_out))
+    if revised.any():
+        for name, value in zip(
+            REVISION_FIGURES, (energy_in - energy_out, money_out - money_in), strict=True
+        ):
+            table.insert(len(table.columns) - 1, name, np.where(revised, value, 0))
     lines = table.groupby(_labels(time, by)).sum()
     lines.index.name = "period"
     for name in lines.columns:

@@ -37,7 +37,7 @@ from common.messages import (
 )
 from common.rng import generator
 from fl_server.books import Books
-from fl_server.checkpoint import Checkpoint
+from fl_server.checkpoint import Checkpoint, Fill
 from fl_server.mailbox import Mailbox
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
 from fl_server.market.allowances import Capped, clear_under_cap
@@ -46,6 +46,8 @@ from fl_server.prices import Prices, bounds_micro, micro
 from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
+REVISED = 35 * 48
+"""So many intervals back a meter may correct itself."""
 NO_READING = np.zeros((0, 3), dtype=np.int64)
 
 
@@ -104,6 +106,7 @@ class Coordinator:
             None if kw is None else round(kw * (1 - market.cap_reserve) * MILLI_WH_PER_KWH / 2)
         )
         self._export_cap = None if export_kw is None else round(export_kw * MILLI_WH_PER_KWH / 2)
+        self._wait = round(settings.settlement.wait_hours * 2)
         self._refused: dict[int, tuple[str, ...]] = {}
 
     def interval(self, t: int) -> Answers:
@@ -250,8 +253,8 @@ class Coordinator:
             raise MessageError(f"{len(reply.orders)} orders")
         readings = reply.readings
         told = readings[:, 0].tolist()
-        # A reading may be there later than the interval is over, but no interval is told twice.
-        if told != sorted(set(told)) or not set(told) <= set(self.state.unread(h, t)):
+        # A reading may come later than its interval is over, and be corrected later still.
+        if told != sorted(set(told)) or not all(max(t - REVISED, 0) <= s < t for s in told):
             raise MessageError("readings of other intervals than asked for")
         connection = self._settings.connection
         carried = (connection.import_kwh, connection.export_kwh)
@@ -271,6 +274,7 @@ class Coordinator:
             for s, taken, given in rows.tolist():
                 if s < last:
                     self._settle_late(h, s, taken, given)
+        self._estimate(last)
         meter = np.zeros((2, count), dtype=np.int64)
         fills = Fills.none(count)
         for h in filter(state.was_in, range(count)):
@@ -289,16 +293,59 @@ class Coordinator:
         return settlement
 
     def _settle_late(self, h: int, s: int, taken: int, given: int) -> None:
-        state, count = self.state, len(self._roster.names)
+        """Settle one household's interval, or settle it anew where it has been before."""
+        state, ledger = self.state, self._books.ledger
+        if h not in state.open.get(s, ()):
+            meter, fills = self._alone(h, ledger.filled(s, h), taken, given)
+            retail, feed_in = self._micro(s)
+            anew = settle(meter[0], meter[1], fills, retail, feed_in, self._rules.keep_ppm)
+            ledger.revise(s, h, anew)
+            return
+        meter, fills = self._alone(h, state.fills[s].get(h, NO_FILL), taken, given)
+        ledger.record_late(s, h, self._settled(s, meter, fills))
+        self._close_open(s, h)
+
+    def _alone(self, h: int, fill: Fill, taken: int, given: int) -> tuple[Ints, Fills]:
+        """Meters (2, H) and fills of one household among all."""
+        count = len(self._roster.names)
         meter = np.zeros((2, count), dtype=np.int64)
         meter[:, h] = taken, given
         fills = Fills.none(count)
-        fill = state.fills[s].get(h, NO_FILL)
         fills.bought[h], fills.sold[h], fills.paid[h], fills.received[h] = fill
-        self._books.ledger.record_late(s, h, self._settled(s, meter, fills))
-        state.open[s].discard(h)
-        if not state.open[s]:
-            del state.open[s]
+        return meter, fills
+
+    def _close_open(self, s: int, h: int) -> None:
+        self.state.open[s].discard(h)
+        if not self.state.open[s]:
+            del self.state.open[s]
+
+    def _estimate(self, last: int) -> None:
+        """Settle without a reading what has been waited for long enough.
+
+        By what costs the silent most: as much drawn as at that time of the last seven days, or
+        what it bought, if that is more; as much fed in; or nothing at all. So silence never pays.
+        """
+        overdue = last - self._wait
+        for s in sorted(s for s in self.state.open if s < overdue):
+            for h in sorted(self.state.open[s]):
+                fill = self.state.fills[s].get(h, NO_FILL)
+                days = [s - 48 * day for day in range(1, 8) if s >= 48 * day]
+                past = np.array(list(self._books.ledger.metered(h, days).values()), dtype=np.int64)
+                drawn, fed = (
+                    int(np.maximum(side * past, 0).sum()) // max(len(past), 1) for side in (1, -1)
+                )
+                retail, feed_in = self._micro(s)
+                best: tuple[int, Ints, Fills] | None = None
+                for taken, given in ((max(drawn, fill[0]), 0), (0, fed), (0, 0)):
+                    meter, fills = self._alone(h, fill, taken, given)
+                    one = settle(meter[0], meter[1], fills, retail, feed_in, self._rules.keep_ppm)
+                    cost = int(one.cost[h] - one.revenue[h])
+                    if best is None or cost > best[0]:
+                        best = cost, meter, fills
+                assert best is not None
+                settled = self._settled(s, *best[1:])
+                self._books.ledger.record_late(s, h, settled, estimated=True)
+                self._close_open(s, h)
 
     def _settled(self, s: int, meter: Ints, fills: Fills) -> Settlement:
         """Settle interval s by its meters (2, H), with its surcharge where there is a cap."""

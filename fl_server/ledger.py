@@ -44,9 +44,10 @@ COMMUNITY: Final = ("grid", "loss", "market", "fees")
 _GRID, _LOSS, _MARKET, _FEES = range(len(COMMUNITY))
 _FIGURES = ("energy_in_milliwh", "energy_out_milliwh", "money_in_micro", "money_out_micro")
 _ENTRY = ("interval", "kind", "late_household")
-_HASHED = ("seq", *_ENTRY, "account", *_FIGURES)
+_HASHED = ("seq", *_ENTRY, "account", *_FIGURES, "revision")
 # Columns of a block of rows that are not booked yet: _HASHED without seq.
-_INTERVAL, _KIND, _HOUSEHOLD, _ACCOUNT, _IN, _OUT, _MONEY_IN, _MONEY_OUT = range(8)
+_INTERVAL, _KIND, _HOUSEHOLD, _ACCOUNT, _IN, _OUT, _MONEY_IN, _MONEY_OUT, _REVISION = range(9)
+_SETTLED = (Kind.SETTLEMENT, Kind.ESTIMATE, Kind.REVISION)
 
 
 class LedgerError(RuntimeError):
@@ -69,7 +70,7 @@ class Ledger:
             there = sa.inspect(self._engine)
             if there.has_table(postings.name):
                 columns = {column["name"] for column in there.get_columns(postings.name)}
-                if "late_household" not in columns:
+                if not {"late_household", "revision"} <= columns:
                     raise InputError(
                         f"database {database.shown(self._engine.url)}: a ledger of an older "
                         f"release; 'fedwatt data migrate {database.shown(self._engine.url)}' "
@@ -233,19 +234,93 @@ class Ledger:
 
     def _admissions(self, interval: int) -> Ints:
         """Rows that open the newcomers' accounts."""
-        block = np.zeros((len(self._newcomers), 8), np.int64)
+        block = np.zeros((len(self._newcomers), 9), np.int64)
         block[:, _INTERVAL], block[:, _KIND] = interval, Kind.ADMISSION
         block[:, _HOUSEHOLD] = ON_TIME
         block[:, _ACCOUNT] = self._accounts + np.arange(len(self._newcomers))
         return block
 
-    def record_late(self, interval: int, household: int, settlement: Settlement) -> None:
-        """Settle an earlier interval of one household, whose reading came late.
+    def record_late(
+        self, interval: int, household: int, settlement: Settlement, *, estimated: bool = False
+    ) -> None:
+        """Settle an earlier interval of one household, whose reading came late, or not at all.
 
         ``settlement`` is zero for all others, though all get their part of a surcharge. It is
         booked with the next ``record``, in the same transaction, as an entry of its own.
         """
-        self._late += _settlement_blocks(interval, settlement, household)
+        kind = Kind.ESTIMATE if estimated else Kind.SETTLEMENT
+        self._late += _settlement_blocks(interval, settlement, household, kind)
+
+    def revise(self, interval: int, household: int, settlement: Settlement) -> bool:
+        """Take back what is booked for one household's interval and book ``settlement`` instead.
+
+        One entry, with the next ``record``; a surcharge stays as it was. Returns False, and books
+        nothing, where these figures are what is booked.
+        """
+        account, column = len(COMMUNITY) + household, postings.c
+        sums = [sa.func.coalesce(sa.func.sum(column[name]), 0) for name in _FIGURES]
+        newest = sa.func.coalesce(sa.func.max(column.revision), 0)
+        query = sa.select(*sums, newest).where(
+            column.run == self._run,
+            column.interval == interval,
+            column.account == account,
+            column.kind.in_(_SETTLED),
+        )
+        since = sa.select(accounts.c.since).where(
+            accounts.c.run == self._run, accounts.c.account == account
+        )
+        with self._engine.connect() as db:
+            if interval < int(db.scalar(since) or 0):
+                return False  # from before it was admitted
+            *booked, number = (int(x) for x in db.execute(query).one())
+        h = household
+        sides = _sides(settlement.revenue, settlement.cost)
+        figures = (settlement.grid_import, settlement.grid_export, *sides)
+        now = [int(figure[h]) for figure in figures]
+        pairs = ((0, 1), (2, 3))
+        if all(now[i] - now[o] == booked[i] - booked[o] for i, o in pairs):
+            return False
+        rows = np.zeros((len(settlement.cost), 4), np.int64)
+        for i, o in pairs:
+            rows[h, i], rows[h, o] = now[i] + booked[o], now[o] + booked[i]
+        energy_in, energy_out, money_in, money_out = rows[h].tolist()
+        grid = [(_GRID, energy_out, energy_in, money_out, money_in)]
+        self._late.append(_entry_rows(interval, Kind.REVISION, h, grid, rows, number + 1))
+        return True
+
+    def filled(self, interval: int, household: int) -> tuple[int, int, int, int]:
+        """Bought, sold [mWh], paid, received [micro] of one household in one interval."""
+        column = postings.c
+        query = sa.select(*(column[name] for name in _FIGURES)).where(
+            column.run == self._run,
+            column.interval == interval,
+            column.account == len(COMMUNITY) + household,
+            column.kind == Kind.FILLS,
+        )
+        with self._engine.connect() as db:
+            row = db.execute(query).one_or_none()
+        if row is None:
+            return 0, 0, 0, 0
+        bought, sold, received, paid = (int(x) for x in row)
+        return bought, sold, paid, received
+
+    def metered(self, household: int, intervals: Sequence[int]) -> dict[int, int]:
+        """Import less export [mWh] of the intervals that are settled, trades included."""
+        column = postings.c
+        net = sa.func.sum(column.energy_in_milliwh - column.energy_out_milliwh)
+        settled = sa.func.sum(sa.case((column.kind.in_(_SETTLED), 1), else_=0))
+        query = (
+            sa.select(column.interval, net)
+            .where(
+                column.run == self._run,
+                column.account == len(COMMUNITY) + household,
+                column.interval.in_(intervals),
+            )
+            .group_by(column.interval)
+            .having(settled > 0)
+        )
+        with self._engine.connect() as db:
+            return {int(interval): int(milliwh) for interval, milliwh in db.execute(query)}
 
     def owed(self, interval: int, settlement: Settlement) -> Ints:
         """What each household pays [micro], shape (H,), once ``settlement`` of ``interval`` and
@@ -309,12 +384,14 @@ class Ledger:
 
     def _booked(self, db: sa.Connection, block: Ints) -> bool:
         entry = [int(x) for x in block[0, :_ACCOUNT]]
+        revision = int(block[0, _REVISION])
         columns = [postings.c[name] for name in _HASHED[1:]]
         there = db.execute(
             sa.select(*columns)
             .where(
                 postings.c.run == self._run,
                 *(postings.c[name] == x for name, x in zip(_ENTRY, entry, strict=True)),
+                postings.c.revision == revision,
             )
             # By account, as the index has them: by seq SQLite would walk through the whole run.
             .order_by(postings.c.account)
@@ -434,7 +511,7 @@ class Ledger:
 
 
 def _fill_rows(interval: int, fills: Fills) -> Ints:
-    """Postings of trades: (rows, 8), a block."""
+    """Postings of trades: (rows, 9), a block."""
     residue = fills.residue
     grid_in, grid_out = _sides(np.array(fills.grid_received), np.array(fills.grid_paid))
     community = [
@@ -460,9 +537,11 @@ def _sides(received: Ints, paid: Ints) -> tuple[Ints, Ints]:
     )
 
 
-def _settlement_blocks(interval: int, settled: Settlement, late: int = ON_TIME) -> list[Ints]:
+def _settlement_blocks(
+    interval: int, settled: Settlement, late: int = ON_TIME, kind: Kind = Kind.SETTLEMENT
+) -> list[Ints]:
     """The entry of a settlement and, where anybody owes one, that of the surcharge."""
-    blocks = [_settlement_rows(interval, settled, late)]
+    blocks = [_settlement_rows(interval, settled, late, kind)]
     if settled.surcharge is not None and settled.surcharge.charged.any():
         blocks.append(_surcharge_rows(interval, settled.surcharge, late))
     return blocks
@@ -484,26 +563,31 @@ def _compensation_rows(interval: int, transfers: Ints) -> Ints:
     return _entry_rows(interval, Kind.COMPENSATION, ON_TIME, [], households)
 
 
-def _settlement_rows(interval: int, settled: Settlement, late: int) -> Ints:
+def _settlement_rows(interval: int, settled: Settlement, late: int, kind: Kind) -> Ints:
     """Postings between households and grid; the grid's row marks the interval."""
     figures = (settled.grid_import, settled.grid_export, *_sides(settled.revenue, settled.cost))
     bought, sold, received, paid = (int(figure.sum()) for figure in figures)
     community = [(_GRID, sold, bought, paid, received)]
-    return _entry_rows(interval, Kind.SETTLEMENT, late, community, np.column_stack(figures))
+    return _entry_rows(interval, kind, late, community, np.column_stack(figures))
 
 
 def _entry_rows(
-    interval: int, kind: Kind, late: int, community: Sequence[tuple[int, ...]], households: Ints
+    interval: int,
+    kind: Kind,
+    late: int,
+    community: Sequence[tuple[int, ...]],
+    households: Ints,
+    revision: int = 0,
 ) -> Ints:
     busy = np.flatnonzero(households.any(axis=1))
     own = np.column_stack((busy + len(COMMUNITY), households[busy]))
     rows = np.concatenate((np.array(sorted(community), np.int64).reshape(-1, 5), own))
     head = np.broadcast_to(np.array([interval, kind, late], np.int64), (len(rows), 3))
-    return np.concatenate((head, rows), axis=1)
+    return np.concatenate((head, rows, np.full((len(rows), 1), revision)), axis=1)
 
 
 def _chain(before: bytes, figures: Ints, newcomers: Sequence[str]) -> list[bytes]:
-    """Hashes of rows (n, 9) that follow a row with hash ``before``; newcomers' rows come first."""
+    """Hashes of rows (n, 10) that follow a row with hash ``before``; newcomers' rows come first."""
     hashes = []
     for i, row in enumerate(figures.tolist()):
         before = link(before, packed(row), newcomers[i] if i < len(newcomers) else "")

@@ -11,6 +11,8 @@ from flwr.app import Message
 from common.data.store import read_household, write_household
 from common.market_rules import MILLI_WH_PER_KWH
 from fl_client.home.store import Store
+from fl_server.bills import bill
+from fl_server.ledger import Kind
 from fl_server.market.book import Fills
 from fl_server.settlement import settle
 from tests.support.community import NODE, Homes, community, contexts, run, simulated
@@ -74,6 +76,13 @@ class Meters:
                 at = self.start + 1800 * s
                 self._put(name, at, at + 1800)
 
+    def correct(self, name: str, s: int, add: float) -> None:
+        """Say of an interval that is over that so much more was drawn."""
+        first, table = self.frames[name]
+        table["import"][(self.start + 1800 * s - first) // 1800] += add
+        at = self.start + 1800 * s
+        self._put(name, at, at + 1800)
+
     def milliwh(self, name: str, s: int) -> tuple[int, int]:
         first, table = self.frames[name]
         place = (self.start + 1800 * s - first) // 1800
@@ -124,6 +133,41 @@ def test_late_readings_are_settled_once_and_rightly(
     folder, meters = _live(tmp_path, netted, monkeypatch, lambda name, s: late[name, s])
     exactly_once(folder.run)
     _final_readings_are_settled(folder, meters)
+
+
+def test_estimates_and_corrections_end_in_the_final_reading(
+    netted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings that come after they were estimated, and readings corrected again and again: the
+    entries of each interval sum to the settlement of the final one; an estimate is never below
+    what was drawn at that time; bills show both."""
+    draw = np.random.default_rng(11)
+    late = {(name, s): int(draw.integers(0, 9)) for name in NAMES for s in range(INTERVALS)}
+    wait = "settlement.wait_hours=1.5"
+    corrected: set[tuple[int, str]] = set()
+
+    class Correcting(Meters):
+        def tell(self, name: str, t: int) -> None:
+            super().tell(name, t)
+            if t in (6, 9, INTERVALS) and (t, name) not in corrected:
+                corrected.add((t, name))
+                for s in range(t - 1):
+                    if late[name, s] < t - s - 1 and draw.random() < 0.4:
+                        self.correct(name, s, 0.125)
+
+    monkeypatch.setattr("tests.fl_server.host.test_arrivals.Meters", Correcting)
+    folder, meters = _live(tmp_path, netted, monkeypatch, lambda name, s: late[name, s], wait)
+    _final_readings_are_settled(folder, meters)
+    with opened(folder.run) as ledger:
+        booked = [row for row in ledger.rows() if row.account >= 4]
+        estimated = {(r.interval, r.late_household) for r in booked if r.kind == Kind.ESTIMATE}
+        revised = [r for r in booked if r.kind == Kind.REVISION]
+        assert len(estimated) >= 3
+        assert {(r.interval, r.late_household) for r in revised} >= estimated
+        assert max(r.revision for r in revised) > 1
+        silent = NAMES[min(estimated)[1]]
+        found = bill(ledger, ledger.runs()[0], silent).lines
+        assert {"estimated_kwh", "corrected_kwh", "corrections"} <= set(found.columns)
 
 
 def _final_readings_are_settled(folder, meters) -> None:

@@ -119,7 +119,7 @@ def test_verification_refuses_a_wrong_one(spoil, found) -> None:  # type: ignore
     figures = spoil([[seq, seq // 2, seq % 2, ON_TIME, 4, 0, 0, 0, 0] for seq in range(12)])
     chained, before = [], b"genesis"
     chart = [Account(number, "", f"{number}", -1) for number in range(10)]
-    for row in figures:
+    for row in ([*figure, 0] for figure in figures):  # none of them is a revision
         before = link(before, packed(row))
         chained.append((1, *row, before))
     verdict = audit(chained, b"genesis", chart, len(figures) - 1, before)

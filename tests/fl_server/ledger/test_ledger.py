@@ -171,7 +171,7 @@ def test_a_forged_chain_still_has_to_balance(ledger: Ledger, file: Path) -> None
         rows = db.execute("SELECT * FROM ledger_postings ORDER BY seq").fetchall()
         before = rows[0][-1]
         for row in rows[1:]:
-            before = link(before, np.array(row[1:-1], ">i8").tobytes())
+            before = link(before, np.array(row[1:-2], ">i8").tobytes())
             db.execute("UPDATE ledger_postings SET hash = ? WHERE seq = ?", (before, row[1]))
         db.execute("UPDATE ledger_runs SET head_hash = ?", (before,))
     error = ledger.verify().error
