@@ -19,12 +19,13 @@ from common.data.frame import Household
 from common.data.source import source_of
 from common.data.span import Source
 from common.errors import InputError
+from common.named import is_named
 from fl_client.home.arrivals import Arrivals, history, local_zone
 
 METERS = "meters"
 """The data source of a household whose readings arrive; ``HOME/meters.yaml`` says from where."""
-OWN_SECTIONS = frozenset({"battery", "connection", "trader", "training", "run"})
-_OWN_RUN_KEYS = frozenset({"metrics", "shadow"})
+OWN_SECTIONS = frozenset({"battery", "connection", "trader", "training", "run", "model"})
+_OWN_KEYS = {"run": frozenset({"metrics", "shadow"}), "model": frozenset({"preset"})}
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,12 @@ def _virtual(
 def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membership:
     name, home = str(node_config["household"]), Path(str(node_config["state"]))
     values = settings.model_dump(mode="json")
-    for section, own in own_settings(home.parent / "settings.yaml").items():
-        values[section] = values[section] | own
+    own = own_settings(home.parent / "settings.yaml")
+    for section, kept in own.items():
+        values[section] = values[section] | kept
+    preset, agreed = values["model"]["preset"], settings.model.preset
+    if preset != agreed:
+        raise InputError(f"settings.yaml: model.preset = {preset!r}: in this run it is {agreed!r}")
     spec = str(node_config["data"])
     if spec == METERS:
         # Its battery works by itself: the home trades with its net load as it is.
@@ -126,6 +131,12 @@ def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membersh
     return Membership(name, parse(values), home, home / "models", durable=True)
 
 
+def own_code(path: Path) -> set[str]:
+    """Code (``module:Name``) that the household's settings.yaml names: no other is run there."""
+    values = [value for own in own_settings(path).values() for value in own.values()]
+    return {value for value in values if isinstance(value, str) and is_named(value)}
+
+
 def own_settings(path: Path) -> dict[str, dict[str, object]]:
     """Sections that a household sets for itself. Raises InputError for others."""
     if not path.exists():
@@ -136,7 +147,7 @@ def own_settings(path: Path) -> dict[str, dict[str, object]]:
     for section, own in loaded.items():
         if section not in OWN_SECTIONS:
             raise InputError(f"{path}: a household does not set {section!r} by itself")
-        unknown = set(own) - _OWN_RUN_KEYS if section == "run" else set()
+        unknown = set(own) - _OWN_KEYS.get(section, set(own))
         if unknown:
-            raise InputError(f"{path}: a household does not set run.{min(unknown)} by itself")
+            raise InputError(f"{path}: a household does not set {section}.{min(unknown)} by itself")
     return loaded

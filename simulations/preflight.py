@@ -9,7 +9,7 @@ from common.errors import InputError
 from common.forecast.presets import find_preset
 from common.market_rules import MAX_FEEDER
 from fl_client.trader import make_trader
-from fl_server.market import MECHANISMS
+from fl_server.market import find_mechanism
 from fl_server.strategy import make_strategy
 
 
@@ -38,11 +38,7 @@ def preflight(settings: Settings) -> tuple[Settings, str | None]:
 
 def _check_names(settings: Settings) -> None:
     make_trader(settings.trader.kind, settings.trader.options)
-    mechanism = settings.market.mechanism
-    if mechanism not in MECHANISMS:
-        raise InputError(
-            f"market.mechanism = {mechanism!r}: expected one of {', '.join(MECHANISMS)}"
-        )
+    find_mechanism(settings.market.mechanism)
     size, most = settings.market.feeder_size, MAX_FEEDER + 1
     if size is not None and settings.run.households > size * most:
         raise InputError(

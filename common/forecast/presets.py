@@ -1,9 +1,12 @@
 """The model presets, described without importing torch."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
 
 from common.errors import InputError
+from common.named import is_named, made
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Preset:
     how many there are."""
     bfloat16: bool
     """Train and forecast under bfloat16 autocast where the device computes it natively."""
+    build: Callable[["Preset"], Any] | None = None
+    """Makes the torch module of a preset of one's own, with fresh weights from torch's generator;
+    None: the family's."""
 
 
 PRESETS = {
@@ -43,7 +49,23 @@ PRESETS = {
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset of this name. Raises InputError that lists the known ones."""
+    """Return the preset of this name, or the one that ``module:Factory`` makes.
+
+    Raises InputError that lists the known ones, or says what is wrong with the factory.
+    """
+    if is_named(name):
+        return _of_factory(name)
     if name not in PRESETS:
-        raise InputError(f"model.preset = {name!r}: expected one of {', '.join(sorted(PRESETS))}")
+        known = ", ".join(sorted(PRESETS))
+        raise InputError(f"model.preset = {name!r}: expected one of {known}, or module:Factory")
     return PRESETS[name]
+
+
+@lru_cache(maxsize=16)
+def _of_factory(path: str) -> Preset:
+    preset = made(path, "model.preset")
+    if not isinstance(preset, Preset) or preset.build is None:
+        raise InputError(
+            f"model.preset = {path!r}: makes no common.forecast.presets.Preset with a build"
+        )
+    return replace(preset, name=path)  # by which others find it again

@@ -61,6 +61,9 @@ def build_model(preset: str) -> nn.Module:
     units (``common.forecast.inputs.target_units``). Raises InputError for an unknown preset.
     """
     chosen = find_preset(preset)
+    if chosen.build is not None:
+        made: nn.Module = chosen.build(chosen)
+        return made
     if chosen.family == "slot":
         return SlotTransformer(chosen)
     return EnergyTransformer(chosen)

@@ -15,6 +15,7 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec
 
 from common.flower_release import CLIENTAPP, check_release
 from common.messages import MessageError
+from common.named import allow_only
 
 log = logging.getLogger("fedwatt")
 
@@ -34,10 +35,23 @@ def clientapp_module() -> ModuleType:
     def load(*_: object) -> object:
         from fl_client.app import app
 
-        return discreet(app)
+        return discreet(confined(app))
 
     vars(process)["get_load_client_app_fn"] = lambda **_: load
     return process
+
+
+def confined(app: Callable[[Message, Context], Message]) -> Callable[..., Message]:
+    """The app, running no code that the household's own settings.yaml does not name."""
+
+    def answer(message: Message, context: Context) -> Message:
+        from fl_client.membership import own_code
+
+        home = Path(str(context.node_config["state"])).parent
+        allow_only(own_code(home / "settings.yaml"))
+        return app(message, context)
+
+    return answer
 
 
 def answer(spec: ExecutionSpec) -> None:

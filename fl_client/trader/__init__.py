@@ -3,15 +3,22 @@
 from collections.abc import Mapping
 
 from common.errors import InputError
+from common.named import is_named, made, require
 from fl_client.trader.base import Actual, Decision, Situation, Trader, TraderForecast
 
+_OF_A_TRADER = ("history", "uses_forecast", "uses_sun", "plan_width", "decide", "dispatch")
 KINDS = ("bid-curve", "rule", "rule-literal", "greedy", "hold")
 
 __all__ = ["KINDS", "Actual", "Decision", "Situation", "Trader", "TraderForecast", "make_trader"]
 
 
 def make_trader(kind: str, options: Mapping[str, float | int | str | bool]) -> Trader:
-    """Build a trader by name. Raises InputError for an unknown kind or option."""
+    """Build a trader by name, or with ``module:Factory``, which the options go to.
+
+    Raises InputError for an unknown kind or option.
+    """
+    if is_named(kind):
+        return _own_trader(kind, options)
     # Imported here: compiled planning is not loaded for traders that do not plan.
     from fl_client.trader import rules
 
@@ -35,4 +42,11 @@ def make_trader(kind: str, options: Mapping[str, float | int | str | bool]) -> T
             return rules.Hold()
         case "greedy":
             return rules.Greedy()
-    raise InputError(f"trader.kind = {kind!r}: expected one of {', '.join(KINDS)}")
+    known_kinds = ", ".join(KINDS)
+    raise InputError(f"trader.kind = {kind!r}: expected one of {known_kinds}, or module:Factory")
+
+
+def _own_trader(path: str, options: Mapping[str, float | int | str | bool]) -> Trader:
+    own: Trader = made(path, "trader.kind", **options)
+    require(own, path, "trader.kind", *_OF_A_TRADER)
+    return own

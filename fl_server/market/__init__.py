@@ -11,6 +11,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.market_rules import MarketRules, Mask
+from common.named import is_named, named
 from fl_server.market import (
     bill_sharing,
     hierarchical,
@@ -25,7 +26,17 @@ from fl_server.market.book import GRID, Clearing, Fills, Grid, OrderBook
 from fl_server.market.grid import last_resort
 from fl_server.market.matching import live_sides
 
-__all__ = ["GRID", "MECHANISMS", "Clearing", "Fills", "Grid", "OrderBook", "clear"]
+__all__ = [
+    "GRID",
+    "MECHANISMS",
+    "Clearing",
+    "Fills",
+    "Grid",
+    "Mechanism",
+    "OrderBook",
+    "clear",
+    "find_mechanism",
+]
 
 Mechanism = Callable[[OrderBook, Mask, MarketRules, Grid, int], Clearing]
 
@@ -49,9 +60,7 @@ def clear(
     Pure: the same book in any order of rows gives the same trades. Raises InputError for an unknown
     mechanism.
     """
-    if mechanism not in MECHANISMS:
-        raise InputError(f"market.mechanism = {mechanism!r}: expected {', '.join(MECHANISMS)}")
-    chosen, grid = MECHANISMS[mechanism], grid or Grid()
+    chosen, grid = find_mechanism(mechanism), grid or Grid()
 
     def once(active: Mask) -> Clearing:
         trades = chosen(book, active, rules, grid, seed)
@@ -61,6 +70,20 @@ def clear(
 
     trades = whole_blocks(book, once)
     return trades if trades.price is not None else _with_best_orders(trades, rules)
+
+
+def find_mechanism(name: str) -> Mechanism:
+    """The mechanism of this name, or the function that ``module:function`` names.
+
+    Raises InputError that lists the known ones.
+    """
+    if is_named(name):
+        own: Mechanism = named(name, "market.mechanism")
+        return own
+    if name not in MECHANISMS:
+        known = ", ".join(MECHANISMS)
+        raise InputError(f"market.mechanism = {name!r}: expected {known}, or module:function")
+    return MECHANISMS[name]
 
 
 def _with_best_orders(trades: Clearing, rules: MarketRules) -> Clearing:

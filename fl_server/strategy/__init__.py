@@ -1,6 +1,5 @@
 """Aggregation strategies: the project's FedAvg, Flower's own, and any importable class."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 
@@ -8,6 +7,7 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from common.errors import InputError
+from common.named import is_named, named
 from fl_server.strategy.clustered import Clustered
 from fl_server.strategy.fedavg import FedAvg
 from fl_server.strategy.fednova import FedNova
@@ -62,11 +62,7 @@ def known_strategies() -> list[str]:
 
 
 def _imported(path: str) -> type[Strategy]:
-    module, _, name = path.partition(":")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"fl.strategy = {path!r}: {error}") from None
+    kind: type[Strategy] = named(path, "fl.strategy")
     if not (inspect.isclass(kind) and issubclass(kind, Strategy)):
         raise InputError(f"fl.strategy = {path!r}: not a flwr.serverapp.strategy.Strategy")
     return kind
@@ -86,7 +82,7 @@ def make_strategy(
     """
     kinds: dict[str, type[Strategy]] = {**_flower_strategies(), **OWN}
     kind: type[Strategy] | None
-    kind = _imported(name) if ":" in name else kinds.get(name.lower())
+    kind = _imported(name) if is_named(name) else kinds.get(name.lower())
     if kind is None:
         raise InputError(f"fl.strategy = {name!r}: known are {', '.join(known_strategies())}")
     accepted = inspect.signature(kind).parameters

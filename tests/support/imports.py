@@ -170,7 +170,7 @@ def strange_folders(tests: Tree, product: Tree) -> list[str]:
     folders = {name.rpartition(".")[0] for name in tests if ".test_" in name}
     wanted = {folder.removeprefix("tests").removeprefix(".") for folder in folders}
     return sorted(
-        folder for folder in wanted if folder not in ("", "hosts") and folder not in product
+        folder for folder in wanted if folder not in ("", "hosts", "docs") and folder not in product
     )
 
 

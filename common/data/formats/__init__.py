@@ -17,6 +17,7 @@ from common.data.formats.refit import Refit, UkDale
 from common.data.formats.uci import Uci
 from common.data.readings import Format, Options
 from common.errors import InputError
+from common.named import is_named, made, require
 
 FORMATS: tuple[Format, ...] = (
     LowCarbonLondon(),
@@ -39,12 +40,16 @@ EXAMPLE = "timestamp,consumption / 2025-06-01T00:00:00Z,0.25"
 
 
 def choose(name: str | None, path: Path, options: Options) -> Format:
-    """Return the format called ``name``, or the one that recognises ``path``.
+    """Return the format called ``name`` or made by ``module:Format``, or who recognises ``path``.
 
     Raises InputError for an unknown name, an unreadable path, or a file nobody recognises.
     """
     if name is None and options.mapping is not None:
         name = "table"
+    if name is not None and is_named(name):
+        own: Format = made(name, "--format")
+        require(own, name, "--format", "name", "title", "zone", "clock", "reads", "read")
+        return own
     if name is not None:
         known = {fmt.name: fmt for fmt in FORMATS}
         if name not in known:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from common.forecast.windows import Batch, Rows, Windows
 from common.model_messages import Weights
+from common.named import is_named, named
 from common.rng import generator
 
 
@@ -39,8 +40,14 @@ def corrupted(
     """Weights a malicious household sends in place of ``trained``.
 
     ``sign-flip`` and ``collude`` go ``scale`` times the honest way backwards; ``noise`` sends a
-    random update of ``scale`` times the honest length; ``nan`` sends NaN.
+    random update of ``scale`` times the honest length; ``nan`` sends NaN. ``module:function`` is
+    called with what was sent, what was trained, the scale, and a generator of this household's.
     """
+    if is_named(kind):
+        own: Weights = named(kind, "attack")(
+            sent, trained, scale, generator(seed, name, round_, "an attack of one's own")
+        )
+        return own
     match kind:
         case "sign-flip" | "collude":
             back = np.float32(scale)

@@ -10,17 +10,18 @@ privacy). A file of dials is YAML: a name, and the values that differ from the c
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from common.compression import parse_compression
 from common.config import Count, Fraction, NonNegative, Positive, Section
 from common.errors import InputError
+from common.named import is_named
 from common.rng import generator
 
-Attack = Literal["none", "sign-flip", "noise", "label-poison", "nan", "collude"]
+ATTACKS = ("none", "sign-flip", "noise", "label-poison", "nan", "collude")
 
 
 class Dial(Section):
@@ -45,10 +46,15 @@ class Dial(Section):
     stragglers: Fraction = Field(0.0, description="share that finishes only part of its steps")
     straggler_work: Fraction = Field(0.25, description="that part")
     dropouts: Fraction = Field(0.0, description="share of the asked that do not answer")
-    attack: Attack = "none"
+    attack: str = Field(
+        "none", description=f"{', '.join(ATTACKS)}, or module:function; see docs/extending.md"
+    )
     attackers: Fraction = 0.0
     attack_scale: Positive = Field(
         5.0, description="length of a malicious update, in lengths of an honest one"
+    )
+    change: str | None = Field(
+        None, description="module:function that changes a home's load; see docs/extending.md"
     )
     compression: str = "none"
     compression_down: str = "none"
@@ -56,6 +62,13 @@ class Dial(Section):
     privacy_noise: NonNegative = 1.0
     local_steps: Count | None = Field(None, description="steps a round, in place of the run's")
     rounds: Count | None = Field(None, description="rounds, in place of the run's")
+
+    @field_validator("attack")
+    @classmethod
+    def _known(cls, attack: str) -> str:
+        if attack not in ATTACKS and not is_named(attack):
+            raise ValueError(f"expected one of {', '.join(ATTACKS)}, or module:function")
+        return attack
 
     def data_only(self) -> "Dial":
         """The part that changes the homes' readings, which is all a reference depends on."""
@@ -105,6 +118,7 @@ _DATA = (
     "drift_round",
     "rounds",
     "local_steps",
+    "change",
 )
 CLEAN = "clean"
 

@@ -20,6 +20,7 @@ from common.forecast.metrics import weekly_naive_scale
 from common.forecast.presets import find_preset
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.windows import Batch, Rows, Windows, training_windows
+from common.named import named
 from common.rng import generator
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.homes import load_households
@@ -117,6 +118,11 @@ def changed(household: Household, dial: Dial, seed: int, names: list[str]) -> Hi
         total = loads.sum(axis=1)
         left = np.maximum(total - output, 0.0)
         loads *= np.divide(left, total, out=np.zeros_like(left), where=total > 0)[:, None]
+    if dial.change is not None:
+        rng = generator(seed, name, 0, "a change of one's own")
+        named(dial.change, "change")(loads, history.index.tz_convert(history.timezone), rng)
+        if not (np.isfinite(loads).all() and (loads >= 0).all()):
+            raise InputError(f"change = {dial.change!r}: {name}: loads below 0 or not finite")
     return History(values, history.index, history.timezone)
 
 

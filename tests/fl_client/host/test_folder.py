@@ -19,8 +19,9 @@ from common.data.sql import Readings
 from common.data.synthetic import generate
 from common.errors import InputError
 from common.messages import MessageError
+from common.named import allow_only, named
 from fl_client.host import node
-from fl_client.host.clientapp import HouseholdError, discreet
+from fl_client.host.clientapp import HouseholdError, confined, discreet
 from fl_client.host.folder import ClientFile, init_client, read_client, supernode
 from fl_client.host.status import client_status
 from fl_client.membership import membership, own_settings
@@ -203,3 +204,31 @@ def test_status_tells_what_the_household_knows(tmp_path: Path, ca: Path) -> None
     assert told["model of round"] == 5
     with socket.create_server(("127.0.0.1", read_client(home).port)):
         assert client_status(home)["running"] is True
+
+
+def test_a_run_brings_no_code(tmp_path: Path) -> None:
+    """Whatever the coordinator's settings name, a household's process loads only what the home's
+    own settings.yaml names; and the model is the run's, not the home's."""
+    asked = []
+
+    def app(message: object, context: object) -> None:
+        asked.append(named("fractions:Fraction", "trader.kind"))
+
+    config = {"state": str(tmp_path / "home" / "state"), "household": "a", "data": "synthetic"}
+    context = Context(run_id=1, node_id=1, node_config=config, state=RecordDict(), run_config={})
+    (tmp_path / "home").mkdir()
+    try:
+        with pytest.raises(InputError, match="not named in this home"):
+            confined(app)(None, context)  # type: ignore[arg-type]
+        own = tmp_path / "home" / "settings.yaml"
+        own.write_text("trader: {kind: 'fractions:Fraction'}\n")
+        confined(app)(None, context)  # type: ignore[arg-type]
+    finally:
+        allow_only(None)
+    assert len(asked) == 1
+    own.write_text("model: {preset: 'mine:preset'}\n")
+    with pytest.raises(InputError, match="in this run it is 'slot'"):
+        membership(context)
+    own.write_text("model: {init: x}\n")
+    with pytest.raises(InputError, match=r"model\.init"):
+        membership(context)
