@@ -17,6 +17,7 @@ from typing import cast
 import pytest
 from flwr.serverapp import Grid
 
+from common import __version__
 from common.config import from_run_config
 from common.errors import InputError
 from simulations import flower_app
@@ -151,6 +152,12 @@ def test_an_app_holds_what_a_run_needs_and_fits_flower(tmp_path: Path) -> None:
     assert len(sizes) < 1_000
     assert max(sizes.values()) < 1_000_000
     assert made.stat().st_size < 10_000_000
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """Flower reads it in pyproject.toml, the programs in their own package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["version"] == __version__
 
 
 def test_flower_installs_nothing_beside_the_environment_it_runs_in() -> None:
