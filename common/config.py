@@ -583,9 +583,9 @@ def from_run_config(run_config: Mapping[str, object]) -> Settings:
     text = run_config.get("settings")
     if text:
         return _from_json(str(text))
-    return load(
-        str(run_config.get("config") or "default"), str(run_config.get("set") or "").split()
-    )
+    name = str(run_config.get("config") or "default")
+    # The preset that spells every default out has set nothing.
+    return load(None if name == "default" else name, str(run_config.get("set") or "").split())
 
 
 def for_nodes(settings: Settings, nodes: int) -> Settings:
