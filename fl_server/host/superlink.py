@@ -21,12 +21,12 @@ from flwr.supercore.error import FlowerError
 
 from common.errors import InputError
 from common.flower_release import SUPERLINK, check_release
+from fl_server.host.doors import watch_the_door
 from fl_server.host.endurance import keep_executor, wait_for_locks
 from fl_server.host.folder import FOLDER_VARIABLE, Folder
 from fl_server.host.guard import Guard, Limits
 from fl_server.host.journal import journal, journal_to
 from fl_server.host.replies import hand_out_whole_replies
-from fl_server.host.self_test import watch_the_door
 
 _FLEET = "/flwr.proto.Fleet/"
 _LINES_PER_MINUTE = 60

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from fl_server.host.self_test import open_doors
+from fl_server.host.doors import open_doors
 
 
 class Door(grpc.GenericRpcHandler):
@@ -67,7 +67,7 @@ def test_an_open_door_ends_the_process(serve: Callable[..., str], tmp_path: Path
     """One line that names what passes, and status 2."""
     port = serve(Door("/flwr.proto.Fleet/"), 10_000).rpartition(":")[2]
     code = (
-        "import time; from fl_server.host.self_test import watch_the_door; "
+        "import time; from fl_server.host.doors import watch_the_door; "
         f"watch_the_door({port}, None, 10_000, closed=True); time.sleep(60)"
     )
     done = subprocess.run(
