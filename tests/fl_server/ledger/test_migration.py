@@ -58,7 +58,7 @@ def written_before(url: str, rows: list[tuple[object, ...]]) -> None:
                 {"n": number, "kind": kind, "name": name},
             )
         for row in rows:
-            _, seq, interval, kind, late, *rest, _ = row
+            _, seq, interval, kind, late, *rest, _revision, _hash = row
             assert isinstance(kind, int)
             assert isinstance(late, int)
             old = (seq, interval, entry_before(kind, late), *rest)
