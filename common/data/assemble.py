@@ -33,8 +33,9 @@ MAX_GAP_SHARE = 0.1
 MAX_CUT_SHARE = 0.02
 # What stands in for a column the source does not have.
 ABSENT = {"temperature": 10.0, "solar_irradiance": 0.0, "price": 0.30}
-# So many half hours of an hour's readings make a home an hourly one; fewer count as filled.
-_HOURLY_SHARE = 0.1
+# Where most half hours come from readings of an hour the home is an hourly one; else these count as
+# filled.
+_HOURLY_SHARE = 0.5
 # A weather or price that is older than this is worth a word.
 _HELD_HALF_HOURS = 6
 _AROUND = ("pv", "export", "charge", "discharge")

@@ -416,7 +416,11 @@ def _held(source: Source, channel: str, start: Ints, records: Records) -> Series
             f"{power[at]:g} kW: negative: what flows the other way is a reading of its own"
         )
     _check_kwh(source, channel, records, seconds, kwh)
-    # Pieces of half an hour: however long a power holds, it is known at every moment.
+    if not (records["seconds"] > 0).any():
+        # One value stands for all of its time: how the power changed within it nobody knows.
+        none = np.zeros(len(start), dtype=np.bool_)
+        return Series(start, seconds, kwh, none, regular=steady)
+    # Written down at every change, a power is known at every moment, however long it holds.
     pieces = -(-seconds // HALF_HOUR_S)
     number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     begin = np.repeat(start, pieces) + number * HALF_HOUR_S
