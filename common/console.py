@@ -3,8 +3,11 @@
 import importlib
 import json
 import os
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import click
@@ -13,7 +16,7 @@ import typer.core
 from typer.core import TyperGroup
 
 from common import __version__
-from common.errors import InputError
+from common.errors import InputError, RunError
 
 # Typer escapes what is in brackets for rich, even where it prints without it.
 vars(typer.core)["HAS_RICH"] = False
@@ -44,7 +47,11 @@ def single() -> typer.Typer:
 
 
 def run(app: typer.Typer, program: str) -> None:
-    """Run ``app`` as a program; a user's mistake is one line and exit status 2."""
+    """Run ``app`` as a program; a user's mistake is one line and exit status 2.
+
+    What the world does to it, a full disk or a database that is gone, is one line and status 1.
+    """
+    _keep_compiled_code()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     # What is a program here may be a command of another one, which has the completion then.
@@ -56,6 +63,44 @@ def run(app: typer.Typer, program: str) -> None:
     except InputError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read the output has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        told = _of_the_world(error)
+        if told is None:
+            raise
+        print(f"{program}: {told}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _of_the_world(error: Exception) -> str | None:
+    """The line for an error that no code can mend, None for any other."""
+    if isinstance(error, RunError):
+        return str(error)
+    if isinstance(error, sqlite3.Error):
+        return f"a SQLite file: {' '.join(str(error).split())}"
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or ' '.join(str(error).split()) or type(error).__name__}"
+    # Only who has opened a database has its drivers.
+    database = sys.modules.get("sqlalchemy.exc")
+    if database is not None and isinstance(error, database.DBAPIError):
+        return f"the database: {' '.join(str(error.orig).split())}"
+    return None
+
+
+def _keep_compiled_code() -> None:
+    """Give numba a folder of its own where it could write neither beside the code nor at home.
+
+    It raises otherwise, while modules are imported.
+    """
+    home = Path.home() / ".cache"
+    near = [Path(__file__).parent, next((p for p in (home, *home.parents) if p.exists()), home)]
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(p, os.W_OK) for p in near):
+        # Shared by the processes that this one starts.
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="fedwatt-numba-")
 
 
 class Lazy(TyperGroup):

@@ -4,14 +4,17 @@ It holds what was measured, decided and settled, interval by interval, and the f
 midnight. Writing is idempotent by interval: a row written twice is the same row.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from common.arrays import Floats, Ints
 from common.errors import InputError
+from common.files import whole
 
 # One column a quantity; energy in kWh per interval, state at the end of the interval.
 QUANTITIES = (
@@ -88,6 +91,7 @@ _PUT = (
 
 
 _MOST_OPEN = 200
+_MOST_KEPT = 100
 # The states whose file is open in this process, the longest open first.
 _opened: "dict[State, None]" = {}
 
@@ -169,10 +173,15 @@ class State:
     def begin(self, about: Mapping[str, str], first: int) -> None:
         """Start or resume a run at interval ``first``: later rows are dropped.
 
-        A file of another run is emptied: its intervals are not this run's.
+        What the file holds of another run is kept beside it, under that run's name: a coordinator
+        only has to name a run, and what it has announced before must stay provable. Raises
+        InputError where too many runs are kept already.
         """
+        there = self.about()
+        if there and there != dict(about):
+            self._set_aside(there.get("run", ""))
         with self._transaction():
-            if self.about() != dict(about):
+            if there != dict(about):
                 for table in _OF_A_RUN:
                     self._db.execute(f"DELETE FROM {table}")
                 self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
@@ -183,6 +192,26 @@ class State:
             self._db.execute("UPDATE intervals SET settled = 0 WHERE t = ?", (first - 1,))
             for table in ("forecasts", "orders", "announced", "allowed"):
                 self._db.execute(f"DELETE FROM {table} WHERE t >= ?", (first,))
+
+    def _set_aside(self, run: str) -> None:
+        """Copy the file to ``household-RUN.sqlite`` beside it, if anything was done in that run."""
+        held = "SELECT EXISTS (SELECT 1 FROM intervals) OR EXISTS (SELECT 1 FROM announced)"
+        if not self._db.execute(held).fetchone()[0]:
+            return
+        folder, stem = self.path.parent, self.path.stem
+        if len(list(folder.glob(f"{stem}-*{self.path.suffix}"))) >= _MOST_KEPT:
+            raise InputError(
+                f"{folder}: records of {_MOST_KEPT} other runs are kept here; move them away "
+                "before this household joins another"
+            )
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", run)[:64] or "unnamed"
+        target = self.path.with_stem(f"{stem}-{name}")
+        for number in count(2):
+            if not target.exists():
+                break
+            target = self.path.with_stem(f"{stem}-{name}-{number}")
+        with whole(target, durable=self._durable) as part:
+            self._db.execute("VACUUM INTO ?", (str(part),))
 
     def put(
         self,
@@ -304,6 +333,11 @@ class State:
         return [
             (t, stream, np.frombuffer(blob, "<f4").astype(np.float64)) for t, stream, blob in rows
         ]
+
+    def decided(self, before: int) -> int:
+        """Number of intervals before ``before`` that the file has."""
+        found = self._db.execute("SELECT count(*) FROM intervals WHERE t < ?", (before,))
+        return int(found.fetchone()[0])
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)

@@ -1,6 +1,7 @@
 """The coordinator's state on disk: where the run stands, and the model, written whole."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from safetensors.numpy import load_file, save_file
 
 from common.arrays import Floats32
 from common.errors import InputError
-from common.files import whole, write_whole
+from common.files import read_json, whole, write_whole
 from common.messages import decode_arrays, encode_arrays
 from fl_server.rounds import Rounds
 from fl_server.strategy.memory import Arrays, from_json, to_json
 
 _MEMORY = "memory"
+_PROOF = "proof"
 
 Fill = tuple[int, int, int, int]
 """bought, sold [mWh], paid, received [1e-6 currency]."""
@@ -116,13 +118,19 @@ class Checkpoints:
         self._models = directory / "model"
         self._models.mkdir(parents=True, exist_ok=True)
 
-    def save(self, state: Checkpoint, rounds: Rounds | None) -> None:
-        """Write the state and, where there is learning, the model and the strategy's own state."""
+    def save(
+        self, state: Checkpoint, rounds: Rounds | None, proof: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the state and, where there is learning, the model and the strategy's own state.
+
+        ``proof``: digests of the run's other files as they are now, by name.
+        """
         if rounds is not None:
             self.save_model(f"interval-{state.t}", rounds.arrays)
             text, arrays = to_json(rounds.memory())
             self._write(f"strategy-{state.t}", arrays, {_MEMORY: text})
-        write_whole(self._file, state.to_json(), durable=self._durable)
+        text = json.dumps({**json.loads(state.to_json()), _PROOF: dict(proof or {})})
+        write_whole(self._file, text, durable=self._durable)
         for old in self._models.iterdir():
             if old.stem.startswith(("interval-", "strategy-")) and old.stem.split("-")[1] != str(
                 state.t
@@ -150,6 +158,11 @@ class Checkpoints:
                 f"{self._file}: damaged ({type(error).__name__}); put back a whole one, or begin "
                 "a run anew"
             ) from None
+
+    def proof(self) -> dict[str, str]:
+        """Digests of the run's other files when the newest state was written."""
+        proof: dict[str, str] = read_json(self._file).get(_PROOF, {})
+        return proof
 
     def check(self, state: Checkpoint) -> None:
         """Raise InputError where the model of a checkpoint cannot be gone on from."""

@@ -14,7 +14,7 @@ class Learning:
 
     def __init__(self, rounds: Rounds, lines: Lines, fl: FL, start: pd.Timestamp) -> None:
         self.rounds, self.fl = rounds, fl
-        self._lines, self._start = lines, start
+        self.lines, self._start = lines, start
 
     def due(self, t: int) -> int:
         """Number of the newest round that is due once intervals 0 to ``t`` - 1 are over."""
@@ -31,7 +31,7 @@ class Learning:
         dropped = {
             reason: count for reason, count in sorted(result.screening.dropped.items()) if count
         }
-        self._lines.write(
+        self.lines.write(
             {
                 "round": round_,
                 "interval": after - 1,

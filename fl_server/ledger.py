@@ -452,6 +452,11 @@ class Ledger:
         row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
         return genesis(row.name, row.start, row.timezone, _chart(db, int(row.run)))
 
+    @property
+    def head(self) -> str:
+        """Number and hash of the newest posting, as text; -1 before the first."""
+        return f"{self._seq}:{self._hash.hex()}"
+
     def rows(self) -> Iterator[sa.Row[Any]]:
         """The run's postings in order, hashes included."""
         query = sa.select(postings).where(postings.c.run == self._run).order_by(postings.c.seq)

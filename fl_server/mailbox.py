@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from flwr.app import Message, MessageType, RecordDict
 
-from common.messages import content_bytes
+from common.errors import RunError
+from common.messages import brief, content_bytes
 from fl_server.exchange import exchange
 from fl_server.roster import Roster
 
@@ -22,16 +23,23 @@ class Mailbox:
 
     ``patience`` gives the seconds to wait for replies and is asked at every round. ``network``:
     messages travel; ``bytes_down`` and ``bytes_up`` then count the content of what was sent and
-    what came back.
+    what came back. ``lossless``: a household that does not answer, or answers with an error, is
+    an error of the run before anything is booked; a simulation would else end well with figures
+    of other households than asked for.
     """
 
     def __init__(
-        self, roster: Roster, patience: Callable[[], float], *, network: bool = False
+        self,
+        roster: Roster,
+        patience: Callable[[], float],
+        *,
+        network: bool = False,
+        lossless: bool = False,
     ) -> None:
         self.roster = roster
         self.patience = patience
         self.bytes_down = self.bytes_up = 0
-        self._network = network
+        self._network, self._lossless = network, lossless
 
     def ask(
         self,
@@ -43,17 +51,26 @@ class Mailbox:
         """Send each household its content of interval ``t``; yield (household, reply) as they come.
 
         Stops when all have answered or ``patience_s`` seconds (None: ``patience``) are over.
-        Replies of nodes that are no household's are left out; errors are handed on.
+        Replies of nodes that are no household's are left out; errors are handed on. Raises
+        RunError where nothing may be lost and something is.
         """
         wait = self.patience() if patience_s is None else patience_s
         messages = [self._message(action, t, h, content, wait) for h, content in contents]
+        silent = {message.metadata.dst_node_id for message in messages}
         for reply in exchange(self.roster, messages, wait):
             h = self.roster.index(reply.metadata.src_node_id)
             if h is None:
                 continue
+            if self._lossless and reply.has_error():
+                said = brief(str(reply.error.reason))
+                raise RunError(f"household {self.roster.names[h]}, interval {t}: {said}")
+            silent.discard(reply.metadata.src_node_id)
             if self._network and not reply.has_error():
                 self.bytes_up += content_bytes(reply.content)
             yield h, reply
+        if self._lossless and silent:
+            names = ", ".join(sorted(map(self.roster.name, silent)))
+            raise RunError(f"interval {t}: no answer of {names} within {wait:g} s")
 
     def _message(self, action: str, t: int, h: int, content: RecordDict, wait: float) -> Message:
         node, kind = self.roster.node_ids[h], f"{MessageType.QUERY}.{action}"

@@ -38,6 +38,7 @@ class Run:
     learning: Learning | None
     checkpoints: Checkpoints
     model_t: int
+    intervals: Lines
 
     @property
     def state(self) -> Checkpoint:
@@ -46,7 +47,11 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self.checkpoints.save(self.state, None if self.learning is None else self.learning.rounds)
+        learning = self.learning
+        proof = {"ledger": self.ledger.head, "intervals": self.intervals.digest}
+        if learning is not None:
+            proof["rounds"] = learning.lines.digest
+        self.checkpoints.save(self.state, None if learning is None else learning.rounds, proof)
 
     def write_reports(
         self, joined: Mapping[str, Joined], reports: Mapping[int, Mapping[str, float]]
@@ -139,6 +144,7 @@ def open_run(
                 learning,
                 checkpoints,
                 stored.t,
+                intervals,
             )
     if rounds is not None:
         checkpoints.save_model("final", rounds.arrays)

@@ -1,5 +1,6 @@
 """The files of a run directory that the coordinator writes, one line a fact."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,22 +25,41 @@ def ledger_url(settings: Settings, directory: Path) -> str:
 class Lines:
     """A file of JSON lines, flushed line by line; lines from ``first`` on are dropped at opening.
 
-    ``key`` names the number that orders the lines.
+    ``key`` names the number that orders the lines. ``digest`` is that of all lines there are: a
+    checkpoint keeps it, so that a file that was changed since is not gone on with.
     """
 
     def __init__(self, path: Path, key: str, first: int) -> None:
         kept = [line for line in read_lines(path) if _number(line, key) < first]
-        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_whole(path, text)
+        self._hash = hashlib.sha256(text.encode())
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: Mapping[str, object]) -> None:
         """Append one line."""
-        self._file.write(json.dumps(plain(line), allow_nan=False) + "\n")
+        text = json.dumps(plain(line), allow_nan=False) + "\n"
+        self._file.write(text)
         self._file.flush()
+        self._hash.update(text.encode())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all lines, in hex."""
+        return self._hash.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def digest_of(path: Path, key: str, first: int) -> str:
+    """The ``digest`` that ``Lines`` of this file would have when it is opened; nothing is changed.
+
+    Raises ValueError, KeyError or TypeError for lines that ``Lines`` has not written.
+    """
+    kept = [line for line in read_lines(path) if _number(line, key) < first]
+    return hashlib.sha256("".join(json.dumps(line) + "\n" for line in kept).encode()).hexdigest()
 
 
 def read_lines(path: Path) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 
 from common.config import Settings
 from common.data.source import source_of
+from common.errors import RunError
 from common.messages import JOIN, Join, Joined, MessageError, read_reply
 from fl_server.checkpoint import Checkpoints
 from fl_server.exchange import exchange
@@ -26,7 +27,8 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
 
     ``durable``: what is booked survives a power cut; a simulation starts over instead.
     Resumes from the directory's checkpoint where it holds one. Raises InputError for settings or
-    households that do not fit, RuntimeError where households stay away.
+    households that do not fit, RunError where households stay away, and in a simulation where one
+    is lost on the way.
     """
     directory.mkdir(parents=True, exist_ok=True)
     source = source_of(settings)
@@ -44,7 +46,7 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
         start=start,
         prices=prices,
         home=lambda one: settings.home(one, source.block(one)),
-        mailbox=Mailbox(roster, lambda: settings.run.reply_deadline_s),
+        mailbox=Mailbox(roster, lambda: settings.run.reply_deadline_s, lossless=not durable),
         durable=durable,
         state_with_postings=False,
     ) as opened:
@@ -86,7 +88,7 @@ def _gather(grid: Grid, settings: Settings, join: Join) -> dict[int, Joined]:
     end = time.monotonic() + settings.run.node_deadline_s
     while len(nodes := list(grid.get_node_ids())) < expected:
         if time.monotonic() > end:
-            raise RuntimeError(f"{len(nodes)} of {expected} households connected in time")
+            raise RunError(f"{len(nodes)} of {expected} households connected in time")
         time.sleep(_NODE_POLL_S)
     messages = [Message(join.encode(), node, f"{MessageType.QUERY}.{JOIN}") for node in nodes]
     joined: dict[int, Joined] = {}
@@ -94,7 +96,7 @@ def _gather(grid: Grid, settings: Settings, join: Join) -> dict[int, Joined]:
         try:
             joined[reply.metadata.src_node_id] = read_reply(reply, Joined.decode)
         except MessageError as error:
-            raise RuntimeError(f"a household could not join: {error}") from None
+            raise RunError(f"a household could not join: {error}") from None
     if len(joined) < len(nodes):
-        raise RuntimeError(f"{len(nodes) - len(joined)} households did not answer in time")
+        raise RunError(f"{len(nodes) - len(joined)} households did not answer in time")
     return joined

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import Settings, for_nodes, from_run_config, run_directory
 from common.errors import InputError
 from fl_server.start import run
+from simulations.engine.whole import Whole
 from simulations.preflight import preflight
 from simulations.report import write_report
 from simulations.summary import summarise
@@ -37,7 +38,7 @@ def main(grid: Grid, context: Context) -> None:
         # Households open the data by the run config, which cannot be changed any more.
         raise InputError(f"{warning}? then say so: --run-config 'set=\"data.source=synthetic\"'")
     directory = run_directory(context.run_config, context.run_id)
-    run(grid, settings, directory, durable=False)
+    run(Whole(grid), settings, directory, durable=False)
     summarise(directory, settings, time.monotonic() - begin)
     print(f"report: {write_report(directory)}", flush=True)
 

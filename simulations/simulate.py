@@ -1,13 +1,15 @@
 """One simulated run: pick an engine, carry both apps, then compare with the references."""
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-import yaml
-
-from common.config import Settings, dump, parse
+from common.config import Settings, dump, load
 from common.errors import InputError
 from common.files import write_whole
 from simulations.engine.choice import choose_engine
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from simulations.engine.block import Block
 
 CONFIG_FILE = "config.yaml"
+_LOCK = ".lock"
 _RUN_ID = 7
 
 
@@ -23,10 +26,35 @@ def new_directory(out: Path) -> Path:
     """Create the run directory. Raises InputError where it holds a run already."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: not a folder")
-    if (out / CONFIG_FILE).exists():
-        raise InputError(f"--out {out}: already holds a run")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        if (out / CONFIG_FILE).exists():
+            raise InputError(f"--out {out}: already holds a run")
+        out.mkdir(parents=True, exist_ok=True)
+        # A folder that cannot be written to is found out before the work, not after.
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
     return out.resolve()
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Hold the run directory: no other process writes into it meanwhile.
+
+    Raises InputError where one does. A killed process lets go by itself.
+    """
+    file = directory / _LOCK
+    try:
+        lock = file.open("a")
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{directory}: another process is at work on this run") from None
+        yield
 
 
 def stored_settings(directory: Path, **run: str | None) -> Settings:
@@ -37,9 +65,8 @@ def stored_settings(directory: Path, **run: str | None) -> Settings:
     file = directory / CONFIG_FILE
     if not file.is_file():
         raise InputError(f"--resume {directory}: holds no run (no {CONFIG_FILE})")
-    values = yaml.safe_load(file.read_text())
-    values["run"] |= {key: value for key, value in run.items() if value is not None}
-    return parse(values, where=str(file))
+    given = {key: value for key, value in run.items() if value is not None}
+    return load(str(file), run=given)
 
 
 def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None" = None) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from common.arrays import Floats32
 
-MULTIPLE = 4.0
+MULTIPLE = 3.0
 ROUNDS = 8
 LEAST = 1e-3
 

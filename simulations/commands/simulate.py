@@ -14,6 +14,9 @@ from common.console import single
 from common.errors import InputError
 from fl_server.run_files import INTERVALS
 
+# Households and coordinator round to a mWh.
+_RESIDUAL_KWH = 1e-4
+
 app = single()
 
 
@@ -41,7 +44,8 @@ def simulate(
 ) -> None:
     """Run N households: forecasts, a market round every half hour, a model round every three."""
     from simulations.preflight import preflight
-    from simulations.simulate import new_directory, stored_settings
+    from simulations.resume import check_resumable
+    from simulations.simulate import new_directory, owned, stored_settings
 
     if resume is not None:
         if any(v is not None for v in (config, households, days, start, data, out, seed, set_)):
@@ -49,6 +53,9 @@ def simulate(
         directory = resume.resolve()
         # Who computes it may change: every engine gives the same bytes.
         settings = stored_settings(directory, engine=engine, ray_address=ray_address)
+        with owned(directory):
+            check_resumable(settings, directory)
+            execute(settings, directory)
     else:
         run = {
             "households": households,
@@ -68,11 +75,17 @@ def simulate(
         if warning is not None:
             typer.echo(f"fedwatt: {warning}", err=True)
         directory = new_directory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    execute(settings, directory)
+        with owned(directory):
+            # Another may have been faster.
+            new_directory(directory)
+            execute(settings, directory)
 
 
 def execute(settings: Settings, directory: Path) -> None:
-    """Run, summarise, report; print where the report is."""
+    """Run, summarise, report; print where the report is.
+
+    Exit status 1 where the energy of the run does not add up.
+    """
     from simulations.report import write_report
     from simulations.simulate import simulate as run
     from simulations.summary import summarise
@@ -84,6 +97,15 @@ def execute(settings: Settings, directory: Path) -> None:
     report = write_report(directory)
     _print(summary)
     typer.echo(f"report: {report}")
+    checks = summary["checks"]
+    assert isinstance(checks, dict)
+    residual = checks["energy_residual_kwh_max"]
+    if not abs(residual) <= _RESIDUAL_KWH:
+        typer.echo(
+            f"fedwatt: energy of {residual:g} kWh is missing in an interval: do not use this run",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _absolute(source: str) -> str:

@@ -10,18 +10,19 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import ray
-from flwr.app import ArrayRecord, Error, Message, MessageType
-from flwr.common.constant import ErrorCode
+from flwr.app import ArrayRecord, Message, MessageType
 from flwr.serverapp import ServerApp
 
-from common.errors import InputError
+from common.errors import InputError, RunError
+from common.messages import brief
 from fl_server.exchange import exchange
 from simulations.engine.block import Block
+from simulations.engine.local_ray import end_on_sigterm, only_for_this_process
 from simulations.engine.loop import FIRST_NODE, RunConfig, SimulatedGrid, server_context, stamp
 from simulations.engine.parcel import Model, pack, unpack
 
@@ -57,7 +58,8 @@ class BatchedGrid(SimulatedGrid):
     """``clients`` households on ``actors`` Ray actors, in blocks of the order of partitions.
 
     An actor that dies is restarted by Ray and asked again; its block goes on from the households'
-    own files. One that keeps dying answers with errors.
+    own files. One that keeps dying, and Ray itself where it is lost, is an error before anything
+    of the interval is booked: the run can be gone on with.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class BatchedGrid(SimulatedGrid):
         block: type[Block] = Block,
     ) -> None:
         super().__init__(run_id)
+        self._ray = ray = _ray()
         actors = min(actors, clients)
         bounds = [clients * i // actors for i in range(actors + 1)]
         remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(block)
@@ -114,7 +117,7 @@ class BatchedGrid(SimulatedGrid):
         """Return the replies that have arrived, after waiting half a second for a first one."""
         wanted = set(message_ids)
         if self._calls and not any(i in wanted for i in self._arrived):
-            ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=_WAIT_S)
+            ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=_WAIT_S)
             for reference in ready:
                 self._receive(reference)
         for message_id in [i for i in self._arrived if i in wanted]:
@@ -133,7 +136,9 @@ class BatchedGrid(SimulatedGrid):
     def close(self) -> None:
         """End the actors."""
         for actor in self.actors:
-            ray.kill(actor.handle)
+            # Where Ray is lost, they are gone already.
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(actor.handle)
 
     # ---- parcels ------------------------------------------------------------------------------
 
@@ -161,20 +166,19 @@ class BatchedGrid(SimulatedGrid):
     def _reference(self, record: ArrayRecord) -> Any:
         """A model in Ray's object store; the newest is kept there, whoever asks for it."""
         if self._put is None or self._put[0] is not record:
-            self._put = record, ray.put(Model.of(record))
+            self._put = record, self._ray.put(Model.of(record))
         return self._put[1]
 
     def _receive(self, reference: Any) -> None:
         call = self._calls.pop(reference)
         try:
-            body, models = ray.get(reference)
+            body, models = self._ray.get(reference)
             replies = unpack(body, [model.record() for model in models])
-        except ray.exceptions.RayError as error:
-            reason = f"{type(error).__name__}: {error}"
-            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-            replies = [
-                stamp(Message(Error(code=code, reason=reason), reply_to=m)) for m in call.messages
-            ]
+        except self._ray.exceptions.RayError as error:
+            raise RunError(
+                f"the processes that households run in were lost ({brief(str(error))}); "
+                "--resume goes on from the last checkpoint"
+            ) from error
         if call.brings_model and call.messages[0].metadata.group_id != self._round:
             call.actor.models_in_flight -= 1
             self._hand_out(call.actor)
@@ -200,9 +204,13 @@ def run(
     Raises InputError where no cluster answers at ``address``.
     """
     context = server_context(run_id, run_config)
-    _start_ray(actors, address)
+    if address is None:
+        only_for_this_process()
+    ray = _ray()
     try:
-        cores: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        _start_ray(ray, actors, address)
+        end_on_sigterm()
+        cores: dict[str, float] = ray.cluster_resources()
         count = actors or max(1, int(cores["CPU"]))
         grid = BatchedGrid(clients, count, run_config, run_id, block)
         try:
@@ -213,10 +221,10 @@ def run(
         ray.shutdown()
 
 
-def _start_ray(actors: int, address: str | None) -> None:
+def _start_ray(ray: Any, actors: int, address: str | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        _start_here(actors or os.cpu_count() or 1, quiet)
+        _start_here(ray, actors or os.cpu_count() or 1, quiet)
         return
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
@@ -225,7 +233,7 @@ def _start_ray(actors: int, address: str | None) -> None:
         raise InputError(f"--ray-address {address}: {' '.join(str(error).split())}") from None
 
 
-def _start_here(cores: int, quiet: dict[str, Any]) -> None:
+def _start_here(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
     for attempt in range(_STARTS):
         try:
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
@@ -235,6 +243,13 @@ def _start_here(cores: int, quiet: dict[str, Any]) -> None:
             # Ray gives its own processes 30 s to start; a busy machine may need more.
             if attempt == _STARTS - 1 or "timed out during startup" not in str(error):
                 raise
+
+
+def _ray() -> Any:
+    """Ray, imported when a run begins: while it is imported it reads who may talk to it."""
+    import ray
+
+    return ray
 
 
 __all__ = ["BatchedGrid", "Block", "run"]

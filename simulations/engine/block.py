@@ -14,7 +14,7 @@ from common.messages import IntervalRequest
 from fl_client.app import app
 from fl_client.batch import COMPLETE, INTERVAL_TYPE, JOIN_TYPE, STEPS
 from fl_client.session import HERE
-from simulations.engine.journal import Journal
+from simulations.engine import journal
 from simulations.engine.loop import RunConfig, answer, client_context, server_context, stamp
 from simulations.engine.parcel import Model, pack, unpack
 
@@ -34,7 +34,7 @@ class Block:
         made = [client_context(run_id, i, count, run_config) for i in range(first, last)]
         self._contexts = {context.node_id: context for context in made}
         journals = run_directory(run_config, run_id) / "households" / ".journals"
-        self._journal = Journal(journals / f"{first}-{last}")
+        self._journal = journal.Journal(journals / f"{first}-{last}")
         self._awake = False
 
     def answer(self, body: bytes, *models: Model) -> tuple[bytes, list[Model]]:
@@ -48,7 +48,7 @@ class Block:
             self._wake()
         self._awake = True
         if kind == INTERVAL_TYPE:
-            self._journal.append(body)
+            self._journal.append(journal.written(messages))
         replies = self._answers(messages, kind)
         if kind == INTERVAL_TYPE and self._saved():
             self._journal.clear()
@@ -76,7 +76,7 @@ class Block:
             return
         in_files = group.log.decided
         for body in self._journal.read():
-            messages = unpack(body)
+            messages = [stamp(message) for message in journal.read(body)]
             # What the files tell stays: a newer model may have come since, and decide otherwise.
             if IntervalRequest.decode(messages[0].content).t > in_files:
                 self._answers(messages, INTERVAL_TYPE)

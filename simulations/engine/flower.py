@@ -7,9 +7,14 @@ private, so this module checks the version it was written for.
 
 import logging
 import os
+import signal
+import threading
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from common.flower_release import SIMULATION, check_release
+from simulations.engine.local_ray import only_for_this_process
 from simulations.engine.loop import RunConfig, server_context
 
 
@@ -19,6 +24,8 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
     ``directory`` takes a small app description: Flower reads a run config only through one.
     """
     check_release("--engine flower (take --engine batched, or flwr run)")
+    only_for_this_process()
+    import ray
     from flwr.supercore.constant import NOOP_FEDERATION_ID
     from flwr.supercore.run import Run
     from flwr.supercore.telemetry import EventType
@@ -29,9 +36,24 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
     task.primary_task_id = 1
     task.federation_id = NOOP_FEDERATION_ID
     task.override_config = run_config
+    ray_init = ray.init
+
+    def end(number: int, _: FrameType | None) -> None:
+        # Flower's threads would go on to the end of the run; households' files are whole always.
+        ray.shutdown()
+        os._exit(128 + number)
+
+    def init(*given: Any, **named: Any) -> Any:
+        started = ray_init(*given, **named)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, end)
+        return started
+
+    # Flower starts Ray by itself, deep inside, and Ray takes SIGTERM over.
+    ray.init = init
     SIMULATION.load()._run_simulation(
         num_supernodes=clients,
-        server_app_attr="fl_server.app:app",
+        server_app_attr="simulations.engine.whole:app",
         client_app_attr="fl_client.app:app",
         backend_config={
             "init_args": {
@@ -67,7 +89,7 @@ version = "0.1.0"
 publisher = "fedwatt"
 
 [tool.flwr.app.components]
-serverapp = "fl_server.app:app"
+serverapp = "simulations.engine.whole:app"
 clientapp = "fl_client.app:app"
 
 [tool.flwr.app.config]

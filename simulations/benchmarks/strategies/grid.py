@@ -28,6 +28,7 @@ from simulations.benchmarks.strategies.setup import (
     entry_of,
     split_entries,
 )
+from simulations.engine.local_ray import only_for_this_process
 from simulations.progress import track
 
 ROWS = "rows.parquet"
@@ -119,6 +120,7 @@ def _parallel(
     import ray
 
     root = str(Path(__file__).resolve().parents[2])
+    only_for_this_process()
     ray.init(
         num_cpus=workers,
         include_dashboard=False,

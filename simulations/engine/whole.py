@@ -1,0 +1,76 @@
+"""The ServerApp as Flower's engine runs it: a household that its actor has lost ends the run.
+
+Flower answers for an actor that died with an error of unknown kind, as if the household had raised
+it, and goes on.
+"""
+
+from collections.abc import Iterable
+
+from flwr.app import Context, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.run import Run
+
+from common.errors import RunError
+from common.messages import brief
+from fl_server.app import app as server_app
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the coordinator's own ServerApp on a grid that hides no loss."""
+    server_app(Whole(grid), context)
+
+
+class Whole(Grid):
+    """A grid whose replies are those of households: what the engine answers instead is an error."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def set_run(self, run: Run) -> None:
+        """Set the run of the grid underneath."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """Run information."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Build a message as the grid underneath does."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Node ids of the grid underneath."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that have arrived. Raises RunError for what no household has said."""
+        replies = list(self._grid.pull_messages(message_ids))
+        for reply in replies:
+            if reply.has_error() and reply.error.code == ErrorCode.UNKNOWN:
+                raise RunError(
+                    f"a process that households run in was lost ({brief(str(reply.error.reason))});"
+                    " --resume goes on from the last checkpoint"
+                )
+        return replies
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and wait for the replies."""
+        return self._grid.send_and_receive(messages, timeout=timeout)
