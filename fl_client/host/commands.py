@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from common.console import Version, group, run, show
+from common.errors import InputError
 
 app = group()
 
@@ -24,7 +25,13 @@ def _root(version: Version = False) -> None:
 def init(
     directory: Directory,
     name: Annotated[str, typer.Option(help="the household's name")],
-    data: Annotated[str, typer.Option(help="its own file, folder or database URL")],
+    data: Annotated[str, typer.Option(help="its own file, folder or database URL")] = "",
+    meters: Annotated[
+        Path | None, typer.Option(help="its live meters: a mapping, see docs/live.md")
+    ] = None,
+    from_homeassistant: Annotated[
+        str, typer.Option(metavar="URL", help="its live meters: those of an energy dashboard")
+    ] = "",
     server: Annotated[str, typer.Option(help="the coordinator, HOST:PORT")] = "127.0.0.1:9092",
     ca: Annotated[Path | None, typer.Option(help="the community's ca.crt")] = None,
     port: Annotated[int, typer.Option(help="Flower's own port on this host (loopback)")] = 9094,
@@ -34,10 +41,20 @@ def init(
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the household's folder and key; prints the public key to register."""
-    from fl_client.host.folder import ClientFile, init_client
+    from fl_client.host.folder import ClientFile, init_client, read_proposal
+    from fl_client.membership import METERS
 
-    file = ClientFile(name, data, server, port, insecure, poll)
-    typer.echo(init_client(directory.resolve(), file, ca))
+    if sum(map(bool, (data, meters, from_homeassistant))) != 1:
+        raise InputError("one of --data, --meters and --from-homeassistant says what it measures")
+    file = ClientFile(name, data or METERS, server, port, insecure, poll)
+    if data:
+        typer.echo(init_client(directory.resolve(), file, ca))
+        return
+    proposal = read_proposal(meters, from_homeassistant)
+    typer.echo(init_client(directory.resolve(), file, ca, proposal.entries))
+    for line in proposal.words:
+        typer.echo(line)
+    typer.echo(f"next: fedwatt client meters {directory}")
 
 
 @app.command()

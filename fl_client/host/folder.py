@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from common.errors import InputError
 from common.files import check_secret, write_secret
 from common.processes import environment, exec_process, is_loopback
 from fl_client.home.mapping import MAPPING, read_mapping
+from fl_client.home.proposal import Proposal, propose
+from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
 from fl_client.host.clientapp import check_host
 from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
 from fl_client.host.node import FLOWERS_POLL_S
-from fl_client.membership import own_settings
+from fl_client.membership import METERS, own_settings
 
 SECRETS = "secret.env"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
@@ -40,11 +43,36 @@ class ClientFile:
     poll_s: float = FLOWERS_POLL_S
 
 
-def init_client(root: Path, file: ClientFile, ca: Path | None) -> str:
+def read_proposal(mapping: Path | None, homeassistant: str) -> Proposal:
+    """The household's meters: of a file, or as Home Assistant at a URL knows them.
+
+    Paths of files are made absolute. Raises InputError.
+    """
+    if mapping is None:
+        token = secret(os.environ, TOKEN, "--from-homeassistant", "the environment of init")
+        try:
+            return propose(homeassistant, token)
+        except OSError as error:
+            raise InputError(f"--from-homeassistant {homeassistant}: {error}") from None
+    read_mapping(mapping)
+    entries = yaml.safe_load(mapping.read_text())
+    for entry in entries:
+        if "path" in entry:
+            entry["path"] = str((mapping.resolve().parent / entry["path"]).resolve())
+    return Proposal(entries, [])
+
+
+def init_client(
+    root: Path,
+    file: ClientFile,
+    ca: Path | None,
+    meters: Sequence[Mapping[str, object]] = (),
+) -> str:
     """Make the folder; returns the public key's line. Raises InputError, leaving nothing.
 
-    ``ca``: the community's certificate, None without TLS. A database's password comes from
-    PGPASSWORD, as everywhere, and is kept in ``secret.env``.
+    ``ca``: the community's certificate, None without TLS. ``meters``: what meters.yaml gets. A
+    database's password comes from PGPASSWORD, as everywhere, and is kept in ``secret.env``, as are
+    the sources' addresses, users and passwords.
     """
     check_name(file.name)
     _check_poll("--poll", file.poll_s)
@@ -55,7 +83,7 @@ def init_client(root: Path, file: ClientFile, ca: Path | None) -> str:
         raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
     if ca is not None and not ca.is_file():
         raise InputError(f"--ca {ca}: no such file")
-    data, kept = _checked_data(root, file.data)
+    data, kept = (METERS, _own_secrets()) if meters else _checked_data(root, file.data)
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)
     if ca is not None:
@@ -63,10 +91,23 @@ def init_client(root: Path, file: ClientFile, ca: Path | None) -> str:
     if kept:
         lines = "".join(f"{key}={value}\n" for key, value in kept.items())
         write_secret(root / SECRETS, lines.encode())
+    if meters:
+        text = yaml.safe_dump(list(meters), sort_keys=False, allow_unicode=True)
+        (root / MAPPING).write_text(text, encoding="utf-8")
+        (root / MAPPING).chmod(0o600)
     line = make_node_key(root, file.name)
     whole = replace(file, data=data)
     (root / "client.yaml").write_text(yaml.safe_dump(asdict(whole), sort_keys=False))
     return line
+
+
+def _own_secrets() -> dict[str, str]:
+    """What the environment of ``init`` tells of sources' addresses, users and passwords."""
+    found = {name: os.environ[name] for name in SECRET_NAMES if os.environ.get(name)}
+    for name, value in found.items():
+        if value != value.strip() or "\n" in value:
+            raise InputError(f"{name}: begins or ends with a blank, or has a line break")
+    return found
 
 
 def _checked_data(root: Path, data: str) -> tuple[str, dict[str, str]]:

@@ -19,11 +19,10 @@ from websockets.sync.client import ClientConnection, connect
 from common.errors import InputError
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel, factor
-from fl_client.home.sources.source import Cursor, secret
+from fl_client.home.sources.source import HOMEASSISTANT, TOKEN, Cursor, secret
 from fl_client.home.store import ARRIVAL, HELD, STATISTIC
 from fl_client.home.values import Unreadable, number
 
-URL, TOKEN = "FEDWATT_HOMEASSISTANT", "FEDWATT_HOMEASSISTANT_TOKEN"
 _TIMEOUT_S = 30.0
 _LARGEST = 1 << 26
 _HOLD_S = 60.0
@@ -104,7 +103,7 @@ class HomeAssistant:
     def __init__(
         self, server: str, channels: Sequence[Channel], secrets: Mapping[str, str], cursor: Cursor
     ) -> None:
-        self._url = server or secret(secrets, URL, "source homeassistant: no address")
+        self._url = server or secret(secrets, HOMEASSISTANT, "source homeassistant: no address")
         self._token = secret(secrets, TOKEN, "source homeassistant: no token")
         self.name = f"homeassistant {urlsplit(self._url).netloc}"
         self._channels: dict[str, list[Channel]] = {}

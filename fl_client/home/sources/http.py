@@ -15,10 +15,9 @@ from urllib.parse import quote, urlsplit
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
 from fl_client.home.sources.polling import Since, poll
-from fl_client.home.sources.source import Cursor
+from fl_client.home.sources.source import AUTHORIZATION, Cursor
 from fl_client.home.values import Unreadable, decode, pick, stamp
 
-AUTHORIZATION = "FEDWATT_HTTP_AUTHORIZATION"
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 24
 

@@ -15,9 +15,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
+from fl_client.home.sources.source import MQTT, MQTT_PASSWORD, MQTT_USER
 from fl_client.home.values import decode
 
-URL, USER, PASSWORD = "FEDWATT_MQTT", "FEDWATT_MQTT_USER", "FEDWATT_MQTT_PASSWORD"
 _DEFAULT = "mqtt://127.0.0.1"
 _QOS = 1
 _KEEPALIVE_S = 30
@@ -27,7 +27,7 @@ def connection(
     server: str, secrets: Mapping[str, str], client_id: str, *, clean: bool
 ) -> tuple[Client, str, int]:
     """A client that is not connected yet, its broker's host and port."""
-    url = urlsplit(server or secrets.get(URL) or _DEFAULT)
+    url = urlsplit(server or secrets.get(MQTT) or _DEFAULT)
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id,
@@ -35,9 +35,9 @@ def connection(
         protocol=MQTTProtocolVersion.MQTTv311,
         manual_ack=not clean,
     )
-    user = url.username or secrets.get(USER)
+    user = url.username or secrets.get(MQTT_USER)
     if user:
-        client.username_pw_set(user, secrets.get(PASSWORD))
+        client.username_pw_set(user, secrets.get(MQTT_PASSWORD))
     if url.scheme == "mqtts":
         client.tls_set()
     client.reconnect_delay_set(1, 60)

@@ -7,6 +7,15 @@ from typing import Protocol
 from common.errors import InputError
 from fl_client.home.inbox import Inbox
 
+MQTT, MQTT_USER, MQTT_PASSWORD = "FEDWATT_MQTT", "FEDWATT_MQTT_USER", "FEDWATT_MQTT_PASSWORD"
+HOMEASSISTANT, TOKEN = "FEDWATT_HOMEASSISTANT", "FEDWATT_HOMEASSISTANT_TOKEN"
+SQL, SQL_PASSWORD = "FEDWATT_SQL", "FEDWATT_SQL_PASSWORD"
+AUTHORIZATION = "FEDWATT_HTTP_AUTHORIZATION"
+SECRET_NAMES = (
+    MQTT, MQTT_USER, MQTT_PASSWORD, HOMEASSISTANT, TOKEN, SQL, SQL_PASSWORD, AUTHORIZATION,
+)  # fmt: skip
+"""Addresses of servers, users, passwords and tokens, as secret.env names them."""
+
 Cursor = Callable[[str], str | None]
 """How far a channel's source had been read, by the channel's name."""
 
@@ -23,8 +32,13 @@ class Source(Protocol):
         """
 
 
-def secret(secrets: Mapping[str, str], name: str, what: str) -> str:
-    """A value of secret.env. Raises InputError that says where to put it."""
+def secret(
+    secrets: Mapping[str, str],
+    name: str,
+    what: str,
+    where: str = "secret.env of the household's folder",
+) -> str:
+    """A secret by name. Raises InputError that says where to put it."""
     if not secrets.get(name):
-        raise InputError(f"{what}: put a line {name}=... into secret.env of the household's folder")
+        raise InputError(f"{what}: put {name}=... into {where}")
     return secrets[name]

@@ -16,11 +16,10 @@ from common.errors import InputError
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
 from fl_client.home.sources.polling import Since, poll
-from fl_client.home.sources.source import Cursor, secret
+from fl_client.home.sources.source import SQL, SQL_PASSWORD, Cursor, secret
 from fl_client.home.store import OWN
 from fl_client.home.values import Unreadable, number, stamp
 
-URL, PASSWORD = "FEDWATT_SQL", "FEDWATT_SQL_PASSWORD"
 _ROWS = 5000
 _CONNECT_S = 10
 
@@ -31,8 +30,8 @@ class Sql:
     def __init__(
         self, server: str, channels: Sequence[Channel], secrets: Mapping[str, str], cursor: Cursor
     ) -> None:
-        url = server or secret(secrets, URL, "source sql: no address of the database")
-        password = secrets.get(PASSWORD)
+        url = server or secret(secrets, SQL, "source sql: no address of the database")
+        password = secrets.get(SQL_PASSWORD)
         try:
             self._conninfo = make_conninfo(url, connect_timeout=_CONNECT_S)
             parts = psycopg.conninfo.conninfo_to_dict(url)

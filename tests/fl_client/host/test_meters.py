@@ -1,5 +1,6 @@
 """The process that reads the meters, and the command that looks at them."""
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -82,6 +83,37 @@ def test_a_daemon_that_is_killed_goes_on_where_it_was(tmp_path):
     finally:
         second.send_signal(signal.SIGTERM)
         assert second.wait(20) == 0
+
+
+def test_a_home_is_made_with_its_meters(tmp_path):
+    """The mapping is checked and kept, relative paths made absolute, secrets of the environment in
+    a file of mode 0600; a wrong one leaves nothing behind."""
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text("- {role: import, path: m.csv, json: kwh}\n")
+    home = tmp_path / "home"
+    main = "from fl_client.host.commands import main; main()"
+    command = [sys.executable, "-c", main, "init", str(home), "--name", "maple", "--insecure"]
+    environment = {**os.environ, "FEDWATT_MQTT_PASSWORD": "let me in"}
+
+    def init(*options):
+        return subprocess.run(
+            [*command, *options], capture_output=True, text=True, env=environment, timeout=120
+        )
+
+    wrong = init("--meters", str(tmp_path / "none.yaml"))
+    assert (wrong.returncode, wrong.stderr.count("\n"), home.exists()) == (2, 1, False)
+    both = init("--meters", str(mapping), "--data", "synthetic")
+    assert both.returncode == 2
+    assert "one of --data, --meters" in both.stderr
+    dead = init("--from-homeassistant", "http://127.0.0.1:9")
+    assert "put FEDWATT_HOMEASSISTANT_TOKEN=... into the environment of init" in dead.stderr
+    made = init("--meters", str(mapping))
+    assert made.returncode == 0, made.stderr
+    entry = {"role": "import", "path": str(tmp_path / "m.csv"), "json": "kwh"}
+    assert yaml.safe_load((home / "meters.yaml").read_text()) == [entry]
+    assert yaml.safe_load((home / "client.yaml").read_text())["data"] == "meters"
+    assert (home / "secret.env").read_text() == "FEDWATT_MQTT_PASSWORD=let me in\n"
+    assert (home / "secret.env").stat().st_mode & 0o777 == 0o600
 
 
 def _until(happened, seconds=40.0):
