@@ -54,6 +54,13 @@ class Checkpoint:
         """The state before interval 0."""
         return cls(0, [-1] * households)
 
+    def grow(self, households: int) -> None:
+        """Make room for households that were admitted: they have heard of nothing."""
+        if households > len(self.heard):
+            if self.present is None and self.t > 0:
+                self.present = list(range(len(self.heard)))
+            self.heard += [-1] * (households - len(self.heard))
+
     def unread(self, h: int, t: int) -> list[int]:
         """Intervals before ``t`` that household ``h`` has not reported, oldest first."""
         missed = sorted(s for s, who in self.open.items() if h in who)

@@ -107,8 +107,7 @@ def open_run(
             text = ledger.state()
             fresh = Checkpoint.fresh(len(roster.names))
             state = fresh if text is None else Checkpoint.from_json(text)
-            # Who was admitted since has heard of nothing.
-            state.heard += [-1] * (len(roster.names) - len(state.heard))
+            state.grow(len(roster.names))
         else:
             ledger.truncate_from(state.t)
         # The newest settled line goes with the transaction; the file may have missed it.

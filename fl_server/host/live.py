@@ -275,8 +275,7 @@ class LiveRun:
                 self._joined.pop(h, None)
                 journal("admitted" if now is not None else "expelled", household=names[h])
         self._run.ledger.admit(names[known:])
-        # Who was admitted now has heard of nothing.
-        self._state.heard += [-1] * (len(names) - known)
+        self._state.grow(len(names))
 
     def _join_missing(self, patience: float) -> None:
         """Ask those who are connected and have not joined to do so."""

@@ -134,6 +134,7 @@ class PublishedTariff:
                 self._told[interval] = price
         self.prices = MemberPrices(self._told.copy(), settings)
         self._read: tuple[int, int] | None = None
+        self._begun = False
         try:
             self._refresh()
         except InputError:
@@ -155,9 +156,12 @@ class PublishedTariff:
                 when = (self._start + changed * INTERVAL).isoformat()
                 yield "tariff differs from what was told: that holds", {"from": when}
         retail = self.prices.common
+        if not self._begun and t > 0 and np.isnan(self._told[t - 1]):
+            yield "prices told before are lost: the tariff's hold", {"file": str(self._folder.told)}
         if np.isnan(retail[t]):
             retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
             yield "no price published: that of the day before holds", {"interval": t}
+        self._begun = True
         ahead = slice(t, t + self._tariff.published_intervals)
         new = t + np.flatnonzero(np.isnan(self._told[ahead]) & ~np.isnan(retail[ahead]))
         if len(new):

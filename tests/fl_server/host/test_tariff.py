@@ -179,6 +179,7 @@ def test_prices_told_survive_a_torn_line(
     file = tmp_path / "run" / "prices.csv"
     file.write_bytes(spoil(file.read_bytes()))
     tariff = opened()
-    told(tariff, 1)
+    lost = spoil(b"0,0.1\n") == b""
+    assert ("prices told before are lost: the tariff's hold" in told(tariff, 1)) == lost
     again = opened()
     assert again.prices.common[:5].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
