@@ -83,7 +83,8 @@ def events(there: Community, kind: str) -> list[dict[str, object]]:
 def refusals(there: Community) -> list[str]:
     """Why the SuperLink has refused calls, by its own log."""
     file = there.server / "log" / "link.jsonl"
-    return [str(json.loads(line)["why"]) for line in file.read_text().splitlines()]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [str(line["why"]) for line in lines if line["event"] == "call refused"]
 
 
 def strangers(there: Community, root: Path) -> None:
