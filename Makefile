@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test test-hosts lint nightly clean
+.PHONY: setup demo test test-hosts test-oldest test-latest lint nightly clean
 
 setup: $(INSTALLED)
 
@@ -37,9 +37,25 @@ test: lint
 test-hosts: $(INSTALLED)
 	FEDWATT_HOSTS=long $(BIN)/python -m pytest -s tests/hosts
 
+# The lowest and the newest dependencies that pyproject.toml allows, each in an environment of its own.
+# Bytes of one run are compared with those of another there, never with those of other versions.
+.venv-oldest/.installed: HOW := --resolution lowest-direct
+.venv-latest/.installed: HOW := --resolution highest --upgrade
+.venv-oldest/.installed .venv-latest/.installed: pyproject.toml | $(INSTALLED)
+	rm -rf $(@D)
+	$(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python $(HOW) --editable '.[test,benchmark]'
+	touch $@
+
+test-oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+test-latest: .venv-latest/.installed
+	.venv-latest/bin/python -m pytest -n $(JOBS) --dist worksteal
+
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fl_server/market --hypothesis-profile=nightly
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""fedwatt: fl_client."""
+"""A household: it settles, forecasts, trades and trains; the side of every Flower client."""

@@ -1,1 +1,1 @@
-"""fedwatt: fl_server."""
+"""The coordinator: market and model rounds, settlement, ledger; the Flower server's side."""

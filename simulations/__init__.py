@@ -1,1 +1,1 @@
-"""fedwatt: simulations."""
+"""Many households on one machine: command line, engines, references, report, benchmarks."""

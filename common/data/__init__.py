@@ -1,1 +1,1 @@
-"""fedwatt: common/data."""
+"""Household data: the canonical frame, file formats, import, databases, built-in homes."""

@@ -1,1 +1,1 @@
-"""fedwatt: common/energy."""
+"""Physics and prices of a home: battery, ageing, connection, tariff; pure functions of arrays."""

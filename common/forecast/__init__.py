@@ -1,1 +1,1 @@
-"""fedwatt: common/forecast."""
+"""Forecasting: features, windows, models, losses, metrics, baselines."""

@@ -1,1 +1,1 @@
-"""fedwatt: simulations/commands."""
+"""The subcommands of ``fedwatt``, one module each."""

@@ -1,0 +1,1 @@
+"""Federated forecasts beside local, pooled and plain ones."""

@@ -1,0 +1,1 @@
+"""Aggregation strategies under dials, attacks, compression and privacy."""

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -23,10 +22,9 @@ from fl_server.host.status import server_status
 from fl_server.host.tally import Tally
 from fl_server.host.view import look
 from fl_server.host.web import serve
+from tests.support.browser import BROWSER, WHAT_TO_INSTALL
 from tests.support.community import NODE, Homes, community, contexts, run
 from tests.support.live import INTERVALS, NAMES, SHORT, never, opened
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,7 @@ def test_bills_are_the_ledgers(url: str, folder: Folder) -> None:
         assert cells[4] == f"{-booked[name][1] / 1e6:.2f}"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium on the path")
+@pytest.mark.skipif(BROWSER is None, reason=WHAT_TO_INSTALL)
 def test_page_in_a_browser(url: str, tmp_path: Path) -> None:
     """Chromium draws it with nothing to complain of, and asks nobody else for anything."""
     assert BROWSER is not None

@@ -1,7 +1,6 @@
 """The report in a real browser; skipped with a reason where there is none."""
 
 import json
-import shutil
 
 import pytest
 
@@ -12,14 +11,9 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 from simulations.report import write_report  # noqa: E402
+from tests.support.browser import BROWSER, DRIVER, WHAT_TO_INSTALL  # noqa: E402
 
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path"
-)
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason=WHAT_TO_INSTALL)
 EVIL = "<img src=x onerror=alert(1)>"
 
 
