@@ -329,7 +329,7 @@ class Settlement(Section):
     """What becomes of an interval whose reading does not come."""
 
     wait_hours: Positive = Field(
-        48.0, description="so long a reading is waited for before its interval is estimated"
+        48.0, description="how long a reading is waited for before its interval is estimated [h]"
     )
 
 
