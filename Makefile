@@ -56,6 +56,7 @@ test-latest: .venv-latest/.installed
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fl_server/market --hypothesis-profile=nightly
+	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -s tests/fl_server/test_fuzz.py
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
