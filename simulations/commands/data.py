@@ -1,5 +1,6 @@
 """``fedwatt data``: fetch, generate, import and check household readings."""
 
+import tempfile
 from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,12 @@ from common import database
 from common.console import group
 from common.data import citylearn, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
-from common.data.formats.mapping import Mapping, change_mapping, load_mapping
+from common.data.formats.mapping import (
+    Mapping,
+    change_mapping,
+    dump_mapping,
+    load_mapping,
+)
 from common.data.frame import INTERVAL, local_midnight
 from common.data.importing import import_files
 from common.data.quality import measure
@@ -200,6 +206,34 @@ def import_(
     for reason in report.refused.values():
         typer.echo(f"refused: {reason}", err=True)
     typer.echo("\n".join(account.lines(report, str(out))))
+
+
+@app.command("guess")
+def guess_(
+    path: Annotated[Path, typer.Argument(help="a table that no format knows")],
+    save: Annotated[Path | None, typer.Option(help="write the proposed mapping here")] = None,
+) -> None:
+    """Propose how to read a table, and say how sure each part is. Nothing is imported."""
+    from common.data.guess import guess, known_format
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with tempfile.TemporaryDirectory(prefix="fedwatt-") as scratch:
+        found = guess(path, Path(scratch))
+    known = known_format(path)
+    if known is not None:
+        typer.echo(f"known: 'fedwatt data import' reads this as --format {known} without a mapping")
+    wide = max(len(part.what) for part in found.parts)
+    for part in found.parts:
+        typer.echo(f"{part.sure:6}  {part.what:{wide}}  {part.value}: {part.why}")
+    text = dump_mapping(found.mapping)
+    if save is None:
+        typer.echo(f"\n{text}")
+    else:
+        save.write_text(text)
+    told = f"--mapping {save or 'FILE.yaml'}"
+    asked = "".join(f" {option} ..." for option in found.missing)
+    typer.echo(f"fedwatt data import {path} {told}{asked} --out FOLDER")
 
 
 @app.command()

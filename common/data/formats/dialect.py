@@ -111,7 +111,10 @@ def _widest(lines: Sequence[str], separator: str | None, begin: int) -> int:
         if not lines[number].strip():
             continue
         mark = separator or _separator(lines[number])
-        width = len(next(csv.reader([lines[number]], delimiter=mark)))
+        cells = next(csv.reader([lines[number]], delimiter=mark))
+        width = len(cells)
+        if sum(bool(cell.strip()) for cell in cells) < 0.6 * width:
+            continue  # a remark, padded to the width of the table
         below = [
             len(row) for row in csv.reader(lines[number + 1 : number + 40], delimiter=mark) if row
         ]

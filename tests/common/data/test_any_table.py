@@ -153,6 +153,7 @@ def draw(seed):
     before = int(rng.integers(0, 3))
     slots = None
     wide = kind == "interval" and clock in ("utc", "fixed") and step >= 15 and parts == 1
+    wide = wide and instants[0].minute % step == 0
     if wide and stamps_at == "begin" and rng.random() < 0.6:
         # A day in a row: 24, 48 or 96 columns.
         shown = {"fixed": "Etc/GMT-3", "utc": "UTC"}[clock]
