@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Error, Message
 
@@ -205,3 +206,36 @@ def test_k_decides_who_gets_the_room_between_bid_and_ask(homes: Path, tmp_path: 
         prices[k] = [line["local_price"] for line in lines(directory)]
     low, high = next(pair for pair in zip(prices[0], prices[1], strict=True) if len({*pair}) > 1)
     assert low < high
+
+
+@pytest.mark.parametrize(
+    ("reading", "why"),
+    [
+        ((11_000_000, 0), "more than its connection can carry"),
+        ((0, 4_000_001), "more than its connection can carry"),
+        ((2**62, 0), "more than its connection can carry"),
+    ],
+)
+def test_a_reading_beyond_the_connection_is_a_fault(
+    quick: Settings, tmp_path: Path, reading: tuple[int, int], why: str
+) -> None:
+    """10 kWh in and 4 kWh out in half an hour are what the connection carries: who says
+    more is not heard, is not paid for it, and settles with its next honest reading."""
+
+    def boasts(grid: LoopGrid, message: Message) -> Iterable[Message]:
+        assert isinstance(grid, FaultyGrid)
+        reply = grid.answered(message)
+        t, partition = place(message)
+        if partition == 1 and t == 5:
+            config = reply.content.config_records[CONFIG]
+            rows = np.frombuffer(config["readings"], "<i8").reshape(-1, 3).copy()  # type: ignore[call-overload]
+            rows[-1, 1:] = reading
+            config["readings"] = rows.tobytes()
+        yield reply
+
+    run_server(FaultyGrid(quick, tmp_path, boasts), quick, tmp_path)
+    reports = json.loads((tmp_path / "reports.json").read_text())
+    [(t, name, said)] = reports["faults"]
+    assert (t, name) == (5, "H0002")
+    assert why in said
+    assert max(settlements(tmp_path, quick).values()) == 1

@@ -17,7 +17,7 @@ from fl_server.host.commands import app as server_app
 from fl_server.host.flower import superlink, write_app
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.members import admit, admitted, expel, read_members
-from fl_server.host.setup import init_server
+from fl_server.host.setup import init_server, renew_certificate
 from fl_server.host.tls import check_public_key, days_left, make_authority, make_server_certificate
 
 PORTS = {"fleet_port": 9092, "control_port": 8000, "page_port": 9480}
@@ -184,3 +184,44 @@ def test_names_are_bound_once(tmp_path: Path) -> None:
         path.write_text(torn)
         with pytest.raises(InputError, match=r"members\.json"):
             read_members(path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "grid example.org", "a..b", "x" * 64, "-grid", "grid-", "g" * 82, "über.example"],
+)
+def test_an_address_that_is_none_is_refused_and_leaves_nothing(
+    tmp_path: Path, address: str
+) -> None:
+    """One line that names it, and no half a folder."""
+    with pytest.raises(InputError, match="neither a host name nor an IP address"):
+        server(tmp_path / "server", address=address)
+    assert not (tmp_path / "server").exists()
+
+
+def test_a_long_name_has_a_certificate(tmp_path: Path) -> None:
+    """A common name has 64 letters at most; the name in full stands among the alternative ones."""
+    name = ".".join(["community-of-the-western-quarter"] * 4)
+    server(tmp_path / "server", address=name)
+    made = (tmp_path / "server" / "tls" / "server.pem").read_bytes()
+    certificate = x509.load_pem_x509_certificate(made)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert name in names.get_values_for_type(x509.DNSName)
+    renew_certificate(tmp_path / "server", None)
+    with pytest.raises(InputError, match="neither a host name"):
+        renew_certificate(tmp_path / "server", ["a b"])
+
+
+@pytest.mark.parametrize("tariff", ["time,retail\n", "time,price\n2024-01-01T00:00Z,0.3\n"])
+def test_init_that_fails_leaves_nothing(tmp_path: Path, tariff: str) -> None:
+    """A tariff that is none, or a folder that cannot be made: one line, and no folder."""
+    (tmp_path / "prices.csv").write_text(tariff)
+    arguments = (["127.0.0.1"], None, ["fl.enabled=false"], str(tmp_path / "prices.csv"), 1)
+    with pytest.raises(InputError, match=r"prices\.csv"):
+        init_server(tmp_path / "server", *arguments, Deployment(**PORTS))
+    assert not (tmp_path / "server").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/server"):
+        init_server(
+            tmp_path / "file" / "server", ["127.0.0.1"], None, FLAT, None, 1, Deployment(**PORTS)
+        )
