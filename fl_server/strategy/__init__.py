@@ -13,6 +13,7 @@ from fl_server.strategy.fedavg import FedAvg
 from fl_server.strategy.fednova import FedNova
 from fl_server.strategy.fedprox import FedProx
 from fl_server.strategy.personal import Ditto, FedPer, FedRep, FineTuned
+from fl_server.strategy.robust import CentredClipping, GeometricMedian
 from fl_server.strategy.scaffold import Scaffold
 
 OWN: dict[str, type[Strategy]] = {
@@ -25,6 +26,8 @@ OWN: dict[str, type[Strategy]] = {
     "ditto": Ditto,
     "fine-tuned": FineTuned,
     "clustered": Clustered,
+    "geometric-median": GeometricMedian,
+    "centred-clipping": CentredClipping,
 }
 """The project's own; where Flower has one of the same name, this is the one that is meant."""
 

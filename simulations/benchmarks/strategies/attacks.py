@@ -40,7 +40,8 @@ def corrupted(
     """Weights a malicious household sends in place of ``trained``.
 
     ``sign-flip`` and ``collude`` go ``scale`` times the honest way backwards; ``noise`` sends a
-    random update of ``scale`` times the honest length; ``nan`` sends NaN. ``module:function`` is
+    random update of ``scale`` times the honest length; ``nan`` sends NaN,
+    ``free-rider`` the model as it came. ``module:function`` is
     called with what was sent, what was trained, the scale, and a generator of this household's.
     """
     if is_named(kind):
@@ -58,6 +59,9 @@ def corrupted(
             honest = _length({n: trained[n] - sent[n] for n in sent})
             factor = np.float32(scale * honest / max(_length(noise), 1e-12))
             return {n: sent[n] + factor * noise[n] for n in sent}
+        case "free-rider":
+            # It does no work and says it did: the model as it came, with its windows claimed.
+            return dict(sent)
         case "nan":
             return {n: np.full_like(v, np.nan) for n, v in sent.items()}
     return trained

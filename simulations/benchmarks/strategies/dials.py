@@ -20,8 +20,11 @@ from common.config import Count, Fraction, NonNegative, Positive, Section
 from common.errors import InputError
 from common.named import is_named
 from common.rng import generator
+from simulations.benchmarks.strategies.collusion import COLLUDING
 
-ATTACKS = ("none", "sign-flip", "noise", "label-poison", "nan", "collude")
+ATTACKS = (
+    "none", "sign-flip", "noise", "label-poison", "nan", "collude", "free-rider", *COLLUDING,
+)  # fmt: skip
 
 
 class Dial(Section):

@@ -19,6 +19,7 @@ from common.model_messages import ModelReply, ModelRequest, Weights
 from fl_client.participant import Participant
 from fl_client.personal_store import PersonalStore
 from simulations.benchmarks.strategies.attacks import Poisoned, corrupted
+from simulations.benchmarks.strategies.collusion import COLLUDING, crafted
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.homes import Home
 
@@ -87,6 +88,7 @@ class Households:
             for name in names
         ]
         self.errors: dict[tuple[int, str], Errors] = {}
+        self._crafted_round, self._change = -1, np.zeros(0, np.float32)
         self.forecasting: dict[str, Weights] = {}
 
     def app(self) -> ClientApp:
@@ -133,6 +135,8 @@ class Households:
         plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
         reply = participant.train(plain, train)
         assert reply.weights is not None
+        if kind in COLLUDING:
+            return replace(reply, weights=self._crafted(kind, plain))
         bad = corrupted(
             kind,
             self._dial.attack_scale,
@@ -143,6 +147,31 @@ class Households:
             request.round,
         )
         return replace(reply, weights=bad)
+
+    def _crafted(self, kind: str, request: ModelRequest) -> Weights:
+        """What all colluders send in a round, from what each of them would have sent."""
+        if self._crafted_round != request.round:
+            honest = []
+            for name in sorted(self.malicious):
+                home = self._by_name[name]
+                participant = replace(self._participants[0], name=name)
+                reply = participant.train(request, home.phase(request.round).train)
+                assert reply.weights is not None
+                honest.append(
+                    np.concatenate([
+                        (reply.weights[n] - sent).astype(np.float64).reshape(-1)
+                        for n, sent in request.weights.items()
+                    ])
+                )  # fmt: skip
+            self._change = crafted(
+                kind, np.stack(honest), self._dial.attack_scale, len(self._homes)
+            ).astype(np.float32)
+            self._crafted_round = request.round
+        made, at = {}, 0
+        for name, sent in request.weights.items():
+            made[name] = sent + self._change[at : at + sent.size].reshape(sent.shape)
+            at += sent.size
+        return made
 
     def evaluate(self, h: int, request: ModelRequest) -> Mapping[str, float | int]:
         """Measure the model this household forecasts with, in the rounds that are asked about."""

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 # The table's strategies, as ``--strategies`` takes them.
 STRATEGIES = (
     "fedavg,fedavgm,fedadam,fedyogi,fedadagrad,fedprox,fednova,scaffold,qfedavg,"
-    "fedmedian,fedtrimmedavg,krum,multikrum,bulyan,"
+    "fedmedian,fedtrimmedavg,krum,multikrum,bulyan,geometric-median,centred-clipping,"
     "fedper,fedrep,ditto,clustered,fine-tuned"
 )
 QUICK_STRATEGIES = "fedavg,fedprox,scaffold,fedadam,fedper,multikrum"
-DEFENCES = "fedavg,fedmedian,fedtrimmedavg,krum,multikrum,bulyan"
+DEFENCES = "fedavg,fedmedian,fedtrimmedavg,krum,multikrum,bulyan,geometric-median,centred-clipping"
+
+ADAPTIVE = ("alie", "inner-product", "min-max")
 
 Values = Mapping[str, object]
 
@@ -31,8 +33,13 @@ DIALS: dict[str, Values] = {
 ATTACKS: dict[str, Values] = {
     "clean": {},
     **{
+        f"{kind}-{share}": {"attack": kind, "attackers": share / 100}
+        for kind in ADAPTIVE
+        for share in (10, 20, 40)
+    },
+    **{
         f"{kind}-20": {"attack": kind, "attackers": 0.2}
-        for kind in ("sign-flip", "collude", "noise", "label-poison", "nan")
+        for kind in ("sign-flip", "collude", "noise", "label-poison", "nan", "free-rider")
     },
 }
 COMPRESSIONS: dict[str, Values] = {

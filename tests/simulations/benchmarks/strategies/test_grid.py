@@ -152,3 +152,16 @@ def test_the_documentation_shows_the_strategy_that_is_tested() -> None:
     root = Path(__file__).resolve().parents[4]
     example = Path(__file__).with_name("mine.py").read_text()
     assert example.strip() in (root / "docs" / "strategies.md").read_text()
+
+
+@pytest.mark.slow
+def test_colluders_and_free_riders_go_through_the_messages(tmp_path: Path) -> None:
+    """Each attack sends two of four homes' updates that are read, and gives another model."""
+    kinds = ("none", "alie", "inner-product", "min-max", "free-rider")
+    dials = read_dials({kind: {"attack": kind, "attackers": 0.5} for kind in kinds})
+    rows = run(tmp_path / "a", "centred-clipping", dials)
+    last = rows[(rows["strategy"] == "centred-clipping") & (rows["round"] == 2)]
+    assert last["dropped"].eq(0).all()
+    errors = last.groupby("dial")["rmse"].sum()
+    assert errors.notna().all()
+    assert errors.nunique() == len(kinds)
