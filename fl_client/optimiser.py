@@ -56,10 +56,10 @@ class Optimiser:
     @torch.no_grad()
     def step(self) -> None:
         """Clip the gradients and take a step."""
-        nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
         moved = [i for i, p in enumerate(self._trained) if p.grad is not None]
         parameters: list[Tensor] = [self._trained[i] for i in moved]
         gradients = [p.grad for p in parameters if p.grad is not None]
+        _clip(gradients, self._clip_norm)
         if self._kind == "sgd":
             sgd(
                 parameters,
@@ -89,6 +89,14 @@ class Optimiser:
             eps=1e-8,
             maximize=False,
         )
+
+
+def _clip(gradients: Sequence[Tensor], norm: float) -> None:
+    lengths = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    length = torch.linalg.vector_norm(torch.stack(lengths))
+    share = (norm / (length + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(share)
 
 
 def _as_one(parameters: Sequence[nn.Parameter]) -> nn.Parameter:

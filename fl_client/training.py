@@ -65,7 +65,10 @@ class Epoch:
 
 
 def _tensors(arrays: Mapping[str, NDArray[np.generic]], device: torch.device) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    if device.type != "cpu":
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return tensors
 
 
 def learning_rate(training: Training, preset: Preset) -> float:

@@ -87,8 +87,8 @@ def ahead_block(
     then = (origins - away * SLOTS + moved) + (steps % SLOTS)[:, None]
     np.clip(then, 0, daylight.shape[1] - 1, out=then)
     block = np.empty((AHEAD, len(steps), len(origins)), np.float32)
-    block[:4] = calendar[:, rows]
-    np.subtract(daylight[:, rows], daylight[:, then], out=block[4:])
+    np.take(calendar, rows, axis=1, out=block[:4], mode="clip")  # "clip" writes in place
+    np.subtract(daylight.take(rows, 1), daylight.take(then, 1), out=block[4:])
     return block
 
 

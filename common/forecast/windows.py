@@ -79,7 +79,7 @@ class _Part:
     calendar: Floats32  # (4, known - low + 1440)
     daylight: Floats32  # (2, known - low + 1440)
     shift: Rows  # (known - low + 1440,)
-    targets: Floats32  # (known - low, 2)
+    targets: Floats32  # (2, known - low)
 
 
 class Windows:
@@ -100,7 +100,7 @@ class Windows:
         self._parts, self._origins, self._ends = list(parts), list(origins), list(ends)
         self._past = _joined([part.past for part in parts], 0 if preset.family == "window" else 1)
         self._calendar = _joined([part.calendar for part in parts], 1)
-        self._targets = _joined([part.targets for part in parts])
+        self._targets = _joined([part.targets for part in parts], 1)
         self._daylight = _joined([part.daylight for part in parts], 1)
         self._shift = _joined([part.shift for part in parts])
         # Clock changes up to each row: between two rows of one count there is none.
@@ -112,7 +112,7 @@ class Windows:
             past_at.append(at - part.low + rows)
             calendar_at.append(at - part.low + steps)
             end_at.append(np.full(len(at), end - part.low + rows))
-            rows += len(part.targets)
+            rows += part.targets.shape[1]
             steps += len(part.shift)
         self._past_at = _joined(past_at)
         self._calendar_at = _joined(calendar_at)
@@ -180,8 +180,8 @@ class Windows:
         rows = past_at[:, None] + np.concatenate(list(steps.values()))
         end_at = self._end_at[which][:, None]
         known = rows < end_at
-        values = self._targets[np.minimum(rows, end_at - 1)]
-        values[~known] = 0.0
+        values = self._targets.take(np.minimum(rows, end_at - 1), 1)  # (kinds, B, n)
+        values *= known
         targets, masks, first = {}, {}, 0
         for name, of in steps.items():
             here = slice(first, first + len(of))
@@ -191,7 +191,7 @@ class Windows:
                 mask = mask & ~mirror[:, None]
             for i, kind in enumerate(KINDS):
                 masks[f"{kind}_{name}"] = mask
-                targets[f"{kind}_{name}"] = values[:, here, i]
+                targets[f"{kind}_{name}"] = values[i, :, here]
         return Batch(inputs, targets, masks)
 
     def days(self, which: Rows, mirror: NDArray[np.bool_] | None = None) -> Floats32:
@@ -284,7 +284,7 @@ def training_windows(
         past = past_block(history, scaler, chosen, np.arange(low, known))
     if chosen.family == "slot":
         past = np.ascontiguousarray(past[:, : len(SLOT_CHANNELS)].T)
-    targets = ((values[rows] - offset) / unit).astype(np.float32)
+    targets = ((values[rows] - offset) / unit).astype(np.float32).T.copy()
     ahead = np.maximum(np.arange(low, known + CALENDAR_AHEAD), 0)
     part = _Part(
         low,
