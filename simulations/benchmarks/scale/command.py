@@ -10,6 +10,7 @@ import typer
 from common.config import Settings, load
 from common.console import single
 from common.errors import InputError
+from common.forecast.presets import find_preset
 
 app = single()
 
@@ -28,10 +29,17 @@ def scale(
     flower_limit: Annotated[int, typer.Option(help="most for Flower's own engine")] = 100,
     config: Annotated[str | None, typer.Option(help="preset or YAML file")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(help="only time a training step of these presets against its matrix products"),
+    ] = None,
 ) -> None:
     """Run synthetic communities of growing size on every engine; print where the time goes."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already holds something; choose a new folder for --out")
+    if steps is not None:
+        _steps(out, [name.strip() for name in steps.split(",")])
+        return
     sizes = [_number(part) for part in households.split(",")]
     chosen = [name.strip() for name in engines.split(",")]
     for name in chosen:
@@ -60,6 +68,17 @@ def scale(
     }
     output.write(out, rows, facts)
     output.show(rows)
+
+
+def _steps(out: Path, presets: list[str]) -> None:
+    for name in presets:
+        find_preset(name)
+    from simulations.benchmarks.scale import output
+    from simulations.benchmarks.scale.steps import measure
+
+    found = [measure(name) for name in presets]
+    output.write_steps(out, found)
+    output.show_steps(found)
 
 
 def _number(text: str) -> int:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +12,10 @@ from rich.table import Table
 from simulations.benchmarks.scale.parts import PARTS
 from simulations.benchmarks.scale.run import Measured, as_json, growth
 
-RESULTS, PICTURE = "results.json", "picture.png"
+if TYPE_CHECKING:
+    from simulations.benchmarks.scale.steps import StepTime
+
+RESULTS, PICTURE, STEPS = "results.json", "picture.png", "steps.json"
 GROWTH_FROM = 100
 _SHOWN = (*PARTS, "engine", "start-up")
 
@@ -71,6 +76,44 @@ def show(rows: Sequence[Measured]) -> None:
     for engine, exponent in exponents(rows).items():
         if exponent is not None:
             console.print(f"{engine}: round time grows with households^{exponent:.2f}")
+
+
+def write_steps(out: Path, rows: "Sequence[StepTime]") -> None:
+    """Write steps.json into ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    found = [
+        {
+            **asdict(row),
+            "floor_s": row.floor_s,
+            "over_floor": row.over_floor,
+            "over_products": row.over_products,
+        }
+        for row in rows
+    ]
+    (out / STEPS).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def show_steps(rows: "Sequence[StepTime]") -> None:
+    """Print a line a preset."""
+    table = Table(title="a training step against its matrix products, one thread")
+    for title in (
+        "preset", "step ms", "of it batch ms", "GFLOP", "core GFLOP/s", "floor ms", "over floor",
+        "own products ms", "over them",
+    ):  # fmt: skip
+        table.add_column(title, justify="left" if title == "preset" else "right")
+    for row in rows:
+        table.add_row(
+            row.preset,
+            f"{row.step_s * 1e3:.2f}",
+            f"{row.batch_s * 1e3:.2f}",
+            f"{row.flop / 1e9:.3f}",
+            f"{row.flop_per_s / 1e9:.0f}",
+            f"{row.floor_s * 1e3:.2f}",
+            f"{row.over_floor:.2f}",
+            f"{row.products_s * 1e3:.2f}",
+            f"{row.over_products:.2f}",
+        )
+    Console(width=None if Console().is_terminal else 140).print(table)
 
 
 def _picture(rows: Sequence[Measured], path: Path) -> None:
