@@ -59,6 +59,8 @@ class Optimiser:
         moved = [i for i, p in enumerate(self._trained) if p.grad is not None]
         parameters: list[Tensor] = [self._trained[i] for i in moved]
         gradients = [p.grad for p in parameters if p.grad is not None]
+        if not gradients:
+            return
         _clip(gradients, self._clip_norm)
         if self._kind == "sgd":
             sgd(
