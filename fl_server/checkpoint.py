@@ -1,7 +1,7 @@
 """The coordinator's state on disk: where the run stands, and the model, written whole."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class Checkpoint:
     by household. ``allowances``: under a cap, of the same intervals, mWh by household;
     ``scarcity`` the price beyond them [micro], ``drawn`` the imports known so far [mWh]. ``open``:
     per past interval, the households that have not reported it. ``lines``: report lines of
-    intervals not settled yet. ``faults``: (interval, household, why). ``present``: who was in when
-    the newest interval was cleared, None for all.
+    intervals not settled yet. ``faults``: (interval, household, why). ``spans``: per household, the
+    intervals it took part in as [first, end) pairs, -1 for no end; None while everybody always did.
     """
 
     t: int
@@ -47,7 +47,7 @@ class Checkpoint:
     allowances: dict[int, dict[int, int]] = field(default_factory=dict)
     scarcity: dict[int, int] = field(default_factory=dict)
     drawn: dict[int, int] = field(default_factory=dict)
-    present: list[int] | None = None
+    spans: list[list[list[int]]] | None = None
 
     @classmethod
     def fresh(cls, households: int) -> "Checkpoint":
@@ -57,18 +57,42 @@ class Checkpoint:
     def grow(self, households: int) -> None:
         """Make room for households that were admitted: they have heard of nothing."""
         if households > len(self.heard):
-            if self.present is None and self.t > 0:
-                self.present = list(range(len(self.heard)))
+            if self.t > 0:
+                self._tell_spans()
+            if self.spans is not None:
+                self.spans += [[] for _ in range(households - len(self.heard))]
             self.heard += [-1] * (households - len(self.heard))
 
     def unread(self, h: int, t: int) -> list[int]:
         """Intervals before ``t`` that household ``h`` has not reported, oldest first."""
         missed = sorted(s for s, who in self.open.items() if h in who)
-        return [*missed, t - 1] if t > 0 and self.was_in(h) else missed
+        return [*missed, t - 1] if t > 0 and self.was_in(h, t - 1) else missed
 
-    def was_in(self, h: int) -> bool:
-        """Whether household ``h`` took part in the newest interval that was cleared."""
-        return self.present is None or h in self.present
+    def was_in(self, h: int, s: int) -> bool:
+        """Whether household ``h`` took part in interval ``s``."""
+        if self.spans is None:
+            return True
+        return any(first <= s and not 0 <= end <= s for first, end in self.spans[h])
+
+    def seat(self, t: int, present: Sequence[int]) -> None:
+        """Interval ``t`` is cleared among these households."""
+        if self.spans is None:
+            if len(present) == len(self.heard):
+                return
+            self._tell_spans()
+        assert self.spans is not None
+        there = set(present)
+        for h, spans in enumerate(self.spans):
+            inside = bool(spans) and spans[-1][1] < 0
+            if h in there and not inside:
+                spans.append([t, -1])
+            elif h not in there and inside:
+                spans[-1][1] = t
+
+    def _tell_spans(self) -> None:
+        """Say of each household that it has always been in, where that was taken for granted."""
+        if self.spans is None:
+            self.spans = [[[0, -1]] if self.t > 0 else [] for _ in self.heard]
 
     def release(self, t: int) -> None:
         """Forget the fills that every household has settled, up to ``t``."""
@@ -107,7 +131,7 @@ class Checkpoint:
             },
             scarcity={int(t): price for t, price in plain.get("scarcity", {}).items()},
             drawn={int(t): milliwh for t, milliwh in plain.get("drawn", {}).items()},
-            present=plain.get("present"),
+            spans=plain.get("spans"),
         )
 
 

@@ -137,8 +137,7 @@ class Coordinator:
         """Settle interval t - 1, clear interval t, and book both."""
         self._prices.seat(self._roster.names)
         settled = self._settle(t - 1, answers.readings)
-        everybody = len(self._roster.present) == len(self._roster.names)
-        self.state.present = None if everybody else self._roster.present
+        self.state.seat(t, self._roster.present)
         clear_begin = time.perf_counter()
         clearing, refused, capped = self._clear(t, answers.orders)
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
@@ -256,6 +255,8 @@ class Coordinator:
         # A reading may come later than its interval is over, and be corrected later still.
         if told != sorted(set(told)) or not all(max(t - REVISED, 0) <= s < t for s in told):
             raise MessageError("readings of other intervals than asked for")
+        if not all(self.state.was_in(h, s) for s in told):
+            raise MessageError("readings of intervals that it took no part in")
         connection = self._settings.connection
         carried = (connection.import_kwh, connection.export_kwh)
         # A reading is rounded to a whole mWh. Registers may both have counted within an interval.
@@ -277,7 +278,7 @@ class Coordinator:
         self._estimate(last)
         meter = np.zeros((2, count), dtype=np.int64)
         fills = Fills.none(count)
-        for h in filter(state.was_in, range(count)):
+        for h in (h for h in range(count) if state.was_in(h, last)):
             newest = readings[h][-1:] if h in readings else NO_READING
             if not len(newest) or newest[0, 0] != last:
                 state.open.setdefault(last, set()).add(h)
@@ -364,7 +365,7 @@ class Coordinator:
         above = max(after - self._cap, 0) - max(before - self._cap, 0)
         scarcity = self.state.scarcity[s]
         # It comes back to who is in; who has left gets none.
-        who = [h for h in range(len(allowed)) if self.state.was_in(h) or meter[:, h].any()]
+        who = [h for h in range(len(allowed)) if self.state.was_in(h, s) or meter[:, h].any()]
         some = surcharge(settlement.grid_import[who], allowed[who], above, retail, scarcity)
         charge = Surcharge(*(np.zeros_like(allowed) for _ in range(3)))
         for whole, part in zip(vars(charge).values(), vars(some).values(), strict=True):

@@ -114,9 +114,8 @@ class Community:
                 raise Killed
             done = record(ledger, interval, *rest)  # type: ignore[arg-type]
             state = json.loads(str(rest[2]))
-            present = state["present"]
-            if present is None:
-                present = range(len(state["heard"]))
+            spans = state["spans"] or [[[0, -1]]] * len(state["heard"])
+            present = [h for h, known in enumerate(spans) if known and known[-1][1] < 0]
             if interval < INTERVALS:
                 self.members[interval] = {self.accounts[h] for h in present}
             self.booked = max(self.booked, interval)
@@ -173,6 +172,8 @@ class Community:
     def finish(self) -> None:
         """With everybody back the run ends, and every interval is settled once."""
         self.stage.away.clear()
+        for puppet in self.puppets.values():
+            puppet.claims = False
         for name in set(self.puppets) - set(self.admitted()):
             if name in self.accounts:
                 self.admit(name)
@@ -248,6 +249,15 @@ class Operations(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), live=st.booleans())
     def lose_disk(self, name: str, live: bool) -> None:
         self._do(self.community.puppets[name].lose_disk, live)
+
+    @rule(name=st.sampled_from(NAMES), live=st.booleans())
+    def overclaim(self, name: str, live: bool) -> None:
+        """It reports every interval there was, also those before it was in: as much as a fault."""
+
+        def claims() -> None:
+            self.community.puppets[name].claims = True
+
+        self._do(claims, live)
 
     @rule(name=st.sampled_from(NAMES), live=st.booleans())
     def cut_off_or_back(self, name: str, live: bool) -> None:
