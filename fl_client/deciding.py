@@ -135,6 +135,7 @@ class Deciding:
             scarcity_price=prices.scarcity_price,
             terms=prices.terms,
             end=self._end(calendar, scene, which) if last else None,
+            past_tariff=(prices.retail[pick, :t], prices.feed_in[pick, :t]),
         )
         decision = trader.decide(situation)
         log.plan[pick, : trader.plan_width] = decision.plan

@@ -70,6 +70,12 @@ class Case:
         return self.end or end_value(self.battery, self.retail, self.feed_in, self.days)
 
     @property
+    def over_time(self) -> ConnectionSpec:
+        """The connection with limits that broadcast over (H, T)."""
+        limits = (self.connection.import_kwh, self.connection.export_kwh)
+        return ConnectionSpec(*(np.reshape(x, (-1, 1)) if np.ndim(x) else x for x in limits))
+
+    @property
     def imported(self) -> Floats:
         """Import prices (H, T)."""
         return np.broadcast_to(self.retail, self.load.shape)
@@ -108,7 +114,7 @@ class Outcome:
 def no_battery_no_trade(case: Case) -> Outcome:
     """Every house draws its net load from the grid; the battery rests."""
     zero = np.zeros(case.load.shape)
-    flow = con.flows(case.load, case.pv, zero, zero, zero, zero, case.connection, case.hours)
+    flow = con.flows(case.load, case.pv, zero, zero, zero, zero, case.over_time, case.hours)
     bill = grid_cost(flow.grid_import, flow.grid_export, case.retail, case.feed_in)
     soc = np.broadcast_to(
         np.asarray(case.battery.soc_initial, dtype=np.float64).reshape(-1, 1),
@@ -128,7 +134,7 @@ def greedy_battery(case: Case) -> Outcome:
         step = bat.step(spec, soc[:, t], case.pv[:, t] - case.load[:, t], case.hours)
         soc[:, t + 1], charge[:, t], discharge[:, t] = step[:3]
     zero = np.zeros(case.load.shape)
-    flow = con.flows(case.load, case.pv, charge, discharge, zero, zero, case.connection, case.hours)
+    flow = con.flows(case.load, case.pv, charge, discharge, zero, zero, case.over_time, case.hours)
     bill = grid_cost(flow.grid_import, flow.grid_export, case.retail, case.feed_in).sum(axis=1)
     left = case.end_value.value(soc[:, -1] * np.asarray(spec.capacity_kwh))
     return Outcome(bill - left, flow.grid_import, flow.grid_export, soc)

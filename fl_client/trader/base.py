@@ -107,6 +107,7 @@ class Situation:
     grid_share_kwh: (H,) planned import per interval under a community cap, imports beyond an
     allowance costing scarcity_price per kWh; None without a cap.
     terms: what the market has published of interval t; None: every member has this tariff.
+    past_tariff: import and export prices (H, L) of the intervals of past_local; None: unknown.
     """
 
     t: int
@@ -132,6 +133,7 @@ class Situation:
     grid_share_kwh: Floats | None = None
     scarcity_price: float = 0.0
     terms: PublishedTerms | None = None
+    past_tariff: tuple[Floats, Floats] | None = None
 
     @property
     def households(self) -> int:

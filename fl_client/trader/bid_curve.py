@@ -50,8 +50,8 @@ class Options:
     model's forecast; or the forecast alone as one point.
     days: scenarios, one per past day. horizon: half hours planned. points: grid points of stored
     energy. trust, trust_sell: weight of the learned local price against the grid's, for buying and
-    for selling. step_kwh: width of an order's step, per half hour. model_share: how far the
-    model's forecast reshapes the days.
+    for selling; trust_moving: for both, where the tariff is made anew every day. step_kwh: width of
+    an order's step, per half hour. model_share: how far the model's forecast reshapes the days.
     analogous_days of the last analogous_window days, alike over analogous_intervals (their weight
     falls by analogous_fade per half hour), speak for the current interval.
     persistence: departures of the last recent_intervals (weights falling by recent_fade) go on
@@ -65,6 +65,7 @@ class Options:
     trust: float = 0.7
     trust_alone: float = 0.6
     trust_sell: float = 0.8
+    trust_moving: float = 0.3
     price_now: float = 0.9
     price_fade: float = 0.95
     price_intervals: int = 2
@@ -112,6 +113,7 @@ _RANGES = {
     "trust": (0.0, 1.0),
     "trust_alone": (0.0, 1.0),
     "trust_sell": (0.0, 1.0),
+    "trust_moving": (0.0, 1.0),
     "price_now": (0.0, 1.0),
     "price_fade": (0.0, 1.0),
     "price_intervals": (1, 48),
@@ -335,30 +337,47 @@ class BidCurve:
         past = np.ascontiguousarray(local, dtype=np.float64)
         recent, recent_fade = o.price_intervals * finer, o.price_recent_fade ** (1 / finer)
         fade = o.price_fade ** (1 / finer)
-        now = local_prices.lasting(
-            past, day, o.days, recent, recent_fade, o.price_now, fade, o.price_window * finer
-        )
+        loss, fee = situation.rules.loss, situation.rules.local_fee
+        ceiling = NO_CEILING if situation.grid_share_kwh is None else situation.scarcity_price
         tariffs, tariff_of = _distinct(retail, feed_in)
-        paths = [
-            local_prices.paths(
-                past,
-                situation.lag,
-                day,
-                np.ascontiguousarray(retail[h]),
-                np.ascontiguousarray(feed_in[h]),
-                situation.rules.loss,
-                o.trust if now.any() or not o.price_now else o.trust_alone,
-                o.trust_sell,
-                count,
-                NO_CEILING if situation.grid_share_kwh is None else situation.scarcity_price,
-                now,
-                fade,
-                recent,
-                recent_fade,
-                situation.rules.local_fee,
+        paths = []
+        for h in tariffs:
+            own, relative = past, False
+            if situation.past_tariff is not None and len(past):
+                then, paid = (
+                    np.broadcast_to(p, (len(retail), len(past)))[h] for p in situation.past_tariff
+                )
+                if _moves(then[-o.days * day :], retail[h]):
+                    own = np.ascontiguousarray(
+                        local_prices.from_tariff(past, then, paid, loss, fee)
+                    )
+                    relative = True
+            now = local_prices.lasting(
+                own, day, o.days, recent, recent_fade, o.price_now, fade, o.price_window * finer
             )
-            for h in tariffs
-        ]
+            alone = o.trust if now.any() or not o.price_now else o.trust_alone
+            # Where a tariff moves, neighbours want the same at the same time, and have little.
+            trust = min(alone, o.trust_moving)
+            paths.append(
+                local_prices.paths(
+                    own,
+                    situation.lag,
+                    day,
+                    np.ascontiguousarray(retail[h]),
+                    np.ascontiguousarray(feed_in[h]),
+                    loss,
+                    trust if relative else alone,
+                    trust if relative else o.trust_sell,
+                    count,
+                    ceiling,
+                    now,
+                    fade,
+                    recent,
+                    recent_fade,
+                    fee,
+                    relative,
+                )
+            )
         means = [
             np.array([float(path[side][:, 0].sum()) / count for path in paths])[tariff_of]
             for side in range(2)
@@ -458,6 +477,8 @@ class BidCurve:
         )
 
 
+# Schedules have no more different prices than this.
+SCHEDULE = 12
 # Under no cap no local price above the grid's is believed.
 NO_CEILING = -np.inf
 # Prices nearer to zero than this tell nothing of what a gain should be measured by.
@@ -530,6 +551,15 @@ def _distinct(retail: Floats, feed_in: Floats) -> tuple[Ints, Ints]:
     both = np.concatenate((retail, feed_in), axis=1)
     _, rows, tariff_of = np.unique(both, axis=0, return_index=True, return_inverse=True)
     return rows, tariff_of.reshape(-1)
+
+
+def _moves(past: Floats, ahead: Floats) -> bool:
+    """Whether a tariff is made anew every day, and not of the few prices of a schedule.
+
+    Yesterday's local price then says nothing of today's, but how far it was from the grid's does.
+    """
+    known = np.concatenate((past[np.isfinite(past)], ahead))
+    return len(np.unique(known)) > SCHEDULE
 
 
 def _terms(retail: Floats, feed_in: Floats, situation: Situation) -> PublishedTerms:

@@ -94,6 +94,7 @@ def paths(
     recent: int,
     recent_fade: float,
     fee: float = 0.0,
+    relative: bool = False,
 ) -> tuple[Floats, Floats]:
     """Buy and sell price (days, N) of each scenario's future intervals.
 
@@ -104,7 +105,8 @@ def paths(
     it, ``now`` (2,) for buying and selling. Scenarios older than the market take the others'
     prices in turn.
     past_local: (L, 2) marginal [buy, sell] per delivered kWh, last row t-1; retail and feed_in
-    (N,), the grid's. ``fee``: the part of a local price that no seller gets. Prices
+    (N,), the grid's. ``relative``: past_local counts from the tariff of its own interval, and so
+    do the paths from that of theirs. ``fee``: the part of a local price that no seller gets. Prices
     above retail are believed up to ``ceiling`` (scarcity under a cap; 0 without one).
     """
     steps, length = retail.shape[0], past_local.shape[0]
@@ -136,6 +138,10 @@ def paths(
             for w in range(days):
                 if count > 0:
                     path[side, w, j] = found[w % count]
+                    if relative:
+                        path[side, w, j] += (
+                            retail[j] if side == 0 else feed_in[j] / (1.0 - loss) + fee
+                        )
                 else:
                     path[side, w, j] = retail[j] if side == 0 else feed_in[j] / (1.0 - loss) + fee
     buy, sell = path[0], path[1]
@@ -153,3 +159,11 @@ def paths(
             buy[w, j] = b
             sell[w, j] = min(s, b - 1e-6)
     return buy, sell
+
+
+def from_tariff(
+    past_local: Floats, retail: Floats, feed_in: Floats, loss: float, fee: float
+) -> Floats:
+    """Local prices (L, 2) counted from the grid's of the same intervals, ``retail`` and ``feed_in``
+    (L,): how far buying is from the import price, and selling from what export earns."""
+    return past_local - np.stack([retail, feed_in / (1.0 - loss) + fee], axis=1)

@@ -56,10 +56,12 @@ class Scene:
         scarcity_price: float = 0.0,
         terms: PublishedTerms | None = None,
         end: EndValue | None = None,
+        past_tariff: tuple[Floats, Floats] | None = None,
     ) -> Situation:
         """What the homes ``which`` know when they decide for ``t``.
 
-        soc (H',): of theirs, at the start of t. retail, feed_in, terms: as in ``Situation``. end:
+        soc (H',): of theirs, at the start of t. retail, feed_in, terms, past_tariff: as in
+        ``Situation``. end:
         value of what is stored at the run's end, for these homes, once all its prices are known.
         signals (T, 2): local prices, of which those before t are shown; None where there is no
         market to hear of. forecast: theirs. share_kwh: per interval under a cap, else None.
@@ -92,4 +94,5 @@ class Scene:
             grid_share_kwh=None if share_kwh is None else np.full(len(soc), share_kwh),
             scarcity_price=scarcity_price,
             terms=terms,
+            past_tariff=None if signals is None else past_tariff,
         )

@@ -209,6 +209,7 @@ def situation_at(
         c.retail[row : row + min(c.published, c.intervals - t)],
         c.feed_in,
         end=c.end,
+        past_tariff=(c.retail[None, c.first : row], np.full((1, t), c.feed_in)),
         market=signals is not None,
         signals=signals,
         forecast=foresight(row, int(c.lag[row])) if foresight and trader.uses_forecast else None,

@@ -1,0 +1,232 @@
+"""Homes that differ, and prices of either sign: a run of them stands, and so does what it says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from common.config import Settings, load
+from common.errors import InputError
+from fl_server.bills import bill
+from fl_server.ledger import Ledger
+from fl_server.run_files import ledger_url
+from simulations.preflight import preflight
+from simulations.simulate import simulate
+from simulations.summary import summarise
+from tests.support.reading import ledger_rows, summary
+from tests.support.unlike import unlike_homes
+
+Run = Callable[[Settings], Path]
+BLOCKS = {
+    0: {"battery": "none", "trader": {"kind": "greedy"}},
+    1: {"battery": {"capacity_kwh": 5.0, "power_kw": 2.5, "soc_min": 0.2}},
+    2: {"trader": {"kind": "rule"}, "connection": {"import_kwh": 6.0, "export_kwh": 2.0}},
+    3: {"tariff": {"source": "flat", "retail": 0.31, "feed_in": -0.02}},
+}
+
+
+def _settings(folder: Path, households: int, *override: str, days: float = 1.0) -> Settings:
+    pairs = [
+        f"data.source={folder}", f"run.households={households}", f"run.days={days}",
+        "run.history_days=7", "run.engine=loop", "run.checkpoint_every=12", "fl.enabled=false",
+    ]  # fmt: skip
+    return load(None, [*pairs, *override])
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five homes: tariffs of a market that falls below zero, and blocks beside four of them."""
+    folder = tmp_path_factory.mktemp("unlike")
+    unlike_homes(folder, households=5, days=1, seed=4, blocks=BLOCKS, reversed_at_noon=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lived(unlike: Path, run: Run) -> Path:
+    return run(_settings(unlike, 5))
+
+
+def test_books_and_references_of_unlike_homes(lived: Path) -> None:
+    """Nothing is left over; the community pays no less than its optimum, which is no dearer than
+    the houses' own; whoever has no battery has none in the references either."""
+    found = summary(lived)
+    checks, cost = found["checks"], found["cost"]
+    assert checks["money_residual_max"] == 0
+    assert checks["energy_residual_kwh_max"] < 1e-6
+    assert checks["limit_violations"] == 0
+    assert found["energy"]["p2p_delivered_kwh"] > 0
+    slack = 1e-3 * abs(cost["community_optimum"]) + 1e-6
+    assert cost["community_optimum"] <= cost["community"] + slack
+    assert cost["community_optimum"] <= cost["own_optimum"] + slack
+    bare = found["households_detail"][0]
+    assert bare["own_optimum"] == pytest.approx(bare["greedy_battery"], abs=0.02) or (
+        bare["own_optimum"] < bare["greedy_battery"]
+    )
+    assert bare["greedy_battery"] == pytest.approx(bare["no_battery_no_trade"])
+
+
+def test_each_home_pays_its_own_prices(lived: Path, unlike: Path) -> None:
+    """Recomputed from each household's own file with the prices of its own tariff: what it owes the
+    grid and the market is what the ledger says, to a rounded micro an interval."""
+    import sqlite3
+
+    reports = json.loads((lived / "reports.json").read_text())
+    names = sorted(reports["households"])
+    with Ledger(ledger_url(_settings(unlike, 5), lived)) as ledger:
+        name = ledger.attach()
+        for h, household in enumerate(names):
+            told = bill(ledger, name, household, by="total").lines["total"].sum()
+            db = sqlite3.connect(lived / "households" / household / "household.sqlite")
+            rows = db.execute("select retail, feed_in, cost from intervals order by t").fetchall()
+            retail, feed_in, cost = (np.array(column) for column in zip(*rows, strict=True))
+            row = reports["tariffs"]["of"][household]
+            assert retail.tolist() == reports["tariffs"]["retail"][row[0]]
+            assert feed_in.tolist() == reports["tariffs"]["feed_in"][row[1]]
+            if h == 3:
+                assert set(retail) == {0.31}
+            assert told == pytest.approx(cost.sum(), abs=len(rows) * 3e-6)
+
+
+def test_a_run_broken_off_goes_on_as_if_it_had_not_been(
+    unlike: Path, lived: Path, tmp_path: Path
+) -> None:
+    """Half a day, then the rest: the ledger is that of the whole run, row by row."""
+    from fl_server.checkpoint import Checkpoints
+
+    chosen = _settings(unlike, 5)
+    whole = ledger_rows(lived)
+
+    class StopError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise StopError
+
+    once = Checkpoints.save
+    count = 0
+
+    def save(self: Checkpoints, *args: object, **more: object) -> None:
+        nonlocal count
+        once(self, *args, **more)  # type: ignore[arg-type]
+        count += 1
+        if count == 2:
+            stop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save)
+        with pytest.raises(StopError):
+            simulate(chosen, tmp_path)
+    simulate(chosen, tmp_path)
+    assert ledger_rows(tmp_path) == whole
+
+
+_PRICE = st.floats(-0.3, 1.0).map(lambda price: round(price, 4))
+_BLOCK = st.fixed_dictionaries(
+    {},
+    optional={
+        "battery": st.sampled_from(
+            ["none", {"capacity_kwh": 4.0, "power_kw": 2.0}, {"round_trip_efficiency": 0.8}]
+        ),
+        "trader": st.sampled_from([{"kind": kind} for kind in ("greedy", "rule", "hold")]),
+        "tariff": st.builds(
+            lambda retail, paid: {"source": "flat", "retail": retail, "feed_in": paid},
+            _PRICE, _PRICE,
+        ),
+        "connection": st.sampled_from([{"import_kwh": 2.0, "export_kwh": 1.0}]),
+    },
+)  # fmt: skip
+
+
+@settings(
+    max_examples=max(12, settings().max_examples // 20),
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a run takes seconds to shrink
+)
+@given(
+    seed=st.integers(0, 2**20),
+    blocks=st.dictionaries(st.integers(0, 3), _BLOCK),
+    flip=st.booleans(),
+    mechanism=st.sampled_from(["uniform", "mid-market", "bill-sharing", "pay-as-bid"]),
+)
+def test_any_homes_and_prices(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    blocks: dict[int, dict[str, object]],
+    flip: bool,
+    mechanism: str,
+) -> None:
+    """Random prices, equipment and traders for a quarter of a day: residuals are 0, no run costs
+    less than the optimum, the community's is no dearer than the houses' own, and the bills are the
+    ledger's."""
+    folder = tmp_path_factory.mktemp("any")
+    unlike_homes(
+        folder / "homes", households=4, days=1, seed=seed, blocks=blocks, reversed_at_noon=flip,
+        history_days=1,
+    )  # fmt: skip
+    chosen = _settings(
+        folder / "homes", 4, f"market.mechanism={mechanism}", "run.history_days=1", days=0.25
+    )
+    (folder / "run").mkdir()
+    simulate(chosen, folder / "run")
+    found = summarise(folder / "run", chosen, 0.0)
+    checks, cost = found["checks"], found["cost"]
+    assert isinstance(checks, dict)
+    assert isinstance(cost, dict)
+    assert checks["money_residual_max"] == 0
+    assert checks["energy_residual_kwh_max"] < 1e-6
+    slack = 2e-3 * (1 + abs(cost["community_optimum"]))
+    assert cost["community_optimum"] <= cost["community"] + slack
+    assert cost["community_optimum"] <= cost["own_optimum"] + slack
+    with Ledger(ledger_url(chosen, folder / "run")) as ledger:
+        name = ledger.attach()
+        owed = -sum(money for who, (_, money) in ledger.balances().items() if who[0] == "H")
+        names = [who for who in ledger.balances() if who[0] == "H"]
+        told = sum(bill(ledger, name, who, by="total").lines["total"].sum() for who in names)
+    assert told == pytest.approx(owed / 1e6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("homes.H9999.battery.capacity_kwh=5", "'H9999' is no household of the run"),
+        ("homes.Q*.battery.capacity_kwh=5", "'Q*' is no household of the run"),
+        ("homes.H0001.batery.capacity_kwh=5", "unknown key 'batery'"),
+        ("homes.H0001.battery.size=5", "unknown key 'battery.size'"),
+        ("homes.H0001.battery.soc_min=0.9", "soc_min <= soc_initial"),
+        ("homes.H0001.trader.kind=lucky", "trader.kind = 'lucky'"),
+        ("tariff.retail=.nan", "tariff.retail"),
+        ("tariff.feed_in=-101", "tariff.feed_in"),
+    ],
+)
+def test_a_bad_block_or_price_is_one_line_before_anything_runs(
+    unlike: Path, pair: str, said: str
+) -> None:
+    """The line names the household or key, and nothing has been started."""
+    with pytest.raises(InputError) as error:
+        preflight(_settings(unlike, 5, pair))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_precedence_of_blocks(unlike: Path) -> None:
+    """Config < the file beside the data < globs, the longer later < the exact name < --set."""
+    chosen = load(None, [f"data.source={unlike}", 'homes."H000*".battery.power_kw=3'])
+    base = chosen.model_dump(mode="json") | {
+        "battery": {"power_kw": 1.0},
+        "homes": {
+            "*": {"battery": {"capacity_kwh": 8.0}},
+            "H00*": {"battery": {"capacity_kwh": 9.0}},
+            "H0002": {"battery": {"capacity_kwh": 10.0}},
+        },
+    }
+    chosen = Settings.model_validate(base)
+    own = {"battery": {"capacity_kwh": 1.0, "soc_max": 0.7}}
+    assert chosen.home("Q", own).battery.capacity_kwh == 8.0
+    assert chosen.home("H0001", own).battery.capacity_kwh == 9.0
+    assert chosen.home("H0002", own).battery.capacity_kwh == 10.0
+    assert chosen.home("H0002", own).battery.soc_max == 0.7
+    assert (chosen.home("Q").battery.power_kw, chosen.home("H0002").battery.power_kw) == (1.0, 3.0)
