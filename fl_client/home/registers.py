@@ -152,7 +152,11 @@ def _without_contradicted(
     keep = np.ones(len(time), np.bool_)
     most = max(_HELD_LEAST_KWH, cadence_s * _HELD_KW / 3600)
     last = -1
-    for i in np.flatnonzero(~held).tolist():
+    for i, repeated in enumerate(held.tolist()):
+        if repeated:
+            # A clock that is ahead of the source's repeats what has changed already.
+            keep[i] = last < 0 or kwh[i] == kwh[last]
+            continue
         if last >= 0 and abs(kwh[i] - kwh[last]) > most:
             keep[last + 1 : i] = False
         last = i

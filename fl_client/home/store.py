@@ -105,7 +105,8 @@ class Store:
         with self._transaction():
             for one in readings:
                 if self._keep(one):
-                    new[one.channel] = min(new.get(one.channel, one.measured), one.measured)
+                    kept = _ms(one.measured) / 1000  # as it is read back
+                    new[one.channel] = min(new.get(one.channel, kept), kept)
             self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", cursors)
         return new
 

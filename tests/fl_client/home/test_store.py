@@ -51,6 +51,18 @@ def test_the_order_of_arrival_decides_nothing(tmp_path_factory, seed, cadence):
     assert [one.kwh for one in found] == pytest.approx([one.kwh for one in straight], abs=1e-6)
 
 
+def test_every_interval_is_told_however_fine_stamps_are(tmp_path):
+    """Stamps between the milliseconds that are kept: each reading comes alone, and every interval
+    is there as soon as the meter has spoken after its end."""
+    store = _opened(tmp_path)
+    times = BEGIN + 37.0 * np.arange(200) + np.random.default_rng(5).random(200) / 1000
+    for number, time in enumerate(times.tolist()):
+        new = store.put([Reading(METER.name, time, time, 0.001 * number, OWN)])
+        derive(store, [METER], 30, new, time)
+        found = [one.start for one in store.intervals("import", 30, BEGIN, BEGIN + 9000)]
+        assert found == list(range(BEGIN + 1800, int(time) - 1799, 1800))
+
+
 def test_nothing_is_known_before_it_was_received(tmp_path):
     """A reading that comes late changes what is known from its arrival on, and not before: first
     the silence is spread, then corrected; both stay on record."""
