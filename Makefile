@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test test-hosts test-oldest test-latest lint nightly clean
+.PHONY: setup demo test test-hosts test-live test-oldest test-latest lint nightly clean
 
 setup: $(INSTALLED)
 
@@ -53,6 +53,18 @@ test-oldest: .venv-oldest/.installed
 test-latest: .venv-latest/.installed
 	.venv-latest/bin/python -m pytest -n $(JOBS) --dist worksteal
 
+# Homes on real meters' paths, Home Assistant among them (an environment of its own, 700 MB), at 60 times the clock.
+# Needs mosquitto and libfaketime. LIVE_INTERVALS=96 are two days, in 50 minutes.
+LIVE_INTERVALS ?= 4
+HASS := .venv-live/bin/hass
+
+$(HASS):
+	$(PYTHON) -m venv .venv-live
+	.venv-live/bin/python -m pip install --quiet --disable-pip-version-check homeassistant==2024.3.3 'josepy<2'
+
+test-live: $(INSTALLED) $(HASS)
+	FEDWATT_HASS=$(CURDIR)/$(HASS) FEDWATT_LIVE_INTERVALS=$(LIVE_INTERVALS) $(BIN)/python -m pytest -s tests/live
+
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fl_server/market --hypothesis-profile=nightly
@@ -60,3 +72,5 @@ nightly: $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+	rm -rf $(VENV) .venv-live build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
