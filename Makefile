@@ -63,7 +63,7 @@ $(HASS):
 	.venv-live/bin/python -m pip install --quiet --disable-pip-version-check homeassistant==2024.3.3 'josepy<2'
 
 test-live: $(INSTALLED) $(HASS)
-	FEDWATT_HASS=$(CURDIR)/$(HASS) FEDWATT_LIVE_INTERVALS=$(LIVE_INTERVALS) $(BIN)/python -m pytest -s tests/live
+	FEDWATT_HASS=$(CURDIR)/$(HASS) FEDWATT_LIVE_INTERVALS=$(LIVE_INTERVALS) $(BIN)/python -m pytest -s tests/fl_client/home/test_metering.py
 
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
@@ -71,6 +71,4 @@ nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -s tests/fl_server/test_fuzz.py
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-
-	rm -rf $(VENV) .venv-live build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-latest .venv-live build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
