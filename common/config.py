@@ -32,6 +32,7 @@ from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
+from common.yaml_text import parse_yaml, read_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -477,19 +478,19 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"config file {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"config file {path}: not YAML: {' '.join(str(error).split())}") from None
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Sections of a file and its bases; ``above``: the files that it is a base of."""
+    if path.resolve() in above:
+        raise InputError(f"config file {path}: is its own base")
+    loaded = read_yaml(path)
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise InputError(f"config file {path}: expected sections, got {type(loaded).__name__}")
     base = loaded.pop("base", None)
-    return loaded if base is None else _merge(_read(_locate(str(base))), loaded)
+    if base is None:
+        return loaded
+    return _merge(_read(_locate(str(base)), (*above, path.resolve())), loaded)
 
 
 def presets() -> list[str]:
@@ -539,8 +540,8 @@ def load(
         if not equals or len(parts) < 2 or '""' in key or ".." in key:
             raise InputError(f"--set {pair!r}: expected section.key=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse_yaml(text, f"--set {pair!r}")
+        except InputError:
             raise InputError(f"--set {pair!r}: the value is not YAML") from None
         if parts[0] in HOME_SECTIONS:
             _place(values, ["homes_last", "*", *parts], value, pair)

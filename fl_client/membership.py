@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
 from flwr.app import Context
 
 from common.config import Block, Home, Settings, for_nodes, from_run_config, parse, run_directory
@@ -20,6 +19,7 @@ from common.data.source import source_of
 from common.data.span import Source
 from common.errors import InputError
 from common.named import is_named
+from common.yaml_text import read_yaml
 from fl_client.home.arrivals import Arrivals, history, local_zone
 
 METERS = "meters"
@@ -141,7 +141,7 @@ def own_settings(path: Path) -> dict[str, dict[str, object]]:
     """Sections that a household sets for itself. Raises InputError for others."""
     if not path.exists():
         return {}
-    loaded = yaml.safe_load(path.read_text()) or {}
+    loaded = read_yaml(path) or {}
     if not isinstance(loaded, dict) or not all(isinstance(own, dict) for own in loaded.values()):
         raise InputError(f"{path}: expected sections with keys")
     for section, own in loaded.items():

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from common.data.frame import COLUMNS, EXPORT_PRICE, Household
 from common.errors import InputError
 from common.files import whole
+from common.yaml_text import read_yaml
 
 FORMAT_VERSION = 1
 _KEY = b"fedwatt"
@@ -125,14 +125,9 @@ def read_block(path: Path) -> dict[str, Any]:
 
     Raises InputError that names the file.
     """
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    loaded = read_yaml(path)
     if not isinstance(loaded, dict | None):
         raise InputError(f"{path}: expected sections with keys")
     return loaded or {}

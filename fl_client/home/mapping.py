@@ -11,9 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-
 from common.errors import InputError
+from common.yaml_text import read_yaml
 
 MAPPING = "meters.yaml"
 ROLES = ("import", "export", "pv", "charge", "discharge", "soc", "power")
@@ -83,13 +82,9 @@ def factor(kind: str, unit: str) -> float:
 
 def read_mapping(path: Path) -> list[Channel]:
     """Read ``meters.yaml``. Raises InputError with file, entry and what to write instead."""
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file (docs/live.md says what it holds)") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from None
-    return parse_mapping(loaded, path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file (docs/live.md says what it holds)")
+    return parse_mapping(read_yaml(path), path)
 
 
 def parse_mapping(loaded: object, path: Path) -> list[Channel]:

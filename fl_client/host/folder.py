@@ -14,6 +14,7 @@ from common.data.frame import check_name
 from common.errors import InputError
 from common.files import check_secret, write_secret
 from common.processes import environment, exec_process, is_loopback
+from common.yaml_text import read_yaml
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
 from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
@@ -55,7 +56,7 @@ def read_proposal(mapping: Path | None, homeassistant: str) -> Proposal:
         except OSError as error:
             raise InputError(f"--from-homeassistant {homeassistant}: {error}") from None
     read_mapping(mapping)
-    entries = yaml.safe_load(mapping.read_text())
+    entries = read_yaml(mapping)
     for entry in entries:
         if "path" in entry:
             entry["path"] = str((mapping.resolve().parent / entry["path"]).resolve())
@@ -155,8 +156,8 @@ def read_client(root: Path) -> ClientFile:
     if not file.is_file():
         raise InputError(f"{root}: no household's folder (run fedwatt-client init)")
     try:
-        return ClientFile(**yaml.safe_load(file.read_text()))
-    except (TypeError, yaml.YAMLError) as error:
+        return ClientFile(**read_yaml(file))
+    except TypeError as error:
         raise InputError(f"{file}: {' '.join(str(error).split())}") from None
 
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import Field, ValidationError
 
 from common.config import Count, Positive, Section, Settings, load
 from common.errors import InputError
 from common.files import read_json, write_json
+from common.yaml_text import parse_yaml
 
 FOLDER_VARIABLE = "FEDWATT_SERVER"
 """Environment variable by which the ServerApp finds the folder: run config reaches households."""
@@ -134,10 +134,7 @@ class Folder:
         """Read ``server.yaml``. Raises InputError."""
         if not self.server_file.is_file():
             raise InputError(f"{self.root}: no server folder (run fedwatt server init)")
-        try:
-            loaded = yaml.safe_load(_filled(self.server_file))
-        except yaml.YAMLError as error:
-            raise InputError(f"{self.server_file}: {' '.join(str(error).split())}") from None
+        loaded = parse_yaml(_filled(self.server_file), str(self.server_file))
         try:
             return Deployment.model_validate(loaded)
         except ValidationError as error:

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from common.errors import InputError
+from common.yaml_text import read_yaml
 from fl_server.run_files import SUMMARY
 
 INTERVAL = pd.Timedelta(minutes=30)
@@ -146,8 +146,5 @@ def _lines(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
 def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        value = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    value = read_yaml(path)
     return value if isinstance(value, dict) else {}

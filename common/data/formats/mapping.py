@@ -21,6 +21,7 @@ from common.data.frame import APPLIANCES, check_zone
 from common.data.readings import FLOWS, LEVELS, Kind
 from common.data.resample import clock_zone
 from common.errors import InputError
+from common.yaml_text import parse_yaml
 
 NET = "net"  # in one column, what is drawn from the grid, or with a minus what is fed in
 IGNORE = "ignore"
@@ -232,10 +233,7 @@ class Mapping(_Model):
 
 def parse_mapping(text: str, where: str) -> Mapping:
     """Return the mapping a YAML text holds. Raises InputError that names ``where`` and the key."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())[:160]}") from None
+    raw = parse_yaml(text, where)
     if not isinstance(raw, dict):
         raise InputError(f"{where}: a mapping has keys such as time and columns")
     try:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from common.compression import parse_compression
@@ -20,6 +19,7 @@ from common.config import Count, Fraction, NonNegative, Positive, Section
 from common.errors import InputError
 from common.named import is_named
 from common.rng import generator
+from common.yaml_text import read_yaml
 from simulations.benchmarks.strategies.collusion import COLLUDING
 
 ATTACKS = (
@@ -130,14 +130,7 @@ def read_dials(source: Path | Mapping[str, object], where: str = "dials") -> dic
     """Dials by name from a YAML file, or from what it holds. Raises InputError naming the key."""
     if isinstance(source, Path):
         where = str(source)
-        try:
-            loaded = yaml.safe_load(source.read_text())
-        except OSError as error:
-            raise InputError(f"dials file {where}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise InputError(
-                f"dials file {where}: not YAML: {' '.join(str(error).split())}"
-            ) from None
+        loaded = read_yaml(source)
     else:
         loaded = dict(source)
     if not isinstance(loaded, dict) or not loaded:

@@ -1,0 +1,70 @@
+"""YAML as people write it: plain values, each key once, no more of it than a person would write.
+
+PyYAML takes the second of two equal keys without a word, and its readers raise whatever a damaged
+or nested file makes them raise.
+"""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import InputError
+
+_MOST_CHARACTERS = 1_000_000
+_DEEPEST = 50
+
+
+class _Loader(yaml.SafeLoader):
+    """Values alone, and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is not None and key != "<<" and key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key!r} twice, again in line {line}"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text holds. Raises InputError that begins with ``where``."""
+    if len(text) > _MOST_CHARACTERS:
+        raise InputError(f"{where}: {len(text)} characters are no settings")
+    try:
+        loaded = yaml.load(text, _Loader)
+        _check_depth(loaded, _DEEPEST)
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"{where}: not YAML: {said}") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply, or holds itself") from None
+    except (ValueError, OverflowError) as error:
+        # Numbers and dates that look like such and are none.
+        raise InputError(f"{where}: {' '.join(str(error).split())[:300]}") from None
+    return loaded
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds, None for an empty one. Raises InputError that names it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    return parse_yaml(text, str(path))
+
+
+def _check_depth(value: object, left: int) -> None:
+    """Raise RecursionError for what is nested too deeply; by an alias a value may hold itself."""
+    if left == 0:
+        raise RecursionError
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_depth(one, left - 1)
