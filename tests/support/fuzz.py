@@ -119,8 +119,18 @@ class _Ledger:
     def record(self, t: int, fills: Any, settled: Any, _: object, compensation: Any) -> None:
         self.said.append(_bytes(("on time", t, fills, settled, compensation)))
 
-    def record_late(self, s: int, h: int, settled: Any) -> None:
-        self.said.append(_bytes(("late", s, h, settled)))
+    def record_late(self, s: int, h: int, settled: Any, *, estimated: bool = False) -> None:
+        self.said.append(_bytes(("late", s, h, settled, estimated)))
+
+    def revise(self, s: int, h: int, settled: Any) -> bool:
+        self.said.append(_bytes(("anew", s, h, settled)))
+        return True
+
+    def filled(self, interval: int, household: int) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0
+
+    def metered(self, household: int, intervals: Any) -> dict[int, int]:
+        return {}
 
     def owed(self, interval: int, settled: Any) -> Any:
         return np.zeros(len(settled.grid_import), np.int64)
