@@ -7,6 +7,7 @@ the mean over all households.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -20,24 +21,20 @@ from fl_server.strategy.fixed_point import WeightedSum
 Weights = dict[str, NDArray[np.float32]]
 
 
+@dataclass(eq=False)
 class Clustered(FedAvg):
     """``clusters`` at most; households not heard in round ``warmup`` join the nearest later.
 
     In the round that clusters, the server holds one update per household.
     """
 
-    def __init__(
-        self,
-        fraction_train: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        seed: int = 0,
-        clusters: int = 2,
-        warmup: int = 3,
-    ) -> None:
-        super().__init__(fraction_train, fraction_evaluate, seed)
-        if clusters < 1 or warmup < 1:
+    clusters: int = 2
+    warmup: int = 3
+
+    def __post_init__(self) -> None:
+        if self.clusters < 1 or self.warmup < 1:
             raise ValueError("clusters and warmup must be at least 1")
-        self.clusters, self.warmup = int(clusters), int(warmup)
+        self.clusters, self.warmup = int(self.clusters), int(self.warmup)
         self.rounds = 0
         self.cluster_of: dict[str, int] = {}
         self.models: list[Weights] = []

@@ -7,6 +7,7 @@ number of their training windows. Memory on the server is one model however many
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,7 @@ def updates(replies: Iterable[Message]) -> Iterator[Update]:
         )
 
 
+@dataclass(eq=False)
 class FedAvg(Strategy):
     """Federated averaging over households.
 
@@ -72,12 +74,9 @@ class FedAvg(Strategy):
     ``(seed, round)`` and the households' names alone.
     """
 
-    def __init__(
-        self, fraction_train: float = 1.0, fraction_evaluate: float = 1.0, seed: int = 0
-    ) -> None:
-        self.fraction_train = fraction_train
-        self.fraction_evaluate = fraction_evaluate
-        self.seed = seed
+    fraction_train: float = 1.0
+    fraction_evaluate: float = 1.0
+    seed: int = 0
 
     def sample(self, grid: Grid, fraction: float, round_: int, purpose: str) -> list[int]:
         """Node ids of a share of the households, sorted by name."""

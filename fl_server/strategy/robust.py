@@ -5,6 +5,7 @@ Both hold one update per household in memory.
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -58,6 +59,7 @@ def _flat_key(arrays: dict[str, NDArray[np.float32]]) -> bytes:
     return b"".join(a.tobytes() for _, a in sorted(arrays.items()))
 
 
+@dataclass(eq=False)
 class GeometricMedian(_Collected):
     """The point whose weighted distances to all updates are least in sum.
 
@@ -66,18 +68,13 @@ class GeometricMedian(_Collected):
     ``smoothing`` at least, as a share of the mean distance to the first mean.
     """
 
-    def __init__(
-        self,
-        fraction_train: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        seed: int = 0,
-        steps: int = 8,
-        smoothing: float = 1e-3,
-    ) -> None:
-        super().__init__(fraction_train, fraction_evaluate, seed)
-        if steps < 1 or not 0 < smoothing < 1:
+    steps: int = 8
+    smoothing: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.smoothing < 1:
             raise ValueError("steps of at least 1 and a smoothing between 0 and 1 are needed")
-        self.steps, self.smoothing = int(steps), float(smoothing)
+        self.steps, self.smoothing = int(self.steps), float(self.smoothing)
 
     def _average(self, start: Floats, rows: Floats, weights: Floats) -> Floats:
         del start
@@ -91,6 +88,7 @@ class GeometricMedian(_Collected):
         return middle
 
 
+@dataclass(eq=False)
 class CentredClipping(_Collected):
     """Changes clipped to a radius round the mean change of the round before.
 
@@ -99,18 +97,13 @@ class CentredClipping(_Collected):
     needs no scale of its own; ``steps`` of clipping move the centre.
     """
 
-    def __init__(
-        self,
-        fraction_train: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        seed: int = 0,
-        radius: float = 1.0,
-        steps: int = 3,
-    ) -> None:
-        super().__init__(fraction_train, fraction_evaluate, seed)
-        if radius <= 0 or steps < 1:
+    radius: float = 1.0
+    steps: int = 3
+
+    def __post_init__(self) -> None:
+        if self.radius <= 0 or self.steps < 1:
             raise ValueError("a radius above 0 and steps of at least 1 are needed")
-        self.radius, self.steps = float(radius), int(steps)
+        self.radius, self.steps = float(self.radius), int(self.steps)
         self.centre: Floats | None = None
 
     def state(self) -> dict[str, object]:

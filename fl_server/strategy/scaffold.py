@@ -7,6 +7,7 @@ weighted by training windows, as in FedAvg, so that c tends to the gradient of t
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -19,20 +20,16 @@ from fl_server.strategy.fedavg import FedAvg, mean_metrics, updates
 from fl_server.strategy.fixed_point import WeightedSum
 
 
+@dataclass(eq=False)
 class Scaffold(FedAvg):
     """FedAvg with control variates. ``server_learning_rate`` scales the step of the model."""
 
-    def __init__(
-        self,
-        fraction_train: float = 1.0,
-        fraction_evaluate: float = 1.0,
-        seed: int = 0,
-        server_learning_rate: float = 1.0,
-    ) -> None:
-        super().__init__(fraction_train, fraction_evaluate, seed)
-        if server_learning_rate <= 0:
-            raise ValueError(f"server_learning_rate {server_learning_rate} is not above 0")
-        self.server_learning_rate = float(server_learning_rate)
+    server_learning_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.server_learning_rate <= 0:
+            raise ValueError(f"server_learning_rate {self.server_learning_rate} is not above 0")
+        self.server_learning_rate = float(self.server_learning_rate)
         self.control: dict[str, NDArray[np.float32]] = {}
         self.households = 0
 
