@@ -339,4 +339,8 @@ def test_every_own_strategy_names_its_state() -> None:
     """What a strategy of the project remembers is what it says, not whatever it holds."""
     assert {name: sorted(kind().state()) for name, kind in OWN.items()} == {  # type: ignore[attr-defined]
         name: [] for name in OWN
-    } | {"scaffold": ["control"], "clustered": ["cluster_of", "directions", "models", "rounds"]}
+    } | {
+        "scaffold": ["control"],
+        "clustered": ["cluster_of", "directions", "models", "rounds"],
+        "centred-clipping": ["centre"],
+    }
