@@ -212,7 +212,7 @@ def _in_utc(
         # At an end of the data one of the two hours may be missing by right.
         inner = (stamps - 7200 > start.min()) & (stamps + 7200 < start.max())
         account.single_hours += int((times[inner] == 1).sum())
-        if int((np.diff(start) < 0).sum()) > 2 * len(np.unique(records["file"])):
+        if int((np.diff(start) < 0).sum()) > 8 * len(np.unique(records["file"])):
             account.doubt(
                 "the rows stand in no order: of the hour that the clock shows twice, the first row "
                 "was taken for the earlier"

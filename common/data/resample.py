@@ -12,6 +12,8 @@ from common.data.frame import check_zone
 from common.errors import InputError
 
 HALF_HOUR_S = 1800
+# A download joined with itself a few times turns back so often; more is no order at all.
+_MOST_TURNS = 7
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d\d)?")
 
 
@@ -77,9 +79,9 @@ def fixed_zone(clock: str) -> str:
 def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Mask, Mask]:
     """Return UTC seconds of the seconds a clock shows, which exist, and which are ambiguous.
 
-    When the clock is set back, a stamp seen for the first time is the earlier of the two it may
-    mean, seen again the later, counted within each ``file`` (n,) by itself. When it is set
-    forward, stamps of the hour left out do not exist.
+    When the clock is set back, a stamp of the hour shown twice is of its second time where the
+    stamps have gone back before, within each ``file`` (n,) by itself. When it is set forward,
+    stamps of the hour left out do not exist.
     """
     zone = clock_zone(clock)
     none = np.zeros(len(wall), dtype=np.bool_)
@@ -95,13 +97,36 @@ def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Mask
         np.where(exists, t.tz_convert("UTC").as_unit("s").asi8, 0) for t in (earlier, later)
     )
     ambiguous = utc != after
-    seen: dict[tuple[int, int], int] = {}
-    for at in np.flatnonzero(ambiguous).tolist():
-        key = (int(wall[at]), 0 if file is None else int(file[at]))
-        seen[key] = seen.get(key, 0) + 1
-        if seen[key] % 2 == 0:
-            utc[at] = after[at]
+    again = np.flatnonzero(ambiguous)
+    if again.size:
+        files = np.zeros(len(wall), dtype=np.int64) if file is None else file
+        hour = np.stack([files[again], wall[again] // 86400])  # each file, each change of the clock
+        _, group = np.unique(hour, axis=1, return_inverse=True)
+        for number in range(int(group.max()) + 1):
+            mine = again[group == number]
+            # A file joined with itself comes to the hour several times.
+            visits = np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1)
+            for rows in visits if len(visits) <= _MOST_TURNS else [mine]:
+                second = rows[_second_time(wall[rows])]
+                utc[second] = after[second]
     return utc, exists, ambiguous
+
+
+def _second_time(wall: Ints) -> Mask:
+    """(n,) True for stamps of the hour shown twice that are of its second time, in file order.
+
+    Where the stamps go back the other time begins. Where they never do, a file was sorted by stamp:
+    then equal stamps are the two times in turn, and so they are where rows stand in no order.
+    """
+    back = np.concatenate([[0], np.cumsum(np.diff(wall) < 0)])
+    if 0 < back[-1] <= _MOST_TURNS:
+        return np.asarray(back % 2 == 1)
+    seen: dict[int, int] = {}
+    second = np.zeros(len(wall), dtype=np.bool_)
+    for at, stamp in enumerate(wall.tolist()):
+        second[at] = seen.get(stamp, 0) % 2 == 1
+        seen[stamp] = seen.get(stamp, 0) + 1
+    return second
 
 
 def fill_gaps(value: Floats, known: Mask) -> Floats:

@@ -70,6 +70,30 @@ def test_a_wall_clock_that_shows_both_hours_maps_one_to_one(zone, step, day):
     assert utc.tolist() == true.asi8.tolist()
 
 
+@pytest.mark.parametrize(
+    ("minutes", "second"),
+    [
+        ([0, 30, 0, 30], [0, 0, 1, 1]),  # as the clock showed them
+        ([0, 0, 30, 30], [0, 1, 0, 1]),  # sorted by stamp
+        ([0, 30, 30], [0, 0, 1]),  # 01:00 is missing the second time
+        ([30, 0, 30], [0, 1, 1]),  # or the first
+        ([0, 0, 30, 30, 0, 0, 30, 30], [0, 0, 0, 0, 1, 1, 1, 1]),  # every row twice
+    ],
+)
+def test_which_time_of_the_repeated_hour_a_stamp_means(minutes, second):
+    """Stamps that go back begin the other time; sorted by stamp, equal ones are the two in turn."""
+    hour = pd.Timestamp("2024-10-27 01:00").value // 10**9
+    utc, _, ambiguous = to_utc(hour + 60 * np.array(minutes), "Europe/London")
+    assert ambiguous.all()
+    first = pd.Timestamp("2024-10-27 00:00").value // 10**9
+    true = [first + 60 * m + 3600 * s for m, s in zip(minutes, second, strict=True)]
+    assert utc.tolist() == true
+    day = np.array([-40, *minutes, 90, -40, *minutes, 90])  # the file joined with itself
+    utc, _, _ = to_utc(hour + 60 * day, "Europe/London")
+    assert utc[1:-1].tolist()[: len(true)] == true
+    assert utc[1:-1].tolist()[-len(true) :] == true
+
+
 def test_a_table_of_48_local_half_hours_on_both_clock_changes():
     """The spring hour does not exist; the autumn hour, given once, is the earlier of the two."""
     spring = pd.date_range("2024-03-31", periods=48, freq="30min", unit="s").asi8
