@@ -27,6 +27,6 @@ def initial_weights(preset: str, init: str | None, seed: int) -> dict[str, NDArr
             raise InputError(f"model.init = {init!r}: no such file")
         try:
             load_weights(model, load_file(init))
-        except SafetensorError as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"model.init = {init!r}: {error}") from None
     return weights_of(model)

@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from common import rng
 from common.config import Settings
 from common.data.frame import Household
-from common.errors import InputError
 from common.forecast.forecaster import load_weights, weights_of
 from common.forecast.history import history_of
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, pool, training_windows
 from fl_client.training import Epoch, evaluate, fit
+from fl_server.initial import initial_weights
 
 VALIDATION = 0.1
 
@@ -36,11 +35,9 @@ def train_pooled(
     if training.threads:
         torch.set_num_threads(training.threads)
     train, validation, scalers = _windows(homes, preset, stride)
-    with torch.random.fork_rng():
-        torch.manual_seed(rng.torch_seed(settings.run.seed, "", 0, "weights"))
-        model = build_model(preset)
-    if settings.model.init is not None:
-        load_weights(model, read_weights(Path(settings.model.init)))
+    # A run that is given no model starts with the same weights.
+    model = build_model(preset)
+    load_weights(model, initial_weights(preset, settings.model.init, settings.run.seed))
     epochs = fit(
         model, train, validation, training, seed=settings.run.seed, on_epoch=_report(len(train))
     )
@@ -58,16 +55,6 @@ def train_pooled(
             np.savez(file, **scaler.arrays())  # type: ignore[arg-type]
     (out / "training.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """Read a safetensors checkpoint. Raises InputError that names a missing or broken file."""
-    if not path.is_file():
-        raise InputError(f"model.init: no file {path}")
-    try:
-        return dict(load_file(path))
-    except Exception as error:  # safetensors raises its own and plain exceptions
-        raise InputError(f"model.init: {path} is not a safetensors file: {error}") from None
 
 
 def _windows(

@@ -14,7 +14,7 @@ from common.forecast.scalers import scaler_from_arrays
 from simulations.benchmarks.forecasts import command as benchmark_forecasts
 from simulations.commands import train
 from simulations.homes import load_households
-from simulations.training import read_weights, train_pooled
+from simulations.training import train_pooled
 
 SMALL = ["--households", "2", "--days", "24", "--stride", "16", "--set", "training.max_epochs=2"]
 
@@ -98,6 +98,6 @@ def test_training_reads_no_row_of_the_validation_span(tmp_path: Path) -> None:
         made.append(train_pooled(homes, settings, tmp_path / name, stride=8))
     assert made[0]["epochs"][0]["train_loss"] == made[1]["epochs"][0]["train_loss"]
     assert made[0]["epochs"][0]["val_loss"] != made[1]["epochs"][0]["val_loss"]
-    first, second = (read_weights(tmp_path / n / "model.safetensors") for n in ("a", "b"))
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("a", "b"))
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])
