@@ -115,6 +115,12 @@ def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membersh
     own = own_settings(home.parent / "settings.yaml")
     for section, kept in own.items():
         values[section] = values[section] | kept
+    # What the coordinator has set for all is a default here: the household knows what it has.
+    for layer in ("homes", "homes_last"):
+        values[layer] = {
+            which: {section: keys for section, keys in block.items() if section not in own}
+            for which, block in values[layer].items()
+        }
     preset, agreed = values["model"]["preset"], settings.model.preset
     if preset != agreed:
         raise InputError(f"settings.yaml: model.preset = {preset!r}: in this run it is {agreed!r}")

@@ -27,6 +27,10 @@ def deployment(
     model: Annotated[
         str | None, typer.Option(help="preset to train once, after the last market round")
     ] = None,
+    soak: Annotated[
+        int | None,
+        typer.Option(help="market rounds to watch memory, descriptors and disk in", min=6),
+    ] = None,
 ) -> None:
     """Start a SuperLink and so many SuperNodes with TLS and keys; measure them idle, then trading.
 
@@ -36,11 +40,33 @@ def deployment(
         raise InputError(f"{out} already holds something; choose a new folder for --out")
     sizes = [_number(part) for part in supernodes.split(",")]
     from simulations.benchmarks.deployment.run import clear, measure
+    from simulations.benchmarks.deployment.soak import grown
 
-    rows = []
+    if soak is not None:
+        rounds = soak
+
+    rows, growth = [], []
     for size in sizes:
         place = out.resolve() / str(size)
-        row = measure(size, place, rounds=rounds, idle_s=idle, poll_s=poll, preset=model)
+        row = measure(
+            size,
+            place,
+            rounds=rounds,
+            idle_s=idle,
+            poll_s=poll,
+            preset=model,
+            soak=soak is not None,
+        )
+        if soak is not None:
+            found_growth = grown(place / "soak.jsonl")
+            growth.append(asdict(found_growth))
+            for part, one in found_growth.parts.items():
+                typer.echo(
+                    f"{part}: memory {one.memory_mb[0]:.0f} MB, at the end {one.memory_mb[1]:.0f} "
+                    f"({one.memory:.2f}); descriptors {one.descriptors[0]}, {one.descriptors[1]}"
+                )
+            for folder, kb in found_growth.disk_kb.items():
+                typer.echo(f"{folder}: {kb:.1f} kB an interval")
         clear(place)
         rows.append(row)
         down, up = row.mb_per_day
@@ -56,6 +82,7 @@ def deployment(
         "idle_s": idle,
         "cores": os.cpu_count(),
         "load_average_at_the_end": list(psutil.getloadavg()),
+        "soak": growth,
         "sizes": [{**asdict(row), "mb_per_day": row.mb_per_day} for row in rows],
     }
     (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -30,6 +30,7 @@ from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import admit_household, init_server
 from fl_server.run_files import ROUNDS, read_lines
 from simulations.benchmarks.deployment.relay import Relay
+from simulations.benchmarks.deployment.soak import watched
 from simulations.progress import track
 
 HISTORY_DAYS = 9
@@ -75,12 +76,20 @@ class Measured:
 
 
 def measure(
-    supernodes: int, out: Path, *, rounds: int, idle_s: float, poll_s: float, preset: str | None
+    supernodes: int,
+    out: Path,
+    *,
+    rounds: int,
+    idle_s: float,
+    poll_s: float,
+    preset: str | None,
+    soak: bool = False,
 ) -> Measured:
     """Set up, measure idle for ``idle_s`` seconds, run ``rounds`` market rounds, take down.
 
-    ``preset``: model trained once after the last market round, None for none. Raises InputError
-    where the machine has too little memory, RuntimeError where a part does not come up.
+    ``preset``: model trained once after the last market round, None for none. ``soak``: look at
+    every part while it runs, and train every 48 rounds; ``soak.jsonl`` holds the looks. Raises
+    InputError where the machine has too little memory, RuntimeError where a part does not come up.
     """
     free = psutil.virtual_memory().available / 1e9
     if free < supernodes * _GB_EACH:
@@ -90,11 +99,12 @@ def measure(
     first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
     for name in track(names(supernodes), "homes"):
         write_household(
-            generate(name, seed=3, first=first, intervals=(HISTORY_DAYS + 2) * 48), homes
+            generate(name, seed=3, first=first, intervals=(HISTORY_DAYS + 2) * 48 + rounds), homes
         )
     settings = [
         f"run.days={rounds / 48}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
-        f"fl.every_intervals={rounds}", f"fl.enabled={'false' if preset is None else 'true'}",
+        f"fl.every_intervals={48 if soak else rounds}",
+        f"fl.enabled={'false' if preset is None else 'true'}",
         f"run.node_deadline_s={_START_S}", f"run.reply_deadline_s={_START_S}",
         *([] if preset is None else [f"model.preset={preset}"]),
     ]  # fmt: skip
@@ -109,7 +119,7 @@ def measure(
     folder.server_file.write_text(yaml.safe_dump(deployment | patient))
     with ExitStack() as stack:
         command, env = superlink(folder)
-        stack.enter_context(_service(command, env, out / "superlink.log"))
+        link = stack.enter_context(_service(command, env, out / "superlink.log"))
         _wait(lambda: "Uvicorn running" in _text(out / "superlink.log"), "the SuperLink")
         relay = Relay(("127.0.0.1", ports["fleet_port"]))
         stack.callback(relay.close)
@@ -133,7 +143,13 @@ def measure(
         time.sleep(5.0)
         idle = _idle(nodes, relay, idle_s)
         meter, begin = (relay.down, relay.up), time.monotonic()
-        _run(folder, out / "run.log")
+        with ExitStack() as watching:
+            if soak:
+                parts = {"superlink": link} | dict(zip(names(supernodes), nodes, strict=True))
+                folders = {"server": folder.root, "households": out / "households"}
+                looks = out / "soak.jsonl"
+                watching.enter_context(watched(parts, folders, folder.status, looks))
+            _run(folder, out / "run.log")
         gone = time.monotonic() - begin
         extra = (relay.down - meter[0], relay.up - meter[1])
     return _measured(folder, supernodes, poll_s, rounds, idle, gone, extra)
