@@ -83,6 +83,7 @@ def _is_csv(tariff: str) -> bool:
 def _rehearsal(settings: Settings, tariff: str) -> Settings:
     values = settings.model_dump(mode="json")
     values["data"]["source"] = tariff
+    values["homes"] = values["homes_last"] = {}  # the file is of whoever has no tariff of its own
     return Settings.model_validate(values)
 
 

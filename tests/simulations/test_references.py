@@ -9,8 +9,10 @@ import pytest
 
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
+from common.energy.tariff import EndValue
 from simulations.references import (
     Case,
+    NoOptimumError,
     community_optimum,
     greedy_battery,
     no_battery_no_trade,
@@ -136,3 +138,74 @@ def test_independent_figures_of_real_homes(start: str, expected: tuple[float, ..
     )  # fmt: skip
     found = (no_battery_no_trade(case), own_optimum(case), community_optimum(case))
     assert [outcome.total for outcome in found] == pytest.approx(expected, rel=1e-3)
+
+
+def _one_home(retail: list[float], feed_in: list[float], load: float, pv: float) -> Case:
+    count = len(retail)
+    return Case(
+        load=np.full((1, count), load),
+        pv=np.full((1, count), pv),
+        retail=np.array(retail),
+        feed_in=np.array(feed_in),
+        battery=BatterySpec(
+            capacity_kwh=2.0, round_trip_efficiency=0.81, power_kw=2.0, soc_min=0.0, soc_max=1.0,
+            soc_initial=0.5,
+        ),
+        connection=ConnectionSpec(3.0, 3.0),
+        end=EndValue(1.0, 0.0, 0.0),
+    )  # fmt: skip
+
+
+def _enumerated(case: Case) -> float:
+    """The best cost of one home over all ways of using the battery in steps of 0.1 kWh stored.
+
+    PV may be curtailed; one direction at the meter, one way of the battery, per interval.
+    """
+    eta, grid = 0.9, np.round(np.arange(0, 2.01, 0.1), 10)
+    value = np.zeros(len(grid))
+    for t in reversed(range(case.load.shape[1])):
+        buy, sell = float(np.ravel(case.retail)[t]), float(np.ravel(case.feed_in)[t])
+        net, pv = float(case.load[0, t] - case.pv[0, t]), float(case.pv[0, t])
+        after = np.empty(len(grid))
+        for i, s in enumerate(grid):
+            rise = grid - s
+            action = np.where(rise > 0, rise / eta, rise * eta)
+            flow = net + action
+            # Curtailing raises the flow; it pays where export costs.
+            raised = np.minimum(np.maximum(flow, 0.0) if sell < 0 else flow, flow + pv)
+            flow = np.where(buy < 0, np.minimum(flow + pv, 3.0), raised)
+            cost = np.where(flow > 0, buy * flow, sell * flow)
+            fits = (np.abs(action) <= 1.0 + 1e-9) & (flow <= 3.0) & (flow >= -3.0)
+            after[i] = np.min(np.where(fits, cost + value, np.inf))
+        value = after
+    return float(value[np.flatnonzero(np.isclose(grid, 1.0))[0]])
+
+
+@pytest.mark.parametrize(
+    ("retail", "feed_in"),
+    [
+        ([0.3, 0.1, 0.3, 0.4], [0.05] * 4),
+        ([0.1, 0.1, 0.3, 0.3], [0.2, 0.2, 0.1, 0.1]),
+        ([-0.2, -0.1, 0.3, 0.2], [-0.3, -0.2, 0.1, 0.1]),
+        ([0.2, -0.5, 0.2, -0.5], [0.1, -0.6, 0.1, -0.6]),
+    ],
+)
+@pytest.mark.parametrize(("load", "pv"), [(0.4, 0.0), (0.2, 0.9)])
+def test_no_optimum_turns_energy_in_a_circle(
+    retail: list[float], feed_in: list[float], load: float, pv: float
+) -> None:
+    """Export above import, and prices below zero: the optimum is what trying all ways of using the
+    battery finds, to the width of its grid, and it draws or feeds, not both."""
+    case = _one_home(retail, feed_in, load, pv)
+    best = own_optimum(case)
+    assert not best.bound
+    assert best.gap <= 1e-3
+    assert best.total <= _enumerated(case) + 1e-6
+    assert best.total == pytest.approx(_enumerated(case), abs=0.03)
+    assert (np.minimum(best.grid_import, best.grid_export) < 1e-6).all()
+
+
+def test_a_cap_that_cannot_be_held_is_said_and_not_raised_as_something_else() -> None:
+    """NoOptimumError, which whoever writes a summary catches."""
+    with pytest.raises(NoOptimumError, match="no optimum"):
+        community_optimum(two_homes(), import_cap_kw=0.8)

@@ -51,6 +51,23 @@ def test_parity_with_a_simulation(homes: Path, tmp_path: Path) -> None:
     assert (folder.run / final).read_bytes() == (directory / final).read_bytes()
 
 
+def test_unlike_homes_are_settled_alike_in_a_deployment(homes: Path, tmp_path: Path) -> None:
+    """One home without a battery and with a tariff of its own below zero for exports, one with a
+    small battery, a narrow connection and another trader: the deployment's ledger is that of a
+    simulation with the same settings, row by row."""
+    own = (
+        f"homes.{NAMES[0]}.battery=none", f"homes.{NAMES[0]}.tariff.source=flat",
+        f"homes.{NAMES[0]}.tariff.retail=0.4", f"homes.{NAMES[0]}.tariff.feed_in=-0.02",
+        f"homes.{NAMES[1]}.battery.capacity_kwh=4", f"homes.{NAMES[1]}.trader.kind=rule",
+        f"homes.{NAMES[1]}.connection.export_kwh=1.5",
+    )  # fmt: skip
+    day = (*SHORT, "run.days=0.75", "fl.enabled=false", *own)
+    folder = community(tmp_path / "server", homes, NAMES, *day, hour=0)
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
+    assert rows(folder.run) == rows(simulated(homes, tmp_path / "simulated", folder, len(NAMES)))
+    assert traded(folder.run)
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["before the commit", "after the commit"])
 def test_coordinator_killed_at_every_settlement(
     homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
