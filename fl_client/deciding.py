@@ -36,8 +36,17 @@ class DayAhead(NamedTuple):
 AskModel = Callable[[Ints, int, int], DayAhead | None]
 
 
+# The same -> quantiles (H, Q, 48) of net load from the interval on, nan where there are none
+AskNet = Callable[[Ints, int, int], Floats | None]
+
+
 def no_forecast(households: Ints, unknown: int, lag: int) -> DayAhead | None:
     """Forecast nothing: what households without a model do."""
+    return None
+
+
+def no_net(households: Ints, unknown: int, lag: int) -> Floats | None:
+    """Correct nothing: own days as they are."""
     return None
 
 
@@ -59,6 +68,7 @@ class Deciding:
         intervals: int,
     ) -> None:
         self.ask: AskModel = no_forecast
+        self.ask_net: AskNet = no_net
         self._scenes = scenes
         self._log, self._prices, self._physics = log, prices, physics
         self._names, self._intervals = names, intervals
@@ -70,12 +80,16 @@ class Deciding:
         orders: list[Ints] = [np.zeros((0, 3), dtype=np.int64)] * len(self._names)
         for calendar, scene, trader in self._scenes:
             ahead = self._forecast(t, calendar, trader)
+            net = self._net(t, calendar, trader)
             informed = calendar.index if ahead is None else ahead.households
             others = np.setdiff1d(calendar.index, informed)
             # Those without a model, while others have one, decide as they would alone.
             for which, known in ((informed, ahead), (others, None)):
                 if len(which):
-                    decision = self._consider(t, calendar, scene, trader, which, known, market)
+                    mine = None if net is None else net[np.searchsorted(calendar.index, which)]
+                    decision = self._consider(
+                        t, calendar, scene, trader, which, known, mine, market
+                    )
                     for h, order in zip(which, orders_of(decision), strict=True):
                         orders[h] = order
         self._log.orders = orders
@@ -114,6 +128,7 @@ class Deciding:
         trader: Trader,
         which: Ints,
         ahead: DayAhead | None,
+        net: Floats | None,
         market: bool,
     ) -> Decision:
         pick = slice(None) if len(which) == len(self._names) else which
@@ -131,6 +146,7 @@ class Deciding:
             market=market,
             signals=prices.signals,
             forecast=None if ahead is None else _for_trader(ahead, int(scene.lag[t])),
+            net=net,
             share_kwh=prices.share_kwh,
             scarcity_price=prices.scarcity_price,
             terms=prices.terms,
@@ -163,6 +179,13 @@ class Deciding:
                 _logger.warning(
                     "%s: trader holds from %d on: %s", self._names[h], t, HOLD_REASONS[reason]
                 )
+
+    def _net(self, t: int, calendar: Calendar, trader: Trader) -> Floats | None:
+        """Own days as the model corrects them, where the trader plans with them."""
+        if not trader.corrects:
+            return None
+        lag = int(calendar.lag[t])
+        return self.ask_net(calendar.index, self._intervals - t + lag, lag)
 
     def _forecast(self, t: int, calendar: Calendar, trader: Trader) -> DayAhead | None:
         """The model's forecast for the trader; at midnight it is kept, whoever reads it."""

@@ -12,9 +12,11 @@ import torch
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
-from common.arrays import Ints
+from common.arrays import Floats, Ints
 from common.config import Settings
 from common.forecast.forecaster import Forecaster, load_weights
+from common.forecast.net_corrector import NetCorrector, has_net, recent_past
+from common.forecast.net_inputs import SCENARIOS, NetInputs, NetRows, net_rows
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import blank_model
 from common.forecast.windows import Windows, training_windows
@@ -43,6 +45,10 @@ class Learner:
         self._scalers: dict[int, Scaler] = {}
         self._digests = [state.model() for state in group.log.states]
         self._forecasters: dict[tuple[str, tuple[int, ...]], Forecaster] = {}
+        self._correctors: dict[str, NetCorrector | None] = {}
+        self._rows: dict[int, NetRows] = {}
+        self._past: dict[int, tuple[int, NetInputs, Floats]] = {}
+        self._trust: dict[int, tuple[tuple[str, int], bool]] = {}
         self._model: torch.nn.Module | None = None
         if settings.training.threads:
             torch.set_num_threads(settings.training.threads)
@@ -134,6 +140,61 @@ class Learner:
             np.stack(quantiles_of).astype(np.float64) if quantiles_of[0].size else None,
             levels,
         )
+
+    def net_ahead(self, households: Ints, unknown: int, lag: int) -> Floats | None:
+        """Quantiles (H, 14, 48) of net load [kWh] as the model corrects the homes' own days.
+
+        nan for a household without such a model, and for one whose own days were nearer to what
+        came in the week before the present day of the run; None where that is everybody.
+        """
+        group = self._group
+        t = group.intervals + lag - unknown
+        found = np.full((len(households), SCENARIOS, _DAY), np.nan)
+        for i, h in enumerate(int(h) for h in households):
+            name = self._digests[h]
+            corrector = None if name is None else self._corrector(name, h)
+            if name is None or corrector is None:
+                continue
+            rows = self._net_rows(h)
+            today = len(rows) - group.intervals + t // _DAY * _DAY - int(rows.lag.max())
+            if self._trusted(h, name, corrector, today):
+                found[i] = corrector.quantiles(rows, len(rows) - group.intervals + t, lag)
+        return found if np.isfinite(found).any() else None
+
+    def _corrector(self, name: str, h: int) -> NetCorrector | None:
+        """The net head of a model, kept for the newest models alone."""
+        if name not in self._correctors:
+            weights = self._store.load(name)
+            if weights is None:
+                weights = self._own_store(h).load(name)
+            while len(self._correctors) >= max(2, len(self._digests)):
+                self._correctors.pop(next(iter(self._correctors)))
+            self._correctors[name] = (
+                NetCorrector(weights) if weights is not None and has_net(weights) else None
+            )
+        return self._correctors[name]
+
+    def _net_rows(self, h: int) -> NetRows:
+        """Household ``h``'s rows: views, so that readings to come are seen when they are known."""
+        if h not in self._rows:
+            history = self._group.histories[h]
+            measured = self._group.load[h, -len(history) :], self._group.pv[h, -len(history) :]
+            self._rows[h] = net_rows(history, len(history), measured)
+        return self._rows[h]
+
+    def _trusted(self, h: int, name: str, corrector: NetCorrector, today: int) -> bool:
+        """Whether corrections were no worse than own days in the week before row ``today``.
+
+        A matter of the model, the day and the readings before it alone: whoever goes on with a run
+        comes to the same. Who has no week of its own yet trusts what the others have learned.
+        """
+        key = (name, today)
+        if self._trust.get(h, (("", -1), True))[0] != key:
+            if self._past.get(h, (-1,))[0] != today:
+                self._past[h] = (today, *recent_past(self._net_rows(h), today))
+            made, came = self._past[h][1:]
+            self._trust[h] = (key, corrector.gain(made, came) >= 0.0)
+        return self._trust[h][1]
 
     def _forecaster(self, name: str, members: list[int]) -> Forecaster | None:
         key = (name, tuple(members))

@@ -21,7 +21,7 @@ from fl_client.training import evaluate, learning_rate, local_update
 
 Weights = dict[str, NDArray[np.float32]]
 _LAST_LAYERS = {
-    "slot": ("mean.", "quantiles.", "season.", "long.out.", "price.out."),
+    "slot": ("mean.", "quantiles.", "season.", "long.out.", "price.out.", "net.out."),
     "window": ("heads.",),
 }
 

@@ -188,7 +188,12 @@ class RunReadings:
                 begin, rows = self._rows(data)
                 values[h, begin:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[rows]
                 self._histories.append(
-                    History(values[h, begin:], self._index[begin:], data.timezone)
+                    History(
+                        values[h, begin:],
+                        self._index[begin:],
+                        data.timezone,
+                        data.lags(rows.stop)[rows],
+                    )
                 )
         return self._histories
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flwr.app import Context
 
-from common.arrays import Ints
+from common.arrays import Floats, Ints
 from common.messages import Announcement, Join, Joined, NotJoined
 from fl_client.deciding import DayAhead
 from fl_client.household import Group
@@ -51,6 +51,8 @@ class Session:
             Joined(a.name, a.filled_values, a.real, a.source, newest) for a in self.group.about
         ]
         self.group.deciding.ask = self._forecast
+        if settings.fl.enabled or settings.model.init:
+            self.group.deciding.ask_net = self._net
         if settings.run.metrics == "all":
             self.group.closing_report = self._report
 
@@ -71,6 +73,9 @@ class Session:
 
     def _forecast(self, households: Ints, unknown: int, lag: int) -> DayAhead | None:
         return self.learner.day_ahead(households, unknown, lag)
+
+    def _net(self, households: Ints, unknown: int, lag: int) -> Floats | None:
+        return self.learner.net_ahead(households, unknown, lag)
 
     def _report(self, h: int) -> dict[str, float]:
         return closing_report(self.group, h, self._members[0].settings)

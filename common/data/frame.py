@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.arrays import Ints
 from common.data.prices import check_prices
 from common.errors import InputError
 
@@ -190,6 +191,15 @@ class Household:
         now = origin + t * INTERVAL_MINUTES
         over = now - (now - self.phase_minutes) % self.resolution_minutes
         return max(0, (over - origin) // INTERVAL_MINUTES)
+
+    def lags(self, rows: int) -> Ints:
+        """By how many rows the newest reading lags when each of the first rows is decided."""
+        origin = int(self.frame.index[0].timestamp()) // 60
+        row = np.arange(rows, dtype=np.int64)
+        now = origin + row * INTERVAL_MINUTES
+        over = now - (now - self.phase_minutes) % self.resolution_minutes
+        lags: Ints = row - np.maximum((over - origin) // INTERVAL_MINUTES, 0)
+        return lags
 
     def row(self, time: pd.Timestamp) -> int:
         """Return the row that starts at ``time`` (may lie outside the frame, even below 0)."""

@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.arrays import Floats
+from common.arrays import Floats, Ints
 from common.data.frame import APPLIANCES, COLUMNS, Household
+from common.energy.pv import clear_sky
 from common.errors import InputError
 from common.forecast.daylight import daylight
 
 CALENDAR_AHEAD = 1440
 """Steps of calendar kept beyond the last row: the longest horizon."""
 
+_PV = COLUMNS.index("pv")
 _PRICE = COLUMNS.index("price")
 _TEMPERATURE = COLUMNS.index("temperature")
 
@@ -47,6 +49,13 @@ def _daylight(start: pd.Timestamp, rows: int, timezone: str) -> NDArray[np.float
     return light
 
 
+@lru_cache(maxsize=64)
+def _clear_sky(start: pd.Timestamp, rows: int, timezone: str) -> Floats:
+    sky = np.nan_to_num(clear_sky(pd.date_range(start, periods=rows, freq="30min"), timezone))
+    sky.flags.writeable = False
+    return sky
+
+
 @dataclass(eq=False)
 class History:
     """Readings of one household by half hour.
@@ -54,14 +63,18 @@ class History:
     ``values`` is (T, 17) in the order of ``COLUMNS``, in the units of the household frame;
     ``index`` is the UTC start of each row. When a decision is made for row t, only the rows
     before ``known`` <= t may be read: whoever reads is told ``known`` and keeps to it. Rows from
-    ``known`` on may hold anything, the future included.
+    ``known`` on may hold anything, the future included. ``lags`` (T,): by how many rows the newest
+    reading lags when a row is decided; 0 where it is not given.
     """
 
     values: Floats
     index: pd.DatetimeIndex
     timezone: str
+    lags: Ints | None = None
 
     def __post_init__(self) -> None:
+        if self.lags is None:
+            self.lags = np.zeros(len(self.index), np.int64)
         if self.values.shape != (len(self.index), len(COLUMNS)):
             raise InputError(
                 f"history of shape {self.values.shape} does not have "
@@ -88,10 +101,21 @@ class History:
         """(T + 1440,): half hours by which the household's clock is ahead of UTC."""
         return _clock_shift(self.index[0], len(self.index) + CALENDAR_AHEAD, self.timezone)
 
+    @property
+    def clear_sky(self) -> Floats:
+        """(T,): clear-sky irradiance [W/m2]; zeros for a home without PV, whom it tells nothing."""
+        if not (self.pv(0, len(self)) > 0).any():
+            return np.zeros(len(self))
+        return _clear_sky(self.index[0], len(self), self.timezone)
+
     def consumption(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) kWh: the sum of the nine appliances."""
         total: Floats = self.values[start:stop, : len(APPLIANCES)].sum(axis=1)
         return total
+
+    def pv(self, start: int, stop: int) -> Floats:
+        """Return (stop - start,) kWh made by solar panels."""
+        return self.values[start:stop, _PV]
 
     def price(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) retail price per kWh."""
@@ -107,4 +131,5 @@ def history_of(household: Household) -> History:
     frame = household.frame[list(COLUMNS)]
     index = frame.index
     assert isinstance(index, pd.DatetimeIndex)  # the canonical frame has checked it
-    return History(frame.to_numpy(dtype=float), index, household.timezone)
+    values = frame.to_numpy(dtype=float)
+    return History(values, index, household.timezone, household.lags(len(index)))

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.forecast.net_inputs import LEVELS
 from common.forecast.streams import (
     HORIZON_WEIGHT,
+    NET,
     QUANTILE_LEVELS,
     QUANTILES,
     STREAMS,
@@ -36,7 +38,7 @@ def stream_losses(
     """Loss of each stream: squared error for consumption, absolute error for price.
 
     A stream without a known target counts 0. A model that also gives quantiles of the day's
-    consumption adds their mean pinball loss.
+    consumption adds their mean pinball loss; one that corrects own days adds that of net load.
     """
     losses = {}
     for stream, (kind, _) in STREAMS.items():
@@ -49,6 +51,9 @@ def stream_losses(
         levels = torch.tensor(QUANTILE_LEVELS, dtype=quantiles.dtype, device=quantiles.device)
         each = pinball(quantiles, targets["consumption_day"], levels).mean(1)
         losses[QUANTILES] = masked_mean(each, masks["consumption_day"])
+    if NET in outputs:
+        levels = torch.tensor(LEVELS, dtype=outputs[NET].dtype, device=outputs[NET].device)
+        losses[NET] = masked_mean(pinball(outputs[NET], targets[NET], levels).mean(1), masks[NET])
     return losses
 
 
@@ -71,8 +76,9 @@ class _WeightedLoss(torch.autograd.Function):
         for i, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
             target, weight = known[2 * i : 2 * i + 2]
             output = output.float()
-            if stream == QUANTILES:
-                levels = torch.tensor(QUANTILE_LEVELS, device=output.device)[:, None]
+            if stream in (QUANTILES, NET):
+                of = QUANTILE_LEVELS if stream == QUANTILES else LEVELS
+                levels = torch.tensor(of, device=output.device)[:, None]
                 error = target[:, None] - output
                 slope = (levels - (error < 0).float()).mul_(weight[:, None] / len(levels))
                 gradients.append(slope.neg())
@@ -93,7 +99,7 @@ class _WeightedLoss(torch.autograd.Function):
 def training_loss(
     outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> Tensor:
-    """Total loss of outputs (B, n) with the weights (B, n) of a batch; quantiles are (B, Q, 48)."""
+    """Total loss of outputs (B, n) with the weights (B, n) of a batch; quantiles are (B, Q, n)."""
     streams = [name for name in outputs if name in targets or name == QUANTILES]
     known = []
     for name in streams:

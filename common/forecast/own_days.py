@@ -7,7 +7,7 @@ those whose recent hours resembled the present ones.
 
 import numpy as np
 
-from common.arrays import Floats
+from common.arrays import Floats, Ints
 from common.compiled import compiled
 
 
@@ -103,6 +103,31 @@ def reshape(
 
 
 @compiled
+def take_ranks(values: Floats, quantiles: Floats) -> None:
+    """Give scenarios (H, W, N), in place, the ``quantiles`` (H, Q, K) of the first K steps.
+
+    The scenario of rank r takes the quantile at level (r + 0.5) / W, those given being at
+    (q + 0.5) / Q: days keep their order in every step, the quantiles say how high and how far
+    apart. Where a quantile is not finite the scenarios of that step stay as they are.
+    """
+    households, scenarios, steps = values.shape
+    count = quantiles.shape[1]
+    for h in range(households):
+        for j in range(min(steps, quantiles.shape[2])):
+            if not np.isfinite(quantiles[h, :, j]).all():
+                continue
+            order = np.argsort(values[h, :, j], kind="mergesort")
+            for r in range(scenarios):
+                place = (r + 0.5) * count / scenarios - 0.5
+                place = min(max(place, 0.0), count - 1.0)
+                i = min(int(place), count - 2) if count > 1 else 0
+                low = quantiles[h, i, j]
+                part = place - i
+                high = quantiles[h, min(i + 1, count - 1), j]
+                values[h, order[r], j] = low if part == 0.0 else low + part * (high - low)
+
+
+@compiled
 def persist(
     load: Floats,
     pv: Floats,
@@ -174,17 +199,18 @@ def persist(
 
 
 @compiled
-def analogous(
+def alike_days(
     past: Floats, lag: int, day: int, count: int, days: int, hours: int, fade: float
-) -> Floats:
-    """Net load now (H, count) on the ``count`` days most like the present of the last ``days``.
+) -> Ints:
+    """How many days before yesterday the ``count`` days most like the present lie, (H, count).
 
-    Alike: small weighted squared difference of the last ``hours`` known intervals, the weight
-    falling by ``fade`` per interval of age. nan where the past is too short.
+    Of the last ``days`` those whose last ``hours`` known intervals have a small weighted squared
+    difference from the present ones, the weight falling by ``fade`` per interval of age. In turn
+    where there are fewer than ``count``; -1 where the past is too short for any.
     """
     households, width = past.shape
     now = width + lag
-    result = np.full((households, count), np.nan)
+    result = np.full((households, count), -1)
     distance = np.empty(days)
     for h in range(households):
         known = 0
@@ -205,6 +231,23 @@ def analogous(
             continue
         order = np.argsort(distance, kind="mergesort")
         for w in range(count):
-            k = order[w % known]
-            result[h, w] = past[h, now - (k + 1) * day]
+            result[h, w] = order[w % known]
+    return result
+
+
+@compiled
+def analogous(
+    past: Floats, lag: int, day: int, count: int, days: int, hours: int, fade: float
+) -> Floats:
+    """Net load now (H, count) on the ``count`` days most like the present of the last ``days``.
+
+    See ``alike_days``. nan where the past is too short.
+    """
+    households, width = past.shape
+    alike = alike_days(past, lag, day, count, days, hours, fade)
+    result = np.full((households, count), np.nan)
+    for h in range(households):
+        for w in range(count):
+            if alike[h, w] >= 0:
+                result[h, w] = past[h, width + lag - (alike[h, w] + 1) * day]
     return result

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.forecast.kernels import attention, mixture
+from common.forecast.net_head import NetHead
 from common.forecast.presets import Preset
 from common.forecast.slot_inputs import (
     CANDIDATES,
@@ -29,7 +30,7 @@ from common.forecast.slot_inputs import (
     TOKEN_WIDTH,
     TOKENS,
 )
-from common.forecast.streams import HORIZONS, QUANTILE_LEVELS, QUANTILES, SLOTS
+from common.forecast.streams import HORIZONS, NET, QUANTILE_LEVELS, QUANTILES, SLOTS
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:
@@ -113,9 +114,13 @@ class SlotTransformer(nn.Module):
         self.season = _zero(nn.Linear(4, 1, bias=False))
         self.long = StepHead(preset.head, start_at=12)
         self.price = StepHead(preset.head, start_at=11)
+        self.net = NetHead(width)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``slot_inputs`` of some horizons -> their streams (B, n) and quantiles (B, Q, 48)."""
+        """``slot_inputs`` of some horizons -> their streams (B, n) and quantiles (B, Q, 48).
+
+        With ``net_inputs``, ``net_own`` and ``net_other`` also quantiles (B, 14, K) of net load.
+        """
         level, unit = inputs["load_level"][:, None], inputs["price_level"][:, None]
         steps = {n: len(inputs[f"{n}_steps"]) for n in HORIZONS if f"{n}_steps" in inputs}
         far = {name: count for name, count in steps.items() if name != "day"}
@@ -127,6 +132,10 @@ class SlotTransformer(nn.Module):
         if far:
             streams |= _streams("consumption", self._step(self.long, "long", inputs), level, far)
         streams |= _streams("price", self._step(self.price, "price", inputs), unit, steps)
+        if "net_inputs" in inputs:
+            own = inputs["net_own"]
+            moved = self.net(inputs["net_inputs"], own, inputs["net_other"])
+            streams[NET] = (own + moved).transpose(1, 2)
         return streams
 
     @staticmethod

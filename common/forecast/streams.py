@@ -15,6 +15,10 @@ QUANTILE_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 QUANTILES = "consumption_day_quantiles"
 """Optional extra output (H, Q, 48) of presets that forecast a distribution."""
 
+NET = "net_day_quantiles"
+"""Optional extra output (B, 14, K) of presets that correct own days: net load of K steps, in units
+of the home's mean load (``net_inputs``). It is made for training; traders ask ``NetCorrector``."""
+
 
 def horizon_of(stream: str) -> int:
     """Return the number of half-hour steps of a stream."""

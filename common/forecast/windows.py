@@ -20,6 +20,7 @@ from common.forecast.inputs import (
     target_units,
     wall_clock_rows,
 )
+from common.forecast.net_inputs import NetRows, joined_rows, net_inputs, net_rows
 from common.forecast.presets import Preset, find_preset
 from common.forecast.scalers import Scaler
 from common.forecast.slot_inputs import slot_inputs
@@ -27,6 +28,7 @@ from common.forecast.streams import (
     HORIZON_WEIGHT,
     HORIZONS,
     KINDS,
+    NET,
     SLOTS,
     STREAMS,
     TASK_WEIGHT,
@@ -39,6 +41,9 @@ WEEK_OF_SLOTS = 7 * SLOTS
 # Steps of the long streams that one training batch of the slot family looks at: a stride that
 # shares no factor with 48 meets every slot of the day, and every step in turn.
 _LONG_STRIDE = {"week": 13, "month": 61}
+
+# Steps of net load that a window is measured on, the one being traded among them.
+NET_STEPS = np.array([0, 1, 3, 8, 20, 40])
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Batch:
         """What each element of the targets counts in the total loss, (B, n): 0 where masked."""
         weights = {}
         for stream, mask in self.masks.items():
-            kind, name = STREAMS[stream]
+            kind, name = STREAMS.get(stream, ("consumption", "day"))
             share = HORIZON_WEIGHT[name] * TASK_WEIGHT[kind] / max(int(np.count_nonzero(mask)), 1)
             weights[stream] = mask * np.float32(share)
         return weights
@@ -80,6 +85,7 @@ class _Part:
     daylight: Floats32  # (2, known - low + 1440)
     shift: Rows  # (known - low + 1440,)
     targets: Floats32  # (2, known - low)
+    net: NetRows | None = None  # of the slot family: rows from the first of the history on
 
 
 class Windows:
@@ -107,16 +113,27 @@ class Windows:
         self._changes = np.cumsum(np.diff(self._shift, prepend=self._shift[:1]) != 0)
         # Where each window's origin lies in the joined arrays, and the end of its targets.
         past_at, calendar_at, end_at = [], [], []
-        rows = steps = 0
+        net_at, net_first, net_end = [], [], []
+        rows = steps = net_rows_before = 0
+        nets = [part.net for part in parts if part.net is not None]
+        self._net = joined_rows(nets) if nets else None
         for part, at, end in zip(parts, origins, ends, strict=True):
             past_at.append(at - part.low + rows)
             calendar_at.append(at - part.low + steps)
             end_at.append(np.full(len(at), end - part.low + rows))
+            if part.net is not None:
+                net_at.append(at + net_rows_before)
+                net_first.append(np.full(len(at), net_rows_before))
+                net_end.append(np.full(len(at), net_rows_before + end))
+                net_rows_before += len(part.net)
             rows += part.targets.shape[1]
             steps += len(part.shift)
         self._past_at = _joined(past_at)
         self._calendar_at = _joined(calendar_at)
         self._end_at = _joined(end_at)
+        if nets:
+            self._net_at, self._net_first = _joined(net_at), _joined(net_first)
+            self._net_end = _joined(net_end)
 
     def __len__(self) -> int:
         return len(self._past_at)
@@ -151,6 +168,7 @@ class Windows:
         phase: int | None = None,
         mirror: NDArray[np.bool_] | None = None,
         horizons: Sequence[str] = tuple(HORIZONS),
+        rng: np.random.Generator | None = None,
     ) -> Batch:
         """Gather the windows of these indices, (B,), with the streams of these horizons.
 
@@ -158,6 +176,7 @@ class Windows:
         None takes every step. ``mirror`` (B,) asks the slot family to read windows backwards in
         days: the days after the day of targets stand for those before it, and only the day's
         streams have targets. A window whose span ends too early for that stays as it is.
+        ``rng`` draws the steps of net load, and windows of homes that are new; see ``_add_net``.
         """
         past_at = self._past_at[which]
         steps = {name: np.arange(n) for name, n in HORIZONS.items() if name in horizons}
@@ -192,7 +211,42 @@ class Windows:
             for i, kind in enumerate(KINDS):
                 masks[f"{kind}_{name}"] = mask
                 targets[f"{kind}_{name}"] = values[i, :, here]
+        if self._net is not None and "day" in horizons:
+            self._add_net(self._net, which, rng, inputs, targets, masks)
         return Batch(inputs, targets, masks)
+
+    def _add_net(
+        self,
+        rows: NetRows,
+        which: Rows,
+        rng: np.random.Generator | None,
+        inputs: dict[str, NDArray[np.generic]],
+        targets: dict[str, Floats32],
+        masks: dict[str, NDArray[np.bool_]],
+    ) -> None:
+        """Add a few steps of each window's net load: the one being traded and later ones.
+
+        With ``rng`` the later ones are drawn, and two windows of five forget what is older than one
+        to 28 days, so that the model knows homes that have just joined.
+        """
+        at, first = self._net_at[which], self._net_first[which]
+        steps = np.broadcast_to(NET_STEPS, (len(which), len(NET_STEPS))).copy()
+        if rng is not None:
+            order = rng.random((len(which), SLOTS - 1)).argsort(1)
+            steps[:, 1:] = 1 + order[:, : len(NET_STEPS) - 1]
+            short = rng.integers(SLOTS + 4, 28 * SLOTS, len(which))
+            first = np.where(rng.random(len(which)) < 0.4, np.maximum(first, at - short), first)
+        made = net_inputs(rows, at, rows.lag[at], first, steps)
+        ahead = at[:, None] + steps
+        known = ahead < self._net_end[which][:, None]
+        ahead = np.where(known, ahead, at[:, None])
+        came = (rows.load[ahead] - rows.pv[ahead]) / made.unit[:, None]
+        known &= np.isfinite(made.own).all(axis=2) & np.isfinite(came)
+        inputs["net_inputs"] = np.where(known[..., None], made.inputs, np.float32(0))
+        for name, values in (("net_own", made.own), ("net_other", made.other)):
+            inputs[name] = np.where(known[..., None], values, 0.0).astype(np.float32)
+        targets[NET] = np.where(known, came, 0.0).astype(np.float32)
+        masks[NET] = known
 
     def days(self, which: Rows, mirror: NDArray[np.bool_] | None = None) -> Floats32:
         """(channels, B, 28, 48): the days that these windows of the slot family read.
@@ -228,19 +282,20 @@ class Windows:
         streams are thinned.
         """
         order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        net = None if rng is None else rng.spawn(1)[0]
         for start in range(0, len(order), size):
             which = order[start : start + size]
             phase = 0 if rng is None else int(rng.integers(HORIZONS["month"]))
             mirror = None if rng is None else mirror_draw(self.preset, len(which), rng)
-            yield self.batch(which, phase, mirror)
+            yield self.batch(which, phase, mirror, rng=net)
 
     def draws(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[Batch]:
         """``steps`` batches of ``size`` distinct windows each, or of all when there are fewer."""
-        size = min(size, len(self))
+        size, net = min(size, len(self)), rng.spawn(1)[0]
         for _ in range(steps):
             which = rng.choice(len(self), size, replace=False)
             phase = int(rng.integers(HORIZONS["month"]))
-            yield self.batch(which, phase, mirror_draw(self.preset, size, rng))
+            yield self.batch(which, phase, mirror_draw(self.preset, size, rng), rng=net)
 
 
 def mirror_draw(preset: Preset, size: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
@@ -293,6 +348,7 @@ def training_windows(
         np.ascontiguousarray(history.daylight[ahead].T),
         history.clock_shift[ahead],
         targets,
+        net_rows(history, known) if chosen.family == "slot" else None,
     )
     return Windows(chosen, [part], [origins], [known])
 

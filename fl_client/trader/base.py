@@ -100,7 +100,9 @@ class Situation:
     rules: market rules. market: False in the shadow run without a market (no orders).
     past_local: (L, 2) public marginal [buy, sell] price of intervals t-L .. t-1 per kWh
     delivered; nan where there was none.
-    forecast: the model's, or None. remaining: intervals left including t until the stored
+    forecast: the model's, or None. net: (H, Q, K) quantiles (q + 0.5) / Q of the net load [kWh]
+    of the K steps from t on, own days as the model corrects them; nan for a household that keeps
+    to its own days; or None. remaining: intervals left including t until the stored
     energy is valued by ``end``; None while no end is in sight.
     past_clear_sky (P,), clear_sky (N,): clear-sky irradiance on the same rows as past_pv and
     retail, in any unit; None: unknown.
@@ -126,6 +128,7 @@ class Situation:
     market: bool = True
     past_local: Floats | None = None
     forecast: TraderForecast | None = None
+    net: Floats | None = None
     remaining: int | None = None
     end: EndValue | None = None
     past_clear_sky: Floats | None = None
@@ -237,6 +240,11 @@ class Trader(Protocol):
     @property
     def uses_forecast(self) -> bool:
         """Whether ``decide`` reads ``Situation.forecast``; if not, none is computed for it."""
+        ...
+
+    @property
+    def corrects(self) -> bool:
+        """Whether ``decide`` reads ``Situation.net``; if not, none is computed for it."""
         ...
 
     @property

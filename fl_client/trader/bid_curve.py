@@ -39,15 +39,16 @@ from fl_client.trader.base import (
 from fl_client.trader.programme import ETA, EXPORT, HIGH, IMPORT, LOW, POWER
 from fl_client.trader.rules import permitted
 
-SCENARIOS = ("days", "model", "point")
+SCENARIOS = ("learned", "days", "model", "point")
 
 
 @dataclass(frozen=True)
 class Options:
     """Settings of the bid-curve trader, tuned on two months and checked on others.
 
-    scenarios: where the future comes from: the home's own past days; the same reshaped by the
-    model's forecast; or the forecast alone as one point.
+    scenarios: where the future comes from: the home's own past days as the model corrects them,
+    where it does; these days as they are; reshaped by the model's forecast of load; or that
+    forecast alone as one point.
     days: scenarios, one per past day. horizon: half hours planned. points: grid points of stored
     energy. trust, trust_sell: weight of the learned local price against the grid's, for buying and
     for selling; trust_moving: for both, where the tariff is made anew every day. step_kwh: width of
@@ -58,7 +59,7 @@ class Options:
     into the next steps, load_now * load_fade^j of them for load, pv_now * pv_fade^j for PV.
     """
 
-    scenarios: str = "days"
+    scenarios: str = "learned"
     days: int = 14
     horizon: int = 48
     points: int = 32
@@ -143,7 +144,12 @@ class BidCurve:
     @property
     def uses_forecast(self) -> bool:
         """Whether the model is asked."""
-        return self.options.scenarios != "days"
+        return self.options.scenarios in ("model", "point")
+
+    @property
+    def corrects(self) -> bool:
+        """Whether own days are taken as the model corrects them."""
+        return self.options.scenarios == "learned"
 
     @property
     def uses_sun(self) -> bool:
@@ -320,6 +326,11 @@ class BidCurve:
             # Without a like day the persistent scenarios speak.
             spare = now[:, np.arange(o.analogous_days) % now.shape[1]]
             now = np.where(np.isfinite(alike), alike, spare)
+        if o.scenarios == "learned" and situation.net is not None and day == 48:
+            quantiles = np.ascontiguousarray(situation.net)
+            own_days.take_ranks(net, quantiles)
+            now = np.ascontiguousarray(now)
+            own_days.take_ranks(now[:, :, None], quantiles)
         return net, now
 
     def _prices(

@@ -54,6 +54,7 @@ class _Planless:
     history = 0
     plan_width = 1
     uses_forecast = False
+    corrects = False
     uses_sun = False
 
     def dispatch(self, plan: Floats, actual: Actual) -> Floats:
@@ -115,6 +116,7 @@ class Rule(_Planless):
     threshold: float = 75.0
     history: int = 2 * 48
     uses_forecast: bool = True
+    corrects: bool = False
 
     def decide(self, situation: Situation) -> Decision:
         """Orders by the rule; see ``Trader.decide``."""

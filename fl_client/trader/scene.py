@@ -52,6 +52,7 @@ class Scene:
         market: bool = True,
         signals: Floats | None = None,
         forecast: TraderForecast | None = None,
+        net: Floats | None = None,
         share_kwh: float | None = None,
         scarcity_price: float = 0.0,
         terms: PublishedTerms | None = None,
@@ -64,7 +65,7 @@ class Scene:
         ``Situation``. end:
         value of what is stored at the run's end, for these homes, once all its prices are known.
         signals (T, 2): local prices, of which those before t are shown; None where there is no
-        market to hear of. forecast: theirs. share_kwh: per interval under a cap, else None.
+        market to hear of. forecast, net: theirs. share_kwh: per interval under a cap, else None.
         """
         lag = int(self.lag[t])
         newest = self.origin + t - lag
@@ -87,6 +88,7 @@ class Scene:
             market=market,
             past_local=None if signals is None else signals[:t],
             forecast=forecast if trader.uses_forecast else None,
+            net=net if trader.corrects else None,
             remaining=len(self.slot) - t if self.ends else None,
             end=end,
             past_clear_sky=None if sky is None else sky[oldest:newest],

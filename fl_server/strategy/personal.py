@@ -17,7 +17,7 @@ from common.model_messages import (
 )
 from fl_server.strategy.fedavg import FedAvg
 
-LAST_LAYERS = "heads.,mean.,quantiles.,season.,long.out.,price.out."
+LAST_LAYERS = "heads.,mean.,quantiles.,season.,long.out.,price.out.,net.out."
 """Prefixes of the last layers of this project's presets."""
 
 

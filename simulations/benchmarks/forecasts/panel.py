@@ -79,7 +79,10 @@ def make_panel(homes: Sequence[Household]) -> Panel:
         history = history_of(home)
         histories.append(
             History(
-                history.values[low : low + rows], history.index[low : low + rows], home.timezone
+                history.values[low : low + rows],
+                history.index[low : low + rows],
+                home.timezone,
+                home.lags(low + rows)[low:],
             )
         )
         silent.append(home.filled_rows[low : low + rows])

@@ -123,7 +123,7 @@ def changed(household: Household, dial: Dial, seed: int, names: list[str]) -> Hi
         named(dial.change, "change")(loads, history.index.tz_convert(history.timezone), rng)
         if not (np.isfinite(loads).all() and (loads >= 0).all()):
             raise InputError(f"change = {dial.change!r}: {name}: loads below 0 or not finite")
-    return History(values, history.index, history.timezone)
+    return History(values, history.index, history.timezone, history.lags)
 
 
 def _charging(history: History, seed: int, name: str) -> Floats:
@@ -143,7 +143,7 @@ def _moved(history: History, hours: int) -> History:
     values = history.values.copy()
     loads = slice(0, len(APPLIANCES))
     values[:, loads] = np.roll(values[:, loads], 2 * hours, axis=0)
-    return History(values, history.index, history.timezone)
+    return History(values, history.index, history.timezone, history.lags)
 
 
 def _phase(history: History, scaler: Scaler, preset: str, span: Span, kept: float) -> Phase:

@@ -14,7 +14,7 @@ from common.forecast.inputs import wall_clock_rows
 from common.forecast.presets import PRESETS
 from common.forecast.scalers import fit_scaler, scaler_from_arrays
 from common.forecast.slot_inputs import slot_inputs
-from common.forecast.streams import HORIZONS, KINDS, QUANTILE_LEVELS, STREAMS
+from common.forecast.streams import HORIZONS, KINDS, NET, QUANTILE_LEVELS, STREAMS
 from common.forecast.windows import Batch, Windows, pool, training_windows
 from tests.support.homes import home
 
@@ -73,6 +73,11 @@ def _expected_targets(history: History, origin: int, stream: str, end: int) -> n
     return history.consumption(origin, stop) if kind == KINDS[0] else history.price(origin, stop)
 
 
+def slot_part(batch: Batch) -> dict[str, np.ndarray]:
+    """Inputs but those of net load, which hold windows first (``test_net``)."""
+    return {name: a for name, a in batch.inputs.items() if not name.startswith("net_")}
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 @settings(max_examples=15, deadline=None)
 @given(known=st.integers(60, 480), first=st.integers(0, 200), seed=st.integers(0, 3))
@@ -89,8 +94,8 @@ def test_windows_hold_what_they_should(preset: str, known: int, first: int, seed
     last = len(windows) - 1
     batch = windows.batch(np.array([0, last]))
     for which, origin in ((1, known - 48), (0, known - 48 - last)):
-        for stream, values in batch.targets.items():
-            kind = KINDS.index(STREAMS[stream][0])
+        for stream in STREAMS:
+            kind, values = KINDS.index(STREAMS[stream][0]), batch.targets[stream]
             actual = values[which] * scaler.target_scale[kind] + offset[kind]
             expected = _expected_targets(history, origin, stream, known)
             mask = batch.masks[stream][which]
@@ -147,7 +152,7 @@ def test_a_mirrored_window_reads_the_days_after_its_targets() -> None:
     for i in range(len(windows)):
         origin = known - 48 - (len(windows) - 1 - i)
         if origin + 30 * 48 > known:
-            for name, array in plain.inputs.items():
+            for name, array in slot_part(plain).items():
                 if not name.endswith("_steps"):
                     np.testing.assert_array_equal(array[..., i], mirrored.inputs[name][..., i])
             for group in ("targets", "masks"):
@@ -266,7 +271,8 @@ def test_fewer_horizons_are_a_part_of_all(horizons: tuple[str, ...]) -> None:
     windows = training_windows(history, fit_scaler(history, 0, 1900), "slot", 0, 1900)
     which = np.arange(0, len(windows), 100)
     every, some = windows.batch(which), windows.batch(which, horizons=horizons)
-    assert set(some.targets) == {f"{kind}_{name}" for kind in KINDS for name in horizons}
+    streams = {f"{kind}_{name}" for kind in KINDS for name in horizons}
+    assert set(some.targets) == streams | ({NET} if "day" in horizons else set())
     for stream, target in some.targets.items():
         np.testing.assert_array_equal(target, every.targets[stream])
         np.testing.assert_array_equal(some.masks[stream], every.masks[stream])
@@ -327,7 +333,7 @@ def test_pooled_windows_are_the_households_own(preset: str) -> None:
     for k, i in enumerate(which):
         part, j = own[i]
         alone = part.batch(np.array([j]))
-        for name, array in alone.inputs.items():
+        for name, array in slot_part(alone).items():
             if preset == "edge":
                 np.testing.assert_array_equal(array[0], got.inputs[name][k])
             elif not name.endswith("_steps"):  # the slot family holds windows last

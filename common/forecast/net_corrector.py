@@ -1,0 +1,88 @@
+"""The model's correction of a home's own days, for the trader, and whether it has been any good."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.arrays import Floats
+from common.forecast.net_head import NetHead
+from common.forecast.net_inputs import LEVELS, NetInputs, NetRows, net_inputs
+from common.forecast.streams import SLOTS
+from common.forecast.windows import NET_STEPS
+
+PREFIX = "net."
+"""Of the names of the head's weights in the whole model's."""
+
+_STEPS = np.arange(SLOTS)
+_CHECKED_EVERY, _CHECKED = 7, 48  # origins of a week, at all hours
+
+
+def has_net(weights: Mapping[str, NDArray[np.floating]]) -> bool:
+    """Whether a model's weights hold a head for net load."""
+    return any(name.startswith(PREFIX) for name in weights)
+
+
+class NetCorrector:
+    """The head of one model's weights, by itself: nothing else of the model is needed to trade."""
+
+    def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
+        own = {
+            name.removeprefix(PREFIX): torch.from_numpy(np.array(value, np.float32))
+            for name, value in weights.items()
+            if name.startswith(PREFIX)
+        }
+        self._head = NetHead(len(own["enter.bias"])).eval()
+        self._head.load_state_dict(own)
+
+    def quantiles(self, rows: NetRows, origin: int, lag: int, first: int = 0) -> Floats:
+        """(14, 48) sorted quantiles of net load [kWh] from row ``origin`` on.
+
+        nan where the home knows too little to have days of its own. One home at a time, so that
+        its numbers do not depend on who else is asked.
+        """
+        made = net_inputs(
+            rows, np.array([origin]), np.array([lag]), np.array([first]), _STEPS[None]
+        )
+        return np.ascontiguousarray(self._corrected(made)[0].T * made.unit[0])
+
+    def _corrected(self, made: NetInputs) -> Floats:
+        """(B, K, 14) sorted, in units."""
+        with torch.inference_mode():
+            moved = self._head(
+                torch.from_numpy(made.inputs),
+                torch.from_numpy(made.own.astype(np.float32)),
+                torch.from_numpy(made.other.astype(np.float32)),
+            ).numpy()
+        return np.sort(made.own + moved, axis=-1)
+
+    def gain(self, made: NetInputs, actual: Floats) -> float:
+        """By how much the corrected quantiles beat own days, summed pinball loss in units.
+
+        actual: (B, K) [kWh]. Steps without own days count nothing.
+        """
+        came = (actual / made.unit[:, None])[..., None]
+        with np.errstate(invalid="ignore"):
+            gained = _pinball(made.own, came) - _pinball(self._corrected(made), came)
+        return float(np.nansum(gained))
+
+
+def recent_past(rows: NetRows, stop: int) -> tuple[NetInputs, Floats]:
+    """What would have been known in the week before row ``stop``, and the net load that came.
+
+    Origins are seven rows apart, so all hours of the day are among them; nothing from ``stop`` on
+    is read.
+    """
+    origins = stop - SLOTS - _CHECKED_EVERY * np.arange(_CHECKED)
+    origins = origins[origins >= 0]
+    steps = np.broadcast_to(NET_STEPS, (len(origins), len(NET_STEPS))).copy()
+    made = net_inputs(rows, origins, rows.lag[origins], np.zeros_like(origins), steps)
+    at = origins[:, None] + steps
+    return made, rows.load[at] - rows.pv[at]
+
+
+def _pinball(quantiles: Floats, actual: Floats) -> Floats:
+    levels = np.array(LEVELS)
+    error = actual - quantiles
+    return np.asarray(np.maximum(levels * error, (levels - 1.0) * error))
