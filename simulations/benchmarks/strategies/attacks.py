@@ -25,10 +25,15 @@ class Poisoned:
         return len(self._windows)
 
     def batch(
-        self, which: Rows, phase: int | None = None, mirror: NDArray[np.bool_] | None = None
+        self,
+        which: Rows,
+        phase: int | None = None,
+        mirror: NDArray[np.bool_] | None = None,
+        *,
+        rng: np.random.Generator | None = None,
     ) -> Batch:
         """Gather windows and turn their targets round."""
-        batch = self._windows.batch(which, phase, mirror)
+        batch = self._windows.batch(which, phase, mirror, rng=rng)
         return Batch(batch.inputs, {n: -t for n, t in batch.targets.items()}, batch.masks)
 
     draws = Windows.draws

@@ -118,6 +118,14 @@ def test_fresh_weights_are_own_days_to_the_bit() -> None:
     assert corrector.gain(*recent_past(rows, origin)) == 0.0
 
 
+def test_a_model_that_misleads_is_seen_in_the_past_week() -> None:
+    """A head that raises every quantile by twice the mean load loses against own days."""
+    rows, weights = rows_of(40), fresh()
+    weights["net.out.bias"] = weights["net.out.bias"] + np.float32(1.0)
+    corrector = NetCorrector(weights)
+    assert corrector.gain(*recent_past(rows, 30 * DAY)) < 0.0
+
+
 def test_only_models_with_the_head_correct() -> None:
     """The presets with a day's window have none."""
     assert has_net(fresh())

@@ -91,3 +91,20 @@ def test_without_quantiles_the_mean_moves() -> None:
     load = np.array([[[1.0], [3.0]]])
     own_days.reshape(load, np.array([[4.0]]), np.zeros((1, 0, 1)), np.zeros(0), 0.5, 1)
     assert list(load[0, :, 0]) == [2.0, 4.0]
+
+
+def test_ranks_take_the_quantiles_and_keep_their_order() -> None:
+    """Scenarios of 3, 1, 2 take the quantiles 10, 20, 30 by rank; a step with a nan stays."""
+    values = np.array([[[3.0, 3.0], [1.0, 1.0], [2.0, 2.0]]])
+    quantiles = np.array([[[10.0, np.nan], [20.0, 5.0], [30.0, 6.0]]])
+    own_days.take_ranks(values, quantiles)
+    assert values[0, :, 0].tolist() == [30.0, 10.0, 20.0]
+    assert values[0, :, 1].tolist() == [3.0, 1.0, 2.0]
+
+
+def test_fewer_scenarios_than_quantiles_lie_between_them() -> None:
+    """Two scenarios stand for the levels 1/4 and 3/4: of quantiles at 1/6, 1/2 and 5/6 these lie a
+    quarter and three quarters of the way."""
+    values = np.array([[[1.0], [2.0]]])
+    own_days.take_ranks(values, np.array([[[0.0], [4.0], [8.0]]]))
+    assert values[0, :, 0] == pytest.approx([1.0, 7.0])

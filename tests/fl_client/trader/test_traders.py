@@ -389,3 +389,19 @@ def test_wrong_options_are_named(kind: str, options: dict[str, Any], named: str)
     """One line that names the kind, option or value."""
     with pytest.raises(InputError, match=named):
         make_trader(kind, options)
+
+
+def test_corrected_days_are_planned_with_and_nan_means_own_days() -> None:
+    """A household whose corrections are nan decides to the bit as without any; its neighbour, told
+    that it will use far more, asks for more."""
+    plain = situation(2)
+    trader = make_trader("bid-curve", {})
+    net = np.full((2, 14, 48), np.nan)
+    net[1] = 3.0
+    alone, told = trader.decide(plain), trader.decide(replace(plain, net=net))
+    assert told.plan[0].tobytes() == alone.plan[0].tobytes()
+    bought = [(d.quantity_kwh * (d.side == BUY)).sum(axis=1) for d in (alone, told)]
+    assert bought[1][0] == bought[0][0]
+    assert bought[1][1] > bought[0][1]
+    days = make_trader("bid-curve", {"scenarios": "days"})
+    assert days.decide(replace(plain, net=net)).plan.tobytes() == alone.plan.tobytes()
