@@ -54,17 +54,19 @@ class Run(Section):
         0, description="of every random draw: the same seed gives the same bytes [number]"
     )
     households: Count = Field(10, description="how many take part, the first by name [households]")
-    days: Annotated[float, Field(gt=0)] = Field(7.0, description="length of the run [days]")
+    days: Annotated[float, Field(gt=0, le=36525)] = Field(
+        7.0, description="length of the run [days]"
+    )
     start: date | None = Field(
         None, description="first local midnight; null: after history_days of data"
     )
-    history_days: Annotated[int, Field(ge=1)] = Field(
+    history_days: Annotated[int, Field(ge=1, le=36525)] = Field(
         56, description="readings before the first interval, to learn from and to plan with [days]"
     )
-    reply_deadline_s: Positive = Field(
+    reply_deadline_s: Annotated[Positive, Field(le=1e7)] = Field(
         600.0, description="how long a round waits for replies before it goes on without them [s]"
     )
-    node_deadline_s: Positive = Field(
+    node_deadline_s: Annotated[Positive, Field(le=1e7)] = Field(
         120.0, description="how long the start waits for the expected number of households [s]"
     )
     shadow: bool = Field(
@@ -190,7 +192,7 @@ class FL(Section):
     min_replies: Count = Field(
         1, description="usable updates below which a round leaves the model as it was [households]"
     )
-    max_update_mb: Positive = Field(
+    max_update_mb: Annotated[Positive, Field(le=1e5)] = Field(
         512.0, description="largest update read; larger ones are dropped [MB]"
     )
     compression: str = Field(
@@ -214,17 +216,19 @@ class FL(Section):
 class Battery(Section):
     """The household battery. Power is measured at the terminals."""
 
-    capacity_kwh: NonNegative = Field(
+    capacity_kwh: Annotated[NonNegative, Field(le=1e5)] = Field(
         13.5, description="what it holds when full; 0: no battery [kWh]"
     )
     round_trip_efficiency: Annotated[float, Field(gt=0, le=1)] = Field(
         0.9, description="of what goes in that comes out, its root on each way [share]"
     )
-    power_kw: NonNegative = Field(5.0, description="most it takes or gives, at the terminals [kW]")
+    power_kw: Annotated[NonNegative, Field(le=1e5)] = Field(
+        5.0, description="most it takes or gives, at the terminals [kW]"
+    )
     soc_min: Fraction = Field(0.10, description="lowest state of charge [share]")
     soc_max: Fraction = Field(0.80, description="highest state of charge [share]")
     soc_initial: Fraction = Field(0.45, description="state of charge when the run begins [share]")
-    wear_cost_per_kwh: NonNegative = Field(
+    wear_cost_per_kwh: Annotated[NonNegative, Field(le=1e3)] = Field(
         0.0, description="what the trader charges itself for throughput [currency per kWh]"
     )
 
@@ -238,10 +242,10 @@ class Battery(Section):
 class Connection(Section):
     """Grid connection limits per half hour, P2P flows included."""
 
-    import_kwh: NonNegative = Field(
+    import_kwh: Annotated[NonNegative, Field(le=1e3)] = Field(
         10.0, description="most that may be drawn, from neighbours too [kWh per half hour]"
     )
-    export_kwh: NonNegative = Field(
+    export_kwh: Annotated[NonNegative, Field(le=1e3)] = Field(
         4.0, description="most that may be fed in, to neighbours too [kWh per half hour]"
     )
 
@@ -301,10 +305,10 @@ class Market(Section):
         0.02,
         description="further loss between feeders, which only hierarchical looks at [share]",
     )
-    feeder_fee: NonNegative = Field(
+    feeder_fee: Annotated[NonNegative, Field(le=1e3)] = Field(
         0.01, description="for what crosses feeders [currency per delivered kWh]"
     )
-    import_cap_kw: Positive | None = Field(
+    import_cap_kw: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
         None,
         description="what the community may draw; shared out as allowances, see docs/trader.md;"
         " null: no cap [kW]",
@@ -312,11 +316,11 @@ class Market(Section):
     cap_reserve: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="of the import cap that no allowance uses [share]"
     )
-    scarcity_price: Positive | None = Field(
+    scarcity_price: Annotated[float, Field(gt=0, le=1e3)] | None = Field(
         None,
         description="above the cap; null: 1.2 x the dearest published price [currency per kWh]",
     )
-    export_cap_kw: Positive | None = Field(
+    export_cap_kw: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
         None, description="what the community may feed in; null: no cap [kW]"
     )
     compensate_losers: bool = Field(
@@ -329,7 +333,7 @@ class Market(Section):
 class Settlement(Section):
     """What becomes of an interval whose reading does not come."""
 
-    wait_hours: Positive = Field(
+    wait_hours: Annotated[Positive, Field(le=1e5)] = Field(
         48.0, description="how long a reading is waited for before its interval is estimated [h]"
     )
 
