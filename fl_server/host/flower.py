@@ -77,6 +77,10 @@ def write_app(folder: Folder, settings: Settings) -> None:
     It carries no code, no path and no password: each host runs the fedwatt it has installed.
     """
     plain = json.loads(settings.model_dump_json(exclude={"ledger", "data"}))
+    for layer in ("homes", "homes_last"):
+        # Every node hears the settings; what others pay is none of its business.
+        for block in plain[layer].values():
+            block.pop("tariff", None)
     folder.app.mkdir(parents=True, exist_ok=True)
     write_whole(
         folder.app / "pyproject.toml", _PROJECT + f"settings = {json.dumps(json.dumps(plain))}\n"
