@@ -39,12 +39,17 @@ test-hosts: $(INSTALLED)
 
 # The lowest and the newest dependencies that pyproject.toml allows, each in an environment of its own.
 # Bytes of one run are compared with those of another there, never with those of other versions.
+# uv's own settings in pyproject.toml are for `flwr run`, and left out here.
 .venv-oldest/.installed: HOW := --resolution lowest-direct
 .venv-latest/.installed: HOW := --resolution highest --upgrade
 .venv-oldest/.installed .venv-latest/.installed: pyproject.toml | $(INSTALLED)
 	rm -rf $(@D)
-	$(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
-	$(BIN)/uv pip install --quiet --python $(@D)/bin/python $(HOW) --editable '.[test,benchmark]'
+	$(BIN)/uv venv --no-config --quiet --python $(BIN)/python $(@D)
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		more = p["optional-dependencies"]; \
+		print(*p["dependencies"], *more["test"], *more["benchmark"], sep="\n")' > $(@D)/wanted.txt
+	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python $(HOW) --requirement $(@D)/wanted.txt
+	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --no-deps --editable .
 	touch $@
 
 test-oldest: .venv-oldest/.installed
