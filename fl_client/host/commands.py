@@ -41,7 +41,8 @@ def init(
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the household's folder and key; prints the public key to register."""
-    from fl_client.host.folder import ClientFile, init_client, read_proposal
+    from fl_client.host.client_file import ClientFile
+    from fl_client.host.folder import init_client, read_proposal
     from fl_client.membership import METERS
 
     if sum(map(bool, (data, meters, from_homeassistant))) != 1:
@@ -73,7 +74,7 @@ def meters(
     ] = None,
 ) -> None:
     """Show live what the meters say, mapped; exit status 1 where one has said nothing."""
-    from fl_client.host.meters import watch
+    from fl_client.host.watch import watch
 
     if not watch(directory.resolve(), seconds):
         raise typer.Exit(1)

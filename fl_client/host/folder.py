@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -18,30 +18,13 @@ from common.yaml_text import read_yaml
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
 from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
+from fl_client.host.client_file import SECRETS, ClientFile, read_client, secrets
 from fl_client.host.clientapp import check_host
 from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
-from fl_client.host.node import FLOWERS_POLL_S
 from fl_client.membership import METERS, own_settings
 
-SECRETS = "secret.env"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
-
-
-@dataclass(frozen=True)
-class ClientFile:
-    """``client.yaml``: who this is, where its data is, whom it talks to and how often.
-
-    server: HOST:PORT. port: Flower's own, on this host's loopback. insecure: no TLS, loopback
-    only. poll_s: seconds between two questions for messages.
-    """
-
-    name: str
-    data: str
-    server: str
-    port: int = 9094
-    insecure: bool = False
-    poll_s: float = FLOWERS_POLL_S
 
 
 def read_proposal(mapping: Path | None, homeassistant: str) -> Proposal:
@@ -150,17 +133,6 @@ def _check_address(server: str, insecure: bool) -> None:
         raise InputError(f"insecure with server {server}: without TLS only loopback will do")
 
 
-def read_client(root: Path) -> ClientFile:
-    """Read ``client.yaml``. Raises InputError."""
-    file = root / "client.yaml"
-    if not file.is_file():
-        raise InputError(f"{root}: no household's folder (run fedwatt-client init)")
-    try:
-        return ClientFile(**read_yaml(file))
-    except TypeError as error:
-        raise InputError(f"{file}: {' '.join(str(error).split())}") from None
-
-
 def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
     """Command and environment of the household's SuperNode. Raises InputError."""
     check_host()
@@ -186,16 +158,6 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
         # Compiled code is kept beside the source where that may be written to.
         own["NUMBA_CACHE_DIR"] = str(root / "cache")
     return command, environment(root / "flwr", own)
-
-
-def secrets(root: Path) -> dict[str, str]:
-    """What the household's secret file holds, lines of KEY=VALUE. Raises InputError."""
-    path = root / SECRETS
-    if not path.exists():
-        return {}
-    check_secret(path)
-    pairs = [line.partition("=") for line in path.read_text().splitlines() if "=" in line]
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def start_client(root: Path) -> None:

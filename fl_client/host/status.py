@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from common.processes import Facts, listens
-from fl_client.host.folder import read_client
+from fl_client.host.client_file import read_client
 
 
 def client_status(root: Path) -> Facts:

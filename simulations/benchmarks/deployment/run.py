@@ -24,7 +24,8 @@ import yaml
 from common.data.store import write_household
 from common.data.synthetic import generate, names
 from common.errors import InputError
-from fl_client.host.folder import ClientFile, init_client, supernode
+from fl_client.host.client_file import ClientFile
+from fl_client.host.folder import init_client, supernode
 from fl_server.host.flower import superlink
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import admit_household, init_server

@@ -21,8 +21,9 @@ from common.errors import InputError
 from common.messages import MessageError
 from common.named import allow_only, named
 from fl_client.host import node
+from fl_client.host.client_file import ClientFile, read_client
 from fl_client.host.clientapp import HouseholdError, confined, discreet
-from fl_client.host.folder import ClientFile, init_client, read_client, supernode
+from fl_client.host.folder import init_client, supernode
 from fl_client.host.status import client_status
 from fl_client.membership import membership, own_settings
 from fl_client.state import QUANTITIES, State

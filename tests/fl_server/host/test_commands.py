@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from common.data.frame import check_name
 from common.errors import InputError
+from fl_client.host.client_file import ClientFile
 from fl_client.host.commands import app as client_app
-from fl_client.host.folder import ClientFile, init_client, supernode
+from fl_client.host.folder import init_client, supernode
 from fl_client.host.key import make_node_key
 from fl_server.host.commands import app as server_app
 from fl_server.host.flower import superlink, write_app
