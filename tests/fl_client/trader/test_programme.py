@@ -90,3 +90,36 @@ def test_value_is_concave_and_rises_with_the_store() -> None:
     rise = np.diff(value, axis=1)
     assert np.all(rise > 0)
     assert np.all(np.diff(rise, axis=1) <= 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_action_at_any_prices(seed: int) -> None:
+    """Prices below zero and export above import: no action of 4,001 tried, within the limits, is
+    worth more than the one chosen, to what the grid of the value function can tell."""
+    rng = np.random.default_rng(seed)
+    low, high, eta, power, wear = 1.0, 9.0, 0.9, 2.0, 0.01
+    battery = np.array([low, high, eta, power, wear])
+    value = np.cumsum(np.sort(rng.normal(0.1, 0.2, 33))[::-1] * (high - low) / 32)
+    for _ in range(40):
+        buy, sell = rng.normal(0.0, 0.4, 2)
+        if programme.plain(buy, sell):
+            continue
+        store, net = rng.uniform(low, high), rng.normal(0.0, 1.5)
+        chosen = programme.best_action(value, battery, LIMITS, store, net, buy, sell)
+        down, up = min(power, (store - low) * eta), min(power, (high - store) / eta)
+        tried = np.linspace(-down, up, 4001)
+        within = (net + tried >= -LIMITS[1]) & (net + tried <= LIMITS[0])
+        tried = np.append(tried[within], chosen)
+        after = store + np.where(tried > 0, tried * eta, tried / eta)
+        flow = net + tried
+        gain = np.interp(after, np.linspace(low, high, 33), value) - wear * np.abs(tried)
+        gain -= np.where(flow > 0, buy, sell) * flow
+        assert -down - 1e-9 <= chosen <= up + 1e-9
+        assert gain[-1] >= gain.max() - 1e-6
+
+
+def test_the_envelope_is_the_least_concave_majorant() -> None:
+    """0, 0, 3, 1, 2 on an even grid: the line to 3 lifts the second, the one from it the fourth."""
+    row = np.array([0.0, 0.0, 3.0, 1.0, 2.0])
+    programme.envelope(row)
+    assert row.tolist() == [0.0, 1.5, 3.0, 2.5, 2.0]
