@@ -16,12 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.config import Settings, Training
+from common.forecast.net_inputs import INPUTS, SCENARIOS
 from common.forecast.presets import find_preset
 from common.forecast.scalers import fit_scaler
 from common.forecast.slot_inputs import CANDIDATES, DAY_CANDIDATES, HEAD_WIDTH, TOKEN_WIDTH
 from common.forecast.streams import QUANTILE_LEVELS
 from common.forecast.transformer import blank_model
-from common.forecast.windows import Windows, training_windows
+from common.forecast.windows import NET_STEPS, Windows, training_windows
 from fl_client.training import local_update
 from tests.support.homes import home
 from tests.support.runs import small
@@ -52,7 +53,8 @@ def _expected_flop(preset: str, windows: int, far: int, price: int) -> int:
     twice += width * 2 * (DAY_CANDIDATES + 1 + len(QUANTILE_LEVELS))
     day = tokens * (2 * once + 3 * twice) + 2 * 48 * windows * 4
     head = 2 * (HEAD_WIDTH * p.head) + 3 * (p.head**2 + p.head * (CANDIDATES + 1)) + 2 * 2
-    return 2 * (day + windows * (far + price) * head)
+    net = 2 * INPUTS * width + 3 * (width**2 + width * (SCENARIOS + 3))
+    return 2 * (day + windows * ((far + price) * head + len(NET_STEPS) * net))
 
 
 @pytest.mark.parametrize("preset", ["slot", "slot-small"])
@@ -77,9 +79,10 @@ class _Calls(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("preset", "most"), [("slot", 575), ("slot-small", 475)])
+@pytest.mark.parametrize(("preset", "most"), [("slot", 730), ("slot-small", 620)])
 def test_a_step_calls_torch_so_often(preset: str, most: int) -> None:
-    """Operations of a second step, views and allocations included."""
+    """Operations of a second step, views and allocations included: 663 and 565, of which the head
+    for net load about 140."""
     counts = []
     for steps in (1, 2):
         update = _update(preset, steps)
