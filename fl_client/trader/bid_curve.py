@@ -354,7 +354,8 @@ class BidCurve:
         paths = []
         for h in tariffs:
             own, relative = past, False
-            if situation.past_tariff is not None and len(past):
+            # Under a cap local prices tell scarcity, which comes at the same hours.
+            if situation.past_tariff is not None and len(past) and ceiling == NO_CEILING:
                 then, paid = (
                     np.broadcast_to(p, (len(retail), len(past)))[h] for p in situation.past_tariff
                 )
