@@ -200,10 +200,10 @@ class Actual:
     battery: BatterySpec
     connection: ConnectionSpec
     hours: float = 0.5
-    shortfall: float | Floats | None = None
-    unused: float | Floats | None = None
     allowance: Floats | None = None
     scarcity_price: float = 0.0
+    shortfall: float | Floats | None = None
+    unused: float | Floats | None = None
 
     def among(self, which: Ints | Mask) -> "Actual":
         """The same for some of the households, without an allowance."""
