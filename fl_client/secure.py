@@ -34,7 +34,6 @@ from common.secure.messages import (
     LEAST_HOUSEHOLDS,
     METRICS,
     SHARES,
-    SIGNATURE,
     UNMASK,
     Advert,
     Session,
@@ -46,6 +45,7 @@ from common.secure.messages import (
     record_of,
     reply,
     session_of,
+    sign,
     threshold_of,
     verify,
 )
@@ -98,7 +98,7 @@ class Identity:
 
     def sign(self, text: bytes) -> bytes:
         """A signature that ``verify`` accepts."""
-        return self.key.sign(text, SIGNATURE)
+        return sign(self.key, text)
 
 
 class SecureMember:

@@ -14,6 +14,10 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from common.messages import MessageError, view_arrays
@@ -171,12 +175,24 @@ def known(labels: Sequence[int], among: Sequence[int]) -> bool:
     return set(labels) <= set(among)
 
 
+def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> bytes:
+    """A signature that ``verify`` accepts: r and s, each as long as the curve's order.
+
+    DER would be now one byte longer and now one shorter, and with it what a run has sent.
+    """
+    size = (key.curve.key_size + 7) // 8
+    r, s = decode_dss_signature(key.sign(text, SIGNATURE))
+    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+
 def verify(identity: bytes, signature: bytes, text: bytes) -> None:
     """Raise MessageError unless the owner of ``identity`` has signed ``text``."""
     try:
         key = serialization.load_der_public_key(identity)
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise MessageError("an identity that is no elliptic-curve key")
-        key.verify(signature, text, SIGNATURE)
+        half = len(signature) // 2
+        r, s = (int.from_bytes(part, "big") for part in (signature[:half], signature[half:]))
+        key.verify(encode_dss_signature(r, s), text, SIGNATURE)
     except (InvalidSignature, ValueError, UnsupportedAlgorithm):
         raise MessageError("a signature that does not hold") from None
