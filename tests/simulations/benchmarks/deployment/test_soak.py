@@ -21,6 +21,15 @@ for line in sys.stdin:
 """
 
 
+# Memory of its own, beside which what it shares with others, who come and go, weighs nothing.
+STAYS = """
+import time
+kept = bytearray(b"x" * 60_000_000)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
 def test_growth_is_seen_where_there_is_growth(tmp_path: Path) -> None:
     """A process that keeps 4 MB and a descriptor an interval, and writes 10 kB, beside one that
     does nothing: the first's figures are those, the other's stay."""
@@ -29,7 +38,9 @@ def test_growth_is_seen_where_there_is_growth(tmp_path: Path) -> None:
     grower = subprocess.Popen(
         [sys.executable, "-c", GROWS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    still = subprocess.Popen(["sleep", "600"])
+    still = subprocess.Popen([sys.executable, "-c", STAYS], stdout=subprocess.PIPE, text=True)
+    assert still.stdout is not None
+    still.stdout.readline()
     assert grower.stdin is not None
     assert grower.stdout is not None
     try:
