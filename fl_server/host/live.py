@@ -202,7 +202,9 @@ class LiveRun:
 
     def _announce(self, t: int, who: Iterable[int]) -> None:
         """Tell households what they have traded, so that their batteries can act on it now."""
-        told = [(h, self._told(t, h).encode()) for h in who]
+        # Who has been expelled since it traded is told nothing: its fills stand in the ledger.
+        there = set(self._roster.present)
+        told = [(h, self._told(t, h).encode()) for h in who if h in there]
         if not told or self._clock.current(t) > t:
             return
         heard = 0
