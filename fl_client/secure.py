@@ -30,9 +30,11 @@ from common.secure import masks, shares
 from common.secure.grid import Words, words
 from common.secure.messages import (
     AGREE,
+    KEY_MOST,
     KEYS,
     LEAST_HOUSEHOLDS,
     METRICS,
+    SEALED_MOST,
     SHARES,
     UNMASK,
     Advert,
@@ -52,9 +54,6 @@ from common.secure.messages import (
 from fl_client.secure_state import FOLDER, SENT, SESSIONS
 
 Kept = dict[str, Any]
-
-_DER_MOST = 400
-_SEALED_MOST = 1024
 
 
 @dataclass(frozen=True)
@@ -170,8 +169,8 @@ class SecureMember:
         count, own = len(labels), int(kept["label"])
         channels = many_bytes(record, "channels", count, masks.KEY_BYTES)
         mask_keys = many_bytes(record, "masks", count, masks.KEY_BYTES)
-        identities = many_bytes(record, "identities", count, _DER_MOST)
-        signatures = many_bytes(record, "signatures", count, _DER_MOST)
+        identities = many_bytes(record, "identities", count, KEY_MOST)
+        signatures = many_bytes(record, "signatures", count, KEY_MOST)
         threshold = threshold_of(count)
         if count < self._least:
             raise MessageError(f"a sum of {count} households; this one asks for {self._least}")
@@ -224,7 +223,7 @@ class SecureMember:
         self._refuse_old(session)
         kept = self._begun(session, "sealed")
         labels = labels_of(record)
-        sealed = many_bytes(record, "sealed", len(labels), _SEALED_MOST)
+        sealed = many_bytes(record, "sealed", len(labels), SEALED_MOST)
         if not known(labels, kept["labels"]) or len(labels) < kept["threshold"]:
             raise MessageError(f"{len(labels)} households take part, {kept['threshold']} must")
         own = int(kept["label"])
@@ -280,7 +279,7 @@ class SecureMember:
     def _unmask(self, session: Session, record: Mapping[str, object]) -> RecordDict:
         kept = self._begun(session, "survivors")
         signers = labels_of(record)
-        signatures = many_bytes(record, "signatures", len(signers), _DER_MOST)
+        signatures = many_bytes(record, "signatures", len(signers), KEY_MOST)
         survivors = kept["survivors"]
         if not known(signers, survivors) or len(signers) < kept["threshold"]:
             raise MessageError(f"{len(signers)} signatures, {kept['threshold']} are needed")

@@ -6,7 +6,7 @@ long as a threshold is left; with fewer the round ends without a result.
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -18,8 +18,10 @@ from common.secure import masks, shares
 from common.secure.grid import Words
 from common.secure.messages import (
     AGREE,
+    KEY_MOST,
     KEYS,
     LEAST_HOUSEHOLDS,
+    SEALED_MOST,
     SECURE,
     SESSION_BYTES,
     SHARES,
@@ -36,9 +38,6 @@ from common.secure.messages import (
 )
 from fl_server.roster import Roster
 
-_DER_MOST = 400
-_SEALED_MOST = 1024
-
 T = TypeVar("T")
 Exchange = Callable[[list[Message]], Iterable[Message]]
 
@@ -49,13 +48,11 @@ class SecureRoundError(RuntimeError):
 
 @dataclass
 class SecureSum:
-    """The sum of a round. ``faults``: who was left out and why, by node."""
+    """The sum of a round and the nodes in it. ``faults``: who was left out and why, by node."""
 
     total: Words
     nodes: list[int]
-    faults: dict[int, str] = field(default_factory=dict)
-    bytes_up: int = 0
-    bytes_down: int = 0
+    faults: dict[int, str]
 
 
 class SecureRound:
@@ -100,7 +97,7 @@ class SecureRound:
                 secret = _recovered(parts, threshold, adverts[label].mask)
                 self._take_out(total, secret, label, adverts, survivors)
         nodes = [self._node_of[label] for label in survivors]
-        return SecureSum(total, nodes, self.faults, self.bytes_up, self.bytes_down)
+        return SecureSum(total, nodes, self.faults)
 
     def _take_out(
         self,
@@ -134,8 +131,8 @@ class SecureRound:
             advert = Advert(
                 bytes_of(record, "channel", key),
                 bytes_of(record, "mask", key),
-                bytes_of(record, "identity", _DER_MOST),
-                bytes_of(record, "signature", _DER_MOST),
+                bytes_of(record, "identity", KEY_MOST),
+                bytes_of(record, "signature", KEY_MOST),
             )
             signed = session.about(b"keys", label, advert.channel, advert.mask)
             verify(advert.identity, advert.signature, signed)
@@ -166,7 +163,7 @@ class SecureRound:
         )
         return self._ask(
             dict.fromkeys(labels, content),
-            lambda _, c: many_bytes(record_of(c), "sealed", len(labels), _SEALED_MOST),
+            lambda _, c: many_bytes(record_of(c), "sealed", len(labels), SEALED_MOST),
         )
 
     def _masked(
@@ -212,7 +209,7 @@ class SecureRound:
         text = self._session.agreed(survivors)
 
         def read(label: int, content: RecordDict) -> bytes:
-            signature = bytes_of(record_of(content), "signature", _DER_MOST)
+            signature = bytes_of(record_of(content), "signature", KEY_MOST)
             verify(adverts[label].identity, signature, text)
             return signature
 

@@ -33,10 +33,11 @@ METRICS = ("train_loss", "train_steps")
 """What of a training is summed up beside the model; under privacy these are 0."""
 
 KEYS, SHARES, AGREE, UNMASK = "keys", "shares", "agree", "unmask"
-PHASES = (KEYS, SHARES, AGREE, UNMASK)
 
 SIGNATURE = ec.ECDSA(hashes.SHA256())
 SESSION_BYTES = 16
+KEY_MOST, SEALED_MOST = 400, 1024
+"""Bytes that an identity or a signature, and a sealed pair of shares, may have."""
 MOST_HOUSEHOLDS = 10_000
 LEAST_HOUSEHOLDS = 3
 """Of two, each knows the other's update from the sum."""
