@@ -22,7 +22,7 @@ from common.errors import InputError, RunError
 from common.messages import brief
 from fl_server.exchange import exchange
 from simulations.engine.block import Block
-from simulations.engine.local_ray import end_on_sigterm, only_for_this_process
+from simulations.engine.local_ray import end_on_sigterm, import_ray
 from simulations.engine.loop import FIRST_NODE, RunConfig, SimulatedGrid, server_context, stamp
 from simulations.engine.parcel import Model, pack, unpack
 
@@ -71,7 +71,7 @@ class BatchedGrid(SimulatedGrid):
         block: type[Block] = Block,
     ) -> None:
         super().__init__(run_id)
-        self._ray = ray = _ray()
+        self._ray = ray = import_ray(private=False)
         actors = min(actors, clients)
         bounds = [clients * i // actors for i in range(actors + 1)]
         remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(block)
@@ -204,9 +204,7 @@ def run(
     Raises InputError where no cluster answers at ``address``.
     """
     context = server_context(run_id, run_config)
-    if address is None:
-        only_for_this_process()
-    ray = _ray()
+    ray = import_ray(private=address is None)
     try:
         _start_ray(ray, actors, address)
         end_on_sigterm()
@@ -243,13 +241,6 @@ def _start_here(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
             # Ray gives its own processes 30 s to start; a busy machine may need more.
             if attempt == _STARTS - 1 or "timed out during startup" not in str(error):
                 raise
-
-
-def _ray() -> Any:
-    """Ray, imported when a run begins: while it is imported it reads who may talk to it."""
-    import ray
-
-    return ray
 
 
 __all__ = ["BatchedGrid", "Block", "run"]

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from common.flower_release import SIMULATION, check_release
-from simulations.engine.local_ray import only_for_this_process
+from simulations.engine.local_ray import import_ray
 from simulations.engine.loop import RunConfig, server_context
 
 
@@ -24,8 +24,7 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
     ``directory`` takes a small app description: Flower reads a run config only through one.
     """
     check_release("--engine flower (take --engine batched, or flwr run)")
-    only_for_this_process()
-    import ray
+    ray = import_ray()
     from flwr.supercore.constant import NOOP_FEDERATION_ID
     from flwr.supercore.run import Run
     from flwr.supercore.telemetry import EventType

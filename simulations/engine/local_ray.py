@@ -7,19 +7,32 @@ that only this process and its children know keeps strangers out (Ray 2.55: RAY_
 import os
 import secrets
 import signal
+import sys
 from types import FrameType
+from typing import Any
+
+from common.errors import RunError
 
 _MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
 
-def only_for_this_process() -> None:
-    """Let the Ray that is started next refuse whoever does not know its token.
+def import_ray(private: bool = True) -> Any:
+    """Ray; what it starts, if ``private``, refuses whoever does not know a token of this process.
 
-    To be called before Ray is imported: it reads the variables then, once a process.
+    The one place that imports Ray: it reads the variables then, once a process.
+    Raises RunError where somebody imported it before, without them.
     """
-    if os.environ.get(_MODE) != "token":
+    if private and os.environ.get(_MODE) != "token":
+        if "ray" in sys.modules:
+            raise RunError(
+                "Ray was imported before the run, without a token: anybody on the network "
+                "could use it. Import it later, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN first"
+            )
         os.environ[_MODE] = "token"
         os.environ[_TOKEN] = secrets.token_hex(32)
+    import ray
+
+    return ray
 
 
 def end_on_sigterm() -> None:

@@ -22,12 +22,14 @@ def main(directory: Path) -> None:
     begin = time.monotonic()
     settings = load(str(directory / "config.yaml"))
     parts = install()
+    from simulations.engine.local_ray import import_ray
     from simulations.report import write_report
     from simulations.simulate import simulate
     from simulations.summary import summarise
 
-    for name in ("ray", *(["fl_server.initial"] if settings.fl.enabled else [])):
-        importlib.import_module(name)
+    import_ray(private=settings.run.ray_address is None)
+    if settings.fl.enabled:
+        importlib.import_module("fl_server.initial")
     parts.started()
     started = time.monotonic()
     simulate(settings, directory, block=MeasuredBlock)

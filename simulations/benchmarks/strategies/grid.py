@@ -28,7 +28,7 @@ from simulations.benchmarks.strategies.setup import (
     entry_of,
     split_entries,
 )
-from simulations.engine.local_ray import only_for_this_process
+from simulations.engine.local_ray import import_ray
 from simulations.progress import track
 
 ROWS = "rows.parquet"
@@ -117,10 +117,8 @@ def _parallel(
         return
     import logging
 
-    import ray
-
     root = str(Path(__file__).resolve().parents[2])
-    only_for_this_process()
+    ray = import_ray()
     ray.init(
         num_cpus=workers,
         include_dashboard=False,

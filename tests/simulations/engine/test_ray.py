@@ -1,6 +1,8 @@
 """Ray under a simulation: no stranger gets in, a loss is an error, and it goes when it is told."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import simulations
 from common.errors import RunError
 from common.messages import JOIN
 from simulations.engine.block import Block
@@ -19,9 +22,8 @@ from tests.support.runs import small
 SERVER = """
 import sys
 from simulations.engine import batched
-from simulations.engine.local_ray import only_for_this_process
-only_for_this_process()
-ray = batched._ray()
+from simulations.engine.local_ray import import_ray
+ray = import_ray()
 batched._start_ray(ray, 1, None)
 print(ray.get_runtime_context().gcs_address, flush=True)
 print(ray.get(ray.remote(lambda: "served").remote()), flush=True)
@@ -57,6 +59,45 @@ def test_a_stranger_runs_nothing(token: str | None) -> None:
         assert "InvalidAuthToken" in stranger.stderr
     finally:
         mine.communicate()
+
+
+def test_ray_has_one_door() -> None:
+    """Nothing but ``import_ray`` brings Ray in: only there is it sure that it reads a token."""
+    root = Path(simulations.__file__).parents[1]
+    imports = r"^\s*(import ray\b|from ray\b)|import_module\(.?ray\b"
+    doors = {
+        file.relative_to(root).as_posix()
+        for package in ("common", "fl_client", "fl_server", "simulations")
+        for file in (root / package).rglob("*.py")
+        if re.search(imports, file.read_text(), re.M)
+    }
+    assert doors == {"simulations/engine/local_ray.py"}
+
+
+def test_ray_without_a_token_is_not_taken() -> None:
+    """Where somebody imported Ray before, the run refuses to start one that anybody could use."""
+    program = "import ray\nfrom simulations.engine.local_ray import import_ray\nimport_ray()"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=env, check=False
+    )
+    assert ran.stderr.splitlines()[-1].startswith(
+        "common.errors.RunError: Ray was imported before the run, without a token"
+    )
+
+
+def test_the_benchmarks_start_ray_by_themselves(tmp_path: Path) -> None:
+    """From a shell that knows no token, `benchmark scale` runs actors and measures them."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+    words = ["--households", "2", "--days", "0.0625", "--engines", "batched"]
+    words += ["--set", "run.actors=1", "--set", "fl.enabled=false"]
+    program = "from simulations.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "benchmark", "scale", *words, "--out", str(tmp_path / "o")],
+        capture_output=True, text=True, env=env, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-500:]
+    assert json.loads((tmp_path / "o" / "results.json").read_text())
 
 
 class Dying(Block):
