@@ -38,7 +38,8 @@ def scale(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already holds something; choose a new folder for --out")
     if steps is not None:
-        _steps(out, [name.strip() for name in steps.split(",")])
+        device = load(config, set_ or ()).training.device
+        _steps(out, [name.strip() for name in steps.split(",")], device)
         return
     sizes = [_number(part) for part in households.split(",")]
     chosen = [name.strip() for name in engines.split(",")]
@@ -70,13 +71,13 @@ def scale(
     output.show(rows)
 
 
-def _steps(out: Path, presets: list[str]) -> None:
+def _steps(out: Path, presets: list[str], device: str) -> None:
     for name in presets:
         find_preset(name)
     from simulations.benchmarks.scale import output
     from simulations.benchmarks.scale.steps import measure
 
-    found = [measure(name) for name in presets]
+    found = [measure(name, device=device) for name in presets]
     output.write_steps(out, found)
     output.show_steps(found)
 

@@ -97,13 +97,14 @@ def show_steps(rows: "Sequence[StepTime]") -> None:
     """Print a line a preset."""
     table = Table(title="a training step against its matrix products, one thread")
     for title in (
-        "preset", "step ms", "of it batch ms", "GFLOP", "core GFLOP/s", "floor ms", "over floor",
-        "own products ms", "over them",
+        "preset", "device", "step ms", "of it batch ms", "GFLOP", "GFLOP/s", "floor ms",
+        "over floor", "own products ms", "over them",
     ):  # fmt: skip
-        table.add_column(title, justify="left" if title == "preset" else "right")
+        table.add_column(title, justify="left" if title in ("preset", "device") else "right")
     for row in rows:
         table.add_row(
             row.preset,
+            row.device,
             f"{row.step_s * 1e3:.2f}",
             f"{row.batch_s * 1e3:.2f}",
             f"{row.flop / 1e9:.3f}",

@@ -4,6 +4,7 @@ A step cannot be faster than its products. Their number of operations over the r
 core multiplies large matrices is the floor; the same products at their own shapes, one after the
 other, say how much of the distance is the shapes' fault. All of it is measured in turn, in one
 process, on one thread, and of each the fastest runs count: what else a machine does only adds.
+On an accelerator a time ends when its work is done, not when it is queued.
 """
 
 import time
@@ -19,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.config import Training
 from common.data import synthetic
+from common.forecast.device import choose_device
 from common.forecast.history import History, history_of
 from common.forecast.scalers import fit_scaler
 from common.forecast.transformer import blank_model
@@ -26,7 +28,8 @@ from common.forecast.windows import Windows, training_windows
 from fl_client.training import Hook, local_update
 
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
-_LARGE = 512
+_LARGE = {"cpu": 512, "cuda": 4096}
+"""Rows and columns that keep a device busy; another kind takes the CPU's."""
 _FASTEST = 0.02
 """Share of the runs that count."""
 
@@ -36,6 +39,7 @@ class StepTime:
     """Of one preset: seconds a step, floating-point operations of its products, and the floors."""
 
     preset: str
+    device: str
     step_s: float
     batch_s: float
     flop: int
@@ -71,13 +75,17 @@ def windows_of(history: History, preset: str) -> Windows:
     return training_windows(history, fit_scaler(history, 0, rows), preset, 0, rows)
 
 
-def measure(preset: str, rounds: int = 60, steps: int = 8) -> StepTime:
-    """Time steps of ``preset`` on one thread, in ``rounds`` local updates of ``steps`` each."""
-    torch.set_num_threads(1)
-    windows, model = windows_of(training_home(), preset), blank_model(preset)
-    training = Training(device="cpu")
+def measure(preset: str, rounds: int = 60, steps: int = 8, *, device: str) -> StepTime:
+    """Time steps of ``preset`` on ``device``, in ``rounds`` local updates of ``steps`` each.
 
-    clock = _Clock()
+    The host's part runs on one thread. Raises InputError for a device that is not there.
+    """
+    torch.set_num_threads(1)
+    where = choose_device(device)
+    windows, model = windows_of(training_home(), preset), blank_model(preset)
+    training = Training(device=device)
+
+    clock = _Clock(where)
     pick = np.random.default_rng(0)
 
     def update() -> None:
@@ -88,7 +96,8 @@ def measure(preset: str, rounds: int = 60, steps: int = 8) -> StepTime:
         local_update(model, windows, training, steps=1, seed=0)
     with Products() as products:
         local_update(model, windows, training, steps=1, seed=0)
-    large = torch.randn(_LARGE, _LARGE)
+    edge = _LARGE.get(where.type, _LARGE["cpu"])
+    large = torch.randn(edge, edge, device=where)
     clock.seconds.clear()
     turns: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -98,16 +107,17 @@ def measure(preset: str, rounds: int = 60, steps: int = 8) -> StepTime:
             ("products", products.again),
             ("large", lambda: large @ large),
         ):
-            begin = time.perf_counter()
+            begin = _now(where)
             run()
-            turns.setdefault(name, []).append(time.perf_counter() - begin)
+            turns.setdefault(name, []).append(_now(where) - begin)
     best = {name: _fastest(times) for name, times in turns.items()}
     return StepTime(
         preset,
+        str(where),
         _fastest(clock.seconds),
         best["batch"],
         counter.get_total_flops(),
-        2 * _LARGE**3 / best["large"],
+        2 * edge**3 / best["large"],
         best["products"],
     )
 
@@ -115,15 +125,16 @@ def measure(preset: str, rounds: int = 60, steps: int = 8) -> StepTime:
 class _Clock(Hook):
     """Seconds from the end of one step to that of the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.seconds: list[float] = []
+        self._device = device
         self._last: float | None = None
 
     def begin(self, model: torch.nn.Module) -> None:
         self._last = None
 
     def stepped(self, model: torch.nn.Module) -> None:
-        now = time.perf_counter()
+        now = _now(self._device)
         if self._last is not None:
             self.seconds.append(now - self._last)
         self._last = now
@@ -146,13 +157,20 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note the two factors' shapes and go on."""
         if str(function).split(".")[1] in _PRODUCTS:
             one, other = [a for a in arguments if isinstance(a, torch.Tensor)][-2:]
-            self.factors.append((torch.randn(one.shape), torch.randn(other.shape)))
+            self.factors.append((torch.randn_like(one), torch.randn_like(other)))
         return function(*arguments, **(keywords or {}))
 
     def again(self) -> None:
         """Make the same products, one after the other."""
         for one, other in self.factors:
             one @ other
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _fastest(times: Sequence[float]) -> float:
