@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from common.cadence import HALF_HOUR, Cadence
 from common.compression import parse_compression
 from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.energy.battery import BatterySpec
@@ -38,7 +39,16 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Hours = Annotated[float, Field(gt=0.0, le=1e6)]
 Price = Annotated[float, Field(ge=-PRICE_LIMIT_PER_KWH, le=PRICE_LIMIT_PER_KWH)]
+
+
+RENAMED = {
+    "run.checkpoint_every": "run.checkpoint_hours, in hours",
+    "fl.every_intervals": "fl.every_hours, in hours",
+    "tariff.published_intervals": "tariff.published_hours, in hours",
+}
+"""Settings that once counted half hours, and what they are called since."""
 
 
 class Section(BaseModel):
@@ -78,7 +88,7 @@ class Run(Section):
     references: Literal["auto", "all", "none"] = Field(
         "auto", description="perfect-foresight optima; auto leaves out the largest runs"
     )
-    checkpoint_every: Count = Field(48, description="between durable checkpoints [intervals]")
+    checkpoint_hours: Hours = Field(24.0, description="between durable checkpoints [h]")
     engine: Literal["auto", "batched", "loop", "flower"] = Field(
         "auto",
         description="batched Ray actors, one process (loop), or Flower's own simulation engine;"
@@ -176,7 +186,7 @@ class FL(Section):
     strategy_options: dict[str, float | int | str | bool] = Field(
         {}, description="keyword arguments of the strategy"
     )
-    every_intervals: Count = Field(6, description="between two rounds [intervals]")
+    every_hours: Hours = Field(3.0, description="between two rounds [h]")
     fraction_train: Fraction = Field(
         1.0, description="of the households, drawn anew each round to train [share]"
     )
@@ -262,9 +272,7 @@ class Tariff(Section):
     feed_in: Price = Field(
         0.05, description="for exports, where the data has no such prices [currency per kWh]"
     )
-    published_intervals: Count = Field(
-        96, description="how far ahead retail prices are known [intervals]"
-    )
+    published_hours: Hours = Field(48.0, description="how far ahead retail prices are known [h]")
 
 
 class Trader(Section):
@@ -427,10 +435,44 @@ class Settings(Section):
         """The grid connection as physics takes it."""
         return ConnectionSpec(**self.connection.model_dump())
 
+    @model_validator(mode="after")
+    def _whole_intervals(self) -> "Settings":
+        for key, hours in (
+            ("run.checkpoint_hours", self.run.checkpoint_hours),
+            ("fl.every_hours", self.fl.every_hours),
+            ("tariff.published_hours", self.tariff.published_hours),
+        ):
+            if not self.cadence.whole(hours):
+                raise ValueError(
+                    f"{key} = {hours:g} is no whole number of intervals of"
+                    f" {self.cadence.minutes} minutes"
+                )
+        return self
+
+    @property
+    def cadence(self) -> Cadence:
+        """How long an interval of this run is."""
+        return HALF_HOUR
+
     @property
     def intervals(self) -> int:
-        """Number of half-hour intervals."""
-        return max(1, round(self.run.days * 48))
+        """Number of intervals of the run."""
+        return max(1, round(self.run.days * self.cadence.per_day))
+
+    @property
+    def published(self) -> int:
+        """For how many intervals from the present one on retail prices are known."""
+        return self.cadence.of_hours(self.tariff.published_hours)
+
+    @property
+    def round_every(self) -> int:
+        """Intervals between two federated rounds."""
+        return self.cadence.of_hours(self.fl.every_hours)
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Intervals between two durable checkpoints."""
+        return self.cadence.of_hours(self.run.checkpoint_hours)
 
     def digest(self) -> str:
         """Hash of every setting that shapes a result: one digest, one experiment.
@@ -443,6 +485,15 @@ class Settings(Section):
             if self.homes_last.keys() <= {"*"}:  # says no more than the sections do
                 left_out["homes_last"] = True
         shaping = self.model_dump_json(exclude=left_out)
+        # Runs keep the names they had while these settings counted half hours.
+        for key, hours in (
+            ("checkpoint_every", self.run.checkpoint_hours),
+            ("every_intervals", self.fl.every_hours),
+            ("published_intervals", self.tariff.published_hours),
+        ):
+            now = f'"{key.split("_")[0]}_hours":{json.dumps(hours)}'
+            if HALF_HOUR.whole(hours):
+                shaping = shaping.replace(now, f'"{key}":{HALF_HOUR.of_hours(hours)}')
         return hashlib.sha256(shaping.encode()).hexdigest()[:16]
 
 
@@ -517,7 +568,9 @@ def _explain(error: ValidationError, where: str) -> InputError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] == "extra_forbidden":
-        return InputError(f"{where}: unknown key {key!r}")
+        now = RENAMED.get(".".join(str(part) for part in first["loc"][-2:]))
+        instead = "" if now is None else f": it is {now} now"
+        return InputError(f"{where}: unknown key {key!r}{instead}")
     why = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], Mapping):
         return InputError(f"{where}: {key}: {why}")

@@ -65,16 +65,14 @@ class Group:
             for name, member in zip(self.names, members, strict=True)
         ]
         traders = Traders([home.trader for home in self.homes])
-        self.prices = PublicPrices(
-            len(members), join.intervals, settings.tariff.published_intervals
-        )
+        self.prices = PublicPrices(len(members), join.intervals, settings.published)
         self.log = Log(
             members,
             self.names,
             join,
             [time.isoformat() for time in self._index[self.origin :]],
             plan_width=traders.plan_width,
-            keep_plans=2 * settings.run.checkpoint_every,
+            keep_plans=2 * settings.checkpoint_every,
         )
         self.physics = Physics(
             BatterySpec.together([home.battery_spec for home in self.homes]),

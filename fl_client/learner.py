@@ -232,8 +232,9 @@ class Learner:
 
     def _participant(self, h: int) -> Participant:
         fl, run = self._settings.fl, self._settings.run
+        every = self._settings.round_every
         # What a resumed run may go back to: the rounds since the last checkpoint, and one more.
-        keep = -(-run.checkpoint_every // fl.every_intervals) + 2
+        keep = -(-self._settings.checkpoint_every // every) + 2
         return Participant(
             name=self._group.names[h],
             model=self._scratch(),

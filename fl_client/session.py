@@ -44,7 +44,7 @@ class Session:
             Member(one.load, one.directory, one.durable, one.arrivals, one.home) for one in members
         ]
         # Files of households that move between processes must tell all, always.
-        every = settings.run.checkpoint_every if self.pinned else 1
+        every = settings.checkpoint_every if self.pinned else 1
         self.group = Group(places, settings, join, flush_every=every)
         newest = self.group.log.decided
         self.joined = [

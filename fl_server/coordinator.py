@@ -169,7 +169,7 @@ class Coordinator:
     def _requests(
         self, t: int, closing: bool, who: Iterable[int]
     ) -> Iterable[tuple[int, RecordDict]]:
-        published = self._settings.tariff.published_intervals
+        published = self._settings.published
         state, prices = self.state, self._prices
         prices.seat(self._roster.names)
         ahead = slice(t, t + published)
@@ -381,7 +381,7 @@ class Coordinator:
 
     def _scarcity(self, t: int) -> int:
         """What a kWh beyond an allowance costs in interval t [micro]."""
-        retail = self._prices.retail[:, t : t + self._settings.tariff.published_intervals]
+        retail = self._prices.retail[:, t : t + self._settings.published]
         price = self._settings.market.scarcity_price
         if price is None:
             dearest = float(np.nanmax(retail))

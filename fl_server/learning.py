@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from common.config import FL
-from common.data.frame import INTERVAL as HALF_HOUR
+from common.config import Settings
 from common.model_messages import instruction
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
@@ -12,13 +11,16 @@ from fl_server.run_files import Lines
 class Learning:
     """Runs model rounds of a run that began at ``start`` and writes what they did."""
 
-    def __init__(self, rounds: Rounds, lines: Lines, fl: FL, start: pd.Timestamp) -> None:
-        self.rounds, self.fl = rounds, fl
+    def __init__(
+        self, rounds: Rounds, lines: Lines, settings: Settings, start: pd.Timestamp
+    ) -> None:
+        self.rounds, self.fl = rounds, settings.fl
+        self.every, self._step = settings.round_every, settings.cadence.step
         self.lines, self._start = lines, start
 
     def due(self, t: int) -> int:
         """Number of the newest round that is due once intervals 0 to ``t`` - 1 are over."""
-        return t // self.fl.every_intervals
+        return t // self.every
 
     def broadcast(self, round_: int, t: int) -> None:
         """Send out the model of a round that is over: everyone forecasts with it from ``t`` on."""
@@ -26,7 +28,7 @@ class Learning:
 
     def round(self, round_: int) -> None:
         """Run one round."""
-        after = round_ * self.fl.every_intervals
+        after = round_ * self.every
         result = self.rounds.run(round_, instruction(after - 1), instruction(after - 1))
         dropped = {
             reason: count for reason, count in sorted(result.screening.dropped.items()) if count
@@ -35,7 +37,7 @@ class Learning:
             {
                 "round": round_,
                 "interval": after - 1,
-                "time": (self._start + after * HALF_HOUR).isoformat(),
+                "time": (self._start + after * self._step).isoformat(),
                 "strategy": self.fl.strategy,
                 "sampled": result.sampled,
                 "replies": result.screening.accepted,

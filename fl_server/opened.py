@@ -132,7 +132,7 @@ def open_run(
             )
             learning = None
             if rounds is not None:
-                learning = Learning(rounds, lines, settings.fl, start)
+                learning = Learning(rounds, lines, settings, start)
             yield Run(
                 settings,
                 directory,

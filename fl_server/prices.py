@@ -77,7 +77,7 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
     """
     names = sorted(source.names())
     homes = [settings.home(name, source.block(name)) for name in names]
-    count = settings.intervals + settings.tariff.published_intervals
+    count = settings.intervals + settings.published
     shared: tuple[Floats, Floats | None] | None = None
     rows: tuple[dict[bytes, tuple[int, Floats]], ...] = ({}, {})
     of = np.empty((2, len(names)), np.int64)

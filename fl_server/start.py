@@ -63,10 +63,10 @@ def _run_to_the_end(run: Run) -> dict[int, Mapping[str, float]]:
     while state.t < settings.intervals:
         run.coordinator.interval(state.t)
         after = state.t + 1
-        if learning is not None and after % settings.fl.every_intervals == 0:
+        if learning is not None and after % settings.round_every == 0:
             learning.round(learning.due(after))
         state.t = after
-        if after % settings.run.checkpoint_every == 0:
+        if after % settings.checkpoint_every == 0:
             run.save()
     answers = run.coordinator.ask(settings.intervals)
     run.coordinator.close(answers)

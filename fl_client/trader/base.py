@@ -34,9 +34,9 @@ FINE, BAD_FORECAST, STALE_FORECAST, NO_PRICE, NO_HISTORY, BAD_BATTERY, INFEASIBL
 class TraderForecast:
     """The model's forecast that starts at the interval of the decision.
 
-    load: consumption (H, 48) kWh per interval; price: retail (H, 48); quantiles of consumption
-    (H, Q, 48) at ``levels`` (Q,), or None; age: intervals since the newest reading it has seen
-    (a forecast older than a day is stale); pv: production (H, 48), or None.
+    load: consumption (H, N) kWh per interval; price: retail (H, N); quantiles of consumption
+    (H, Q, N) at ``levels`` (Q,), or None; age: intervals since the newest reading it has seen
+    (a forecast older than a day is stale); pv: production (H, N), or None.
     """
 
     load: Floats
@@ -90,8 +90,8 @@ class Situation:
 
     Nothing measured at ``t`` or later is in it; tariffs are published ahead.
 
-    t: interval of the run. slot: local half hour of the day of t, 0..47 (with ``hours`` 0.25:
-    quarter hour, 0..95). weekday: 0 = Monday.
+    t: interval of the run. slot: which interval of its local day t is, 0..47 (with ``hours`` 0.25:
+    0..95). weekday: 0 = Monday.
     past_load, past_pv: (H, P) kWh per interval; the last column is the newest known interval,
     t - 1 - lag. Rows before the data begins are nan. A trader reads at most its ``history``.
     retail: published import prices of t .. t+N-1 per kWh, (N,) for all or (H, N). feed_in: export

@@ -5,6 +5,7 @@ kWh more or less is worth to it as a falling curve of buy and sell steps, and on
 cleared lets the battery absorb the actual net load as long as that is worth more than the grid.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import Codes, Floats, Ints
+from common.cadence import HALF_HOUR
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
@@ -38,6 +40,7 @@ from fl_client.trader.base import (
 )
 from fl_client.trader.programme import ETA, EXPORT, HIGH, IMPORT, LOW, POWER
 from fl_client.trader.rules import permitted
+from fl_client.trader.steps import HALF_HOUR_H, Steps, steps_of
 
 SCENARIOS = ("learned", "days", "model", "point")
 
@@ -49,19 +52,21 @@ class Options:
     scenarios: where the future comes from: the home's own past days as the model corrects them,
     where it does; these days as they are; reshaped by the model's forecast of load; or that
     forecast alone as one point.
-    days: scenarios, one per past day. horizon: half hours planned. points: grid points of stored
-    energy. trust, trust_sell: weight of the learned local price against the grid's, for buying and
-    for selling; trust_moving: for both, where the tariff is made anew every day. step_kwh: width of
-    an order's step, per half hour. model_share: how far the model's forecast reshapes the days.
-    analogous_days of the last analogous_window days, alike over analogous_intervals (their weight
-    falls by analogous_fade per half hour), speak for the current interval.
-    persistence: departures of the last recent_intervals (weights falling by recent_fade) go on
-    into the next steps, load_now * load_fade^j of them for load, pv_now * pv_fade^j for PV.
+    days: scenarios, one per past day. horizon_hours: how far is planned. points: of the grid of
+    stored energy. trust, trust_sell: weight of the learned local price against the grid's, for
+    buying and for selling; trust_moving: for both, where the tariff is made anew every day.
+    step_kwh: width of an order's step, per half hour. model_share: how far the model's forecast
+    reshapes the days.
+    analogous_days of the last analogous_window_days, alike over analogous_hours, speak for the
+    current interval. persistence: departures of the last recent_hours go on, load_now of them for
+    load and pv_now for PV; of local prices those of the last price_hours, price_now of them, as
+    long as that would have been right over the last price_window_days. Everything called fade is
+    what is left of a weight after half an hour.
     """
 
     scenarios: str = "learned"
     days: int = 14
-    horizon: int = 48
+    horizon_hours: float = 24.0
     points: int = 32
     trust: float = 0.7
     trust_alone: float = 0.6
@@ -69,16 +74,16 @@ class Options:
     trust_moving: float = 0.3
     price_now: float = 0.9
     price_fade: float = 0.95
-    price_intervals: int = 2
+    price_hours: float = 1.0
     price_recent_fade: float = 0.5
-    price_window: int = 336
+    price_window_days: float = 7.0
     step_kwh: float = 0.1
     model_share: float = 0.5
     analogous_days: int = 14
-    analogous_window: int = 56
-    analogous_intervals: int = 12
+    analogous_window_days: int = 56
+    analogous_hours: float = 6.0
     analogous_fade: float = 0.95
-    recent_intervals: int = 6
+    recent_hours: float = 3.0
     recent_fade: float = 0.7
     load_now: float = 0.6
     load_fade: float = 0.75
@@ -91,7 +96,10 @@ class Options:
         known = {field.name: field for field in fields(Options)}
         for name, value in values.items():
             if name not in known:
-                raise InputError(f"trader.options.{name}: trader 'bid-curve' has no such option")
+                now = f"; it is {_RENAMED[name]} now" if name in _RENAMED else ""
+                raise InputError(
+                    f"trader.options.{name}: trader 'bid-curve' has no such option{now}"
+                )
             if name == "scenarios":
                 if value not in SCENARIOS:
                     raise InputError(
@@ -109,7 +117,7 @@ class Options:
 
 _RANGES = {
     "days": (1, 60),
-    "horizon": (1, 1440),
+    "horizon_hours": (0.5, 720.0),
     "points": (3, 1000),
     "trust": (0.0, 1.0),
     "trust_alone": (0.0, 1.0),
@@ -117,21 +125,31 @@ _RANGES = {
     "trust_moving": (0.0, 1.0),
     "price_now": (0.0, 1.0),
     "price_fade": (0.0, 1.0),
-    "price_intervals": (1, 48),
+    "price_hours": (0.5, 24.0),
     "price_recent_fade": (0.0, 1.0),
-    "price_window": (0, 2880),
+    "price_window_days": (0.0, 60.0),
     "step_kwh": (0.001, 10.0),
     "model_share": (0.0, 1.0),
     "analogous_days": (0, 60),
-    "analogous_window": (1, 366),
-    "analogous_intervals": (1, 48),
+    "analogous_window_days": (1, 366),
+    "analogous_hours": (0.5, 24.0),
     "analogous_fade": (0.0, 1.0),
-    "recent_intervals": (1, 48),
+    "recent_hours": (0.5, 24.0),
     "recent_fade": (0.0, 1.0),
     "load_now": (0.0, 1.0),
     "load_fade": (0.0, 1.0),
     "pv_now": (0.0, 1.0),
     "pv_fade": (0.0, 1.0),
+}
+
+
+_RENAMED = {
+    "horizon": "horizon_hours, in hours",
+    "price_intervals": "price_hours, in hours",
+    "price_window": "price_window_days, in days",
+    "analogous_window": "analogous_window_days, in days",
+    "analogous_intervals": "analogous_hours, in hours",
+    "recent_intervals": "recent_hours, in hours",
 }
 
 
@@ -160,8 +178,8 @@ class BidCurve:
     def history(self) -> int:
         """Half hours of past readings read at most."""
         o = self.options
-        reach = max(o.days + o.horizon // 48, o.analogous_window) + 2
-        return 48 * reach + max(o.analogous_intervals, o.recent_intervals)
+        reach = max(o.days + int(o.horizon_hours // 24), o.analogous_window_days) + 2
+        return HALF_HOUR.per_day * reach + math.ceil(2 * max(o.analogous_hours, o.recent_hours))
 
     @property
     def plan_width(self) -> int:
@@ -177,12 +195,13 @@ class BidCurve:
         reason = _forecast_faults(situation)
         store = np.ascontiguousarray(situation.soc * np.asarray(spec.capacity_kwh))
         reason[~np.isfinite(store)] = BAD_BATTERY
-        retail, feed_in = situation.tariff(_planned(situation, self.options.horizon))
+        retail, feed_in = situation.tariff(_planned(situation, self.options.horizon_hours))
         steps = retail.shape[1]
         if steps == 0:
             reason[:] = NO_PRICE
             return self._hold(situation, reason)
-        net, now = self._scenarios(situation, steps)
+        parts = steps_of(situation.slot, steps, situation.hours)
+        net, now = self._scenarios(situation, steps, parts)
         unknown = ~(np.isfinite(net).all(axis=(1, 2)) & np.isfinite(now).all(axis=1))
         reason[(reason == FINE) & unknown] = NO_HISTORY
         sound = reason == FINE
@@ -190,15 +209,16 @@ class BidCurve:
         store = np.where(sound, np.clip(store, battery[:, LOW], battery[:, HIGH]), battery[:, LOW])
         net = np.where(sound[:, None, None], net, 0.0)
         now = np.where(sound[:, None], now, 0.0)
-        buy, sell, buy_now, sell_now = self._prices(situation, retail, feed_in, net.shape[1])
+        buy, sell, buy_now, sell_now = self._prices(situation, retail, feed_in, net.shape[1], parts)
         value = programme.plan(
             net,
             buy,
             sell,
             self._final(situation, battery, retail),
-            battery,
-            limits,
-            _soft_import(situation),
+            _battery_rows(spec, parts.hours),
+            _limit_rows(situation.connection, count, parts.hours),
+            _soft_import(situation) * (parts.hours / situation.hours),
+            parts.length,
         )
         reason[sound & ~np.isfinite(value).all(axis=1)] = INFEASIBLE
         sound = reason == FINE
@@ -218,8 +238,7 @@ class BidCurve:
         usable = np.maximum(battery[:, HIGH] - battery[:, LOW], 1e-9)
         typical = (
             GAIN_OF_50
-            * situation.hours
-            / 0.5
+            * _half_hours(situation)
             * usable
             * np.maximum(np.abs(retail[:, 0]), LEAST_PRICE)
         )
@@ -267,15 +286,15 @@ class BidCurve:
 
     # ---- parts --------------------------------------------------------------------------------
 
-    def _scenarios(self, situation: Situation, steps: int) -> tuple[Floats, Floats]:
-        """Net load of the steps (H, W, N) and of the current interval (H, W')."""
+    def _scenarios(self, situation: Situation, steps: int, parts: Steps) -> tuple[Floats, Floats]:
+        """Net load of the plan's ``parts`` (H, W, K), and of the current interval (H, W')."""
         o, ahead = self.options, situation.forecast
         if o.scenarios == "point" and ahead is not None:
             net = np.ascontiguousarray(ahead.load, dtype=np.float64)
             net = (net if ahead.pv is None else net - ahead.pv)[:, None, :steps]
-            return np.ascontiguousarray(net), np.ascontiguousarray(net[:, :, 0])
+            return parts.total(np.ascontiguousarray(net)), np.ascontiguousarray(net[:, :, 0])
         day, lag = situation.steps_per_day, situation.lag
-        finer = max(1, day // 48)
+        long = _half_hours(situation)
         past_load = np.ascontiguousarray(situation.past_load)
         past_pv = np.ascontiguousarray(situation.past_pv)
         load = own_days.recent_days(past_load, lag, day, o.days, steps)
@@ -304,13 +323,13 @@ class BidCurve:
             past_pv,
             lag,
             day,
-            o.recent_intervals * finer,
-            o.recent_fade ** (1 / finer),
+            _count(o.recent_hours, situation),
+            o.recent_fade**long,
             o.load_now,
-            o.load_fade ** (1 / finer),
+            o.load_fade**long,
             o.pv_now,
-            o.pv_fade ** (1 / finer),
-            TRACE_KWH / finer,
+            o.pv_fade**long,
+            TRACE_KWH * long,
         )
         now = np.ascontiguousarray(net[:, :, 0])
         if o.analogous_days:
@@ -319,35 +338,38 @@ class BidCurve:
                 lag,
                 day,
                 o.analogous_days,
-                o.analogous_window,
-                o.analogous_intervals * finer,
-                o.analogous_fade ** (1 / finer),
+                o.analogous_window_days,
+                _count(o.analogous_hours, situation),
+                o.analogous_fade**long,
             )
             # Without a like day the persistent scenarios speak.
             spare = now[:, np.arange(o.analogous_days) % now.shape[1]]
             now = np.where(np.isfinite(alike), alike, spare)
-        if o.scenarios == "learned" and situation.net is not None and day == 48:
-            quantiles = np.ascontiguousarray(situation.net)
-            own_days.take_ranks(net, quantiles)
+        net = parts.total(net)
+        if o.scenarios == "learned" and situation.net is not None:
+            quantiles = np.full((*situation.net.shape[:2], steps), np.nan)
+            known = min(steps, situation.net.shape[2])
+            quantiles[:, :, :known] = situation.net[:, :, :known]
+            own_days.take_ranks(net, parts.total(quantiles))
             now = np.ascontiguousarray(now)
             own_days.take_ranks(now[:, :, None], quantiles)
         return net, now
 
     def _prices(
-        self, situation: Situation, retail: Floats, feed_in: Floats, count: int
+        self, situation: Situation, retail: Floats, feed_in: Floats, count: int, parts: Steps
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Buy and sell price (H, ``count``, N) of each scenario's future intervals.
+        """Buy and sell price (H, ``count``, K) of each scenario in the plan's ``parts``.
 
-        And their means (H,) over the scenarios for the first of these intervals.
+        And their means (H,) over the scenarios for the current interval.
         """
         local = situation.past_local
         if not situation.market or local is None:
             local = np.empty((0, 2))
         o, day = self.options, situation.steps_per_day
-        finer = max(1, day // 48)
+        long = _half_hours(situation)
         past = np.ascontiguousarray(local, dtype=np.float64)
-        recent, recent_fade = o.price_intervals * finer, o.price_recent_fade ** (1 / finer)
-        fade = o.price_fade ** (1 / finer)
+        recent, recent_fade = _count(o.price_hours, situation), o.price_recent_fade**long
+        fade, window = o.price_fade**long, round(o.price_window_days * day)
         loss, fee = situation.rules.loss, situation.rules.local_fee
         ceiling = NO_CEILING if situation.grid_share_kwh is None else situation.scarcity_price
         tariffs, tariff_of = _distinct(retail, feed_in)
@@ -365,7 +387,7 @@ class BidCurve:
                     )
                     relative = True
             now = local_prices.lasting(
-                own, day, o.days, recent, recent_fade, o.price_now, fade, o.price_window * finer
+                own, day, o.days, recent, recent_fade, o.price_now, fade, window
             )
             alone = o.trust if now.any() or not o.price_now else o.trust_alone
             # Where a tariff moves, neighbours want the same at the same time, and have little.
@@ -394,11 +416,12 @@ class BidCurve:
             np.array([float(path[side][:, 0].sum()) / count for path in paths])[tariff_of]
             for side in range(2)
         ]
+        planned = [[parts.mean(side) for side in path] for path in paths]
         if len(paths) == 1:
-            shape = (len(retail), *paths[0][0].shape)
-            buy, sell = (np.broadcast_to(price, shape) for price in paths[0])
+            shape = (len(retail), *planned[0][0].shape)
+            buy, sell = (np.broadcast_to(price, shape) for price in planned[0])
         else:
-            buy, sell = (np.stack([path[side] for path in paths])[tariff_of] for side in range(2))
+            buy, sell = (np.stack([path[side] for path in planned])[tariff_of] for side in range(2))
         return buy, sell, means[0], means[1]
 
     def _final(self, situation: Situation, battery: Floats, retail: Floats) -> Floats:
@@ -448,7 +471,7 @@ class BidCurve:
         count = situation.households
         imports, exports = float(limits[:, IMPORT].max()), float(limits[:, EXPORT].max())
         width = max(
-            self.options.step_kwh * situation.hours / 0.5,
+            self.options.step_kwh * _half_hours(situation),
             (imports + exports) / situation.rules.max_steps,
         )
         most_buy, most_sell = (int(limit / width + 1e-9) for limit in (imports, exports))
@@ -549,9 +572,19 @@ def _limit_rows(connection: ConnectionSpec, count: int, hours: float) -> Floats:
     return np.stack([np.broadcast_to(limit, count) for limit in connection.limits(hours)], axis=1)
 
 
-def _planned(situation: Situation, horizon: int) -> int:
+def _half_hours(situation: Situation) -> float:
+    """How many half hours an interval is: what fades by the half hour, and energies of one."""
+    return situation.hours / HALF_HOUR_H
+
+
+def _count(hours: float, situation: Situation) -> int:
+    """How many intervals ``hours`` are, at least one."""
+    return max(1, round(hours / situation.hours))
+
+
+def _planned(situation: Situation, horizon_hours: float) -> int:
     """How many intervals are planned: the horizon, or what remains of the run."""
-    steps = horizon * situation.steps_per_day // 48
+    steps = _count(horizon_hours, situation)
     return steps if situation.remaining is None else min(steps, situation.remaining)
 
 

@@ -220,27 +220,31 @@ def backward(
     battery: Floats,
     limits: Floats,
     soft_import: float,
+    length: Floats,
     value: Floats,
 ) -> None:
     """Fill ``value`` (N+1, G); row k is V at the start of step k, row N is ``final``.
 
     net, buy, sell: (W, N). ``soft_import``: planned grid charging stays below it (a community
-    cap); inf without.
+    cap); inf without. ``length`` (N,): of each step, in units of what the limits are meant for.
     """
     scenarios, steps = net.shape
     points = final.shape[0]
-    low, high, eta, power, wear = battery
+    low, high, eta, full_power, wear = battery
     cell = (high - low) / (points - 1)
     per_cell, per_eta, top = 1.0 / cell, 1.0 / eta, np.int32(points - 2)
     share = 1.0 / scenarios
     slopes = np.empty(points - 1)
     action, store = np.empty(points), np.empty(points)
+    bounds = np.empty(2)
     for g in range(points):
         store[g] = g * cell  # counted from ``low``
     value[steps] = final
     for k in range(steps - 1, -1, -1):
         after, row = value[k + 1], value[k]
         row[:] = 0.0
+        power, soft = full_power * length[k], soft_import * length[k]
+        bounds[IMPORT], bounds[EXPORT] = limits[IMPORT] * length[k], limits[EXPORT] * length[k]
         for g in range(points - 1):
             slopes[g] = (after[g + 1] - after[g]) * per_cell
         concave = True
@@ -255,7 +259,7 @@ def backward(
                         share
                         * searched(
                             after, store[g], high - low, eta, power, wear, n, b, e,
-                            limits, soft_import,
+                            bounds, soft,
                         )[1]
                     )  # fmt: skip
                 continue
@@ -268,7 +272,7 @@ def backward(
                 down_sell = cell * first_at_most(slopes, (e - wear) * eta)
                 last_sell = e
             free = (
-                n + power <= min(limits[IMPORT], soft_import) and n - power >= -limits[EXPORT]
+                n + power <= min(bounds[IMPORT], soft) and n - power >= -bounds[EXPORT]
             )  # neither limit can bind
             for g in range(points):
                 s = store[g]
@@ -283,11 +287,11 @@ def backward(
                 for g in range(points):
                     action[g] = confined_plan(
                         action[g], n, store[g], high - low, eta, power,
-                        limits[IMPORT], limits[EXPORT], soft_import,
+                        bounds[IMPORT], bounds[EXPORT], soft,
                     )  # fmt: skip
             for g in range(points):
                 a = action[g]
-                flow = max(n + a, -limits[EXPORT])
+                flow = max(n + a, -bounds[EXPORT])
                 x = (store[g] + eta * max(a, 0.0) + per_eta * min(a, 0.0)) * per_cell
                 i = min(max(np.int32(x), np.int32(0)), top)
                 x -= i
@@ -333,10 +337,12 @@ def plan(
     battery: Floats,
     limits: Floats,
     soft_import: Floats,
+    length: Floats,
 ) -> Floats:
-    """V at the end of the current interval, (H, G).
+    """V at the end of the first step, (H, G).
 
-    net, buy, sell (H, W, N); final (H, G); battery (H, 5); limits (H, 2); soft_import (H,).
+    net, buy, sell (H, W, N); final (H, G); battery (H, 5); limits (H, 2); soft_import (H,);
+    length (N,): of each step, in units of what battery, limits and soft_import are meant for.
     A scenario row that is not finite makes the household's plan nan.
     """
     households, _, steps = net.shape
@@ -346,8 +352,9 @@ def plan(
     for h in range(households):
         if battery[h, HIGH] > battery[h, LOW] and battery[h, POWER] > 0.0:
             backward(
-                net[h], buy[h], sell[h], final[h], battery[h], limits[h], soft_import[h], value
-            )
+                net[h], buy[h], sell[h], final[h], battery[h], limits[h], soft_import[h],
+                length, value,
+            )  # fmt: skip
             result[h] = value[min(1, steps)]
         else:
             result[h] = 0.0

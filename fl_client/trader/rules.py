@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import Codes, Floats
+from common.cadence import HALF_HOUR
 from common.energy import battery as bat
 from common.energy.connection import room
 from fl_client.trader.base import (
@@ -114,7 +115,7 @@ class Rule(_Planless):
 
     literal: bool = False
     threshold: float = 75.0
-    history: int = 2 * 48
+    history: int = 2 * HALF_HOUR.per_day
     uses_forecast: bool = True
     corrects: bool = False
 

@@ -138,11 +138,11 @@ class LiveRun:
         """Greet the households, and repeat what a killed coordinator may not have got to say."""
         state, learning = self._state, self._run.learning
         self._join_missing(self._deployment.market_deadline_s)
-        self._round = self._run.model_t // self._settings.fl.every_intervals
+        self._round = self._run.model_t // self._settings.round_every
         if learning is not None:
             learning.rounds.limit(self._patience.room())
             # Everyone forecasts with the model of the newest round.
-            learning.broadcast(self._round, self._round * self._settings.fl.every_intervals)
+            learning.broadcast(self._round, self._round * self._settings.round_every)
         if state.t > 0:
             journal("resumed", interval=state.t, round=self._round)
             last = state.t - 1

@@ -128,7 +128,8 @@ class PublishedTariff:
     def __init__(self, folder: Folder, settings: Settings, start: pd.Timestamp) -> None:
         """Raises InputError for a file that is no tariff, unless prices were told already."""
         self._folder, self._start, self._tariff = folder, start, settings.tariff
-        self._told = np.full(settings.intervals + settings.tariff.published_intervals, np.nan)
+        self._published = settings.published
+        self._told = np.full(settings.intervals + settings.published, np.nan)
         for interval, price in _lines(folder.told):
             if interval < len(self._told):
                 self._told[interval] = price
@@ -162,7 +163,7 @@ class PublishedTariff:
             retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
             yield "no price published: that of the day before holds", {"interval": t}
         self._begun = True
-        ahead = slice(t, t + self._tariff.published_intervals)
+        ahead = slice(t, t + self._published)
         new = t + np.flatnonzero(np.isnan(self._told[ahead]) & ~np.isnan(retail[ahead]))
         if len(new):
             self._write_down(new, retail[new])

@@ -25,7 +25,7 @@ def choose_engine(settings: Settings, cores: int) -> Literal["batched", "loop"]:
         steps = (
             fl.fraction_train * fl.local_steps * _STEP_S.get(settings.model.preset, _UNKNOWN_STEP_S)
         )
-        rounds = settings.intervals // fl.every_intervals
+        rounds = settings.intervals // settings.round_every
         learning = households * rounds * (steps + fl.fraction_evaluate * _EVALUATION_S)
     intervals = households * settings.intervals
     loop_s = learning + intervals * _LOOP_INTERVAL_S

@@ -33,7 +33,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _page(run: Run) -> str:
-    every = int(run.setting("fl", "every_intervals") or 6)
+    every = round(2 * float(run.setting("fl", "every_hours") or 3))
     points = min(LINE_POINTS, max(48, HOUSEHOLD_VALUES // max(1, len(run.households))))
     size = bucket_size(run.length, points)
     records = [

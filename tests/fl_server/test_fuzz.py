@@ -50,7 +50,7 @@ def real(homes, tmp_path_factory) -> Recorded:  # type: ignore[no-untyped-def]
     out = tmp_path_factory.mktemp("real") / "run"
     out.mkdir()
     chosen = small(
-        homes, "run.days=0.55", f"fl.every_intervals={EVERY}", "market.compensate_losers=true",
+        homes, "run.days=0.55", f"fl.every_hours={EVERY / 2}", "market.compensate_losers=true",
         "model.preset=slot",
     )  # fmt: skip
     made = recorded(chosen, out, T, ROUND)

@@ -19,7 +19,7 @@ def test_prices_are_published_beyond_the_data(days: float) -> None:
     start = source.start()
     prices = published_prices(settings, source, start).retail[0]
     intervals = settings.intervals
-    assert len(prices) == intervals + settings.tariff.published_intervals
+    assert len(prices) == intervals + settings.published
     home = source.load(source.names()[0])
     row = home.row(start)
     known = home.frame["price"].to_numpy(np.float64)

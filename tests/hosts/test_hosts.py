@@ -48,7 +48,7 @@ CUT_S = 300.0
 def overrides(intervals: int, every: int) -> list[str]:
     return [
         f"run.days={intervals / 48}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
-        "model.preset=edge", "fl.local_steps=1", f"fl.every_intervals={every}",
+        "model.preset=edge", "fl.local_steps=1", f"fl.every_hours={every / 2}",
     ]  # fmt: skip
 
 

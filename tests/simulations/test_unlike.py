@@ -32,7 +32,7 @@ BLOCKS = {
 def _settings(folder: Path, households: int, *override: str, days: float = 1.0) -> Settings:
     pairs = [
         f"data.source={folder}", f"run.households={households}", f"run.days={days}",
-        "run.history_days=7", "run.engine=loop", "run.checkpoint_every=12", "fl.enabled=false",
+        "run.history_days=7", "run.engine=loop", "run.checkpoint_hours=6", "fl.enabled=false",
     ]  # fmt: skip
     return load(None, [*pairs, *override])
 

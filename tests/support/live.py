@@ -22,7 +22,7 @@ SHORT = (
     f"run.history_days={HISTORY_DAYS}",
     "model.preset=edge",
     "fl.local_steps=1",
-    "fl.every_intervals=6",
+    "fl.every_hours=3",
 )
 
 

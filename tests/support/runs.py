@@ -31,10 +31,10 @@ def small(homes: Path, *override: str, households: int = 3, engine: str = "loop"
         "run.days=1",
         f"run.history_days={HISTORY_DAYS}",
         f"run.engine={engine}",
-        "run.checkpoint_every=12",
+        "run.checkpoint_hours=6",
         "model.preset=edge",
         "fl.local_steps=1",
-        "fl.every_intervals=12",
+        "fl.every_hours=6",
         *override,
     ]
     return load(None, pairs)

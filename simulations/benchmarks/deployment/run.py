@@ -89,7 +89,7 @@ def measure(
     """Set up, measure idle for ``idle_s`` seconds, run ``rounds`` market rounds, take down.
 
     ``preset``: model trained once after the last market round, None for none. ``soak``: look at
-    every part while it runs, and train every 48 rounds; ``soak.jsonl`` holds the looks. Raises
+    every part while it runs, and train once a day; ``soak.jsonl`` holds the looks. Raises
     InputError where the machine has too little memory, RuntimeError where a part does not come up.
     """
     free = psutil.virtual_memory().available / 1e9
@@ -104,7 +104,7 @@ def measure(
         )
     settings = [
         f"run.days={rounds / 48}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
-        f"fl.every_intervals={48 if soak else rounds}",
+        f"fl.every_hours={24 if soak else rounds / 2}",
         f"fl.enabled={'false' if preset is None else 'true'}",
         f"run.node_deadline_s={_START_S}", f"run.reply_deadline_s={_START_S}",
         *([] if preset is None else [f"model.preset={preset}"]),

@@ -36,7 +36,7 @@ def test_equals_highs_under_foresight(seed: int, feed_in: float, round_trip: flo
     value = np.empty((37, 400))
     programme.backward(
         net[None], retail[None], np.full((1, 36), feed_in), end.value(grid), battery, LIMITS,
-        np.inf, value,
+        np.inf, np.ones(36), value,
     )  # fmt: skip
     found = -np.interp(6.075, grid, value[0])
     spent = float(np.abs(retail * net).sum())
@@ -73,7 +73,7 @@ def test_wear_is_paid_for_throughput() -> None:
     for wear in (0.0, 0.2):
         battery = np.array([0.0, 10.0, 1.0, 2.5, wear])
         value = np.empty((3, 41))
-        programme.backward(net, buy, sell, final, battery, LIMITS, np.inf, value)
+        programme.backward(net, buy, sell, final, battery, LIMITS, np.inf, np.ones(2), value)
         stores[wear] = programme.best_action(value[1], battery, LIMITS, 0.0, 0.0, 0.1, 0.0)
     assert stores[0.0] == pytest.approx(1.0)
     assert stores[0.2] == 0.0
@@ -86,7 +86,8 @@ def test_value_is_concave_and_rises_with_the_store() -> None:
     buy = rng.uniform(0.2, 0.5, (14, 48))
     value = np.empty((49, 32))
     final = np.linspace(0, 1.9, 32)
-    programme.backward(net, buy, np.full((14, 48), 0.05), final, BATTERY, LIMITS, np.inf, value)
+    feed_in = np.full((14, 48), 0.05)
+    programme.backward(net, buy, feed_in, final, BATTERY, LIMITS, np.inf, np.ones(48), value)
     rise = np.diff(value, axis=1)
     assert np.all(rise > 0)
     assert np.all(np.diff(rise, axis=1) <= 1e-9)

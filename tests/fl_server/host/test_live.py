@@ -41,7 +41,7 @@ from tests.support.live import (
 
 def test_parity_with_a_simulation(homes: Path, tmp_path: Path) -> None:
     """The same households, data, seed and days give the same ledger and model, row by row."""
-    day = (*SHORT, "run.days=0.75", "fl.every_intervals=12")
+    day = (*SHORT, "run.days=0.75", "fl.every_hours=6")
     folder = community(tmp_path / "server", homes, NAMES, *day, hour=0)
     run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), never))
     directory = simulated(homes, tmp_path / "simulated", folder, len(NAMES))

@@ -69,7 +69,7 @@ class Community:
                 "fl.enabled=false",
                 "run.node_deadline_s=0.01",
                 "run.reply_deadline_s=0.01",
-                "tariff.published_intervals=6",
+                "tariff.published_hours=3",
             ],
             str(tariff),
             len(FOUNDERS),

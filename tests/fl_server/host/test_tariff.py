@@ -84,7 +84,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes) ->
 
 @pytest.fixture
 def settings() -> Settings:
-    return load(None, ("run.days=2", "tariff.published_intervals=4"))
+    return load(None, ("run.days=2", "tariff.published_hours=2"))
 
 
 @pytest.fixture

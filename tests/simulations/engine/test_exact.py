@@ -20,7 +20,7 @@ from simulations.simulate import new_directory, owned, simulate, stored_settings
 from tests.support.reading import ledger_rows, model
 from tests.support.runs import small
 
-OPTIONS = ("trader.kind=hold", "run.checkpoint_every=8", "fl.every_intervals=6", "run.days=0.5")
+OPTIONS = ("trader.kind=hold", "run.checkpoint_hours=4", "fl.every_hours=3", "run.days=0.5")
 CHECKPOINT = 8
 
 

@@ -18,7 +18,7 @@ from tests.support.runs import small
 
 Run = Callable[[Settings], Path]
 # Checkpoints and model rounds do not coincide, and forecasts matter.
-OPTIONS = ("trader.kind=rule", "run.checkpoint_every=8", "fl.every_intervals=6", "run.days=0.75")
+OPTIONS = ("trader.kind=rule", "run.checkpoint_hours=4", "fl.every_hours=3", "run.days=0.75")
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()", "simulate"]
 
 

@@ -133,7 +133,7 @@ def test_rounds_call_so_often(run: Callable[[Settings], Path], homes: Path) -> N
     """Python and C calls on the loop, of the server as well: of a market round, and what a model
     round of 8 steps adds with messages, training, evaluation, files."""
     market = _later_calls(run, homes, "fl.enabled=false")
-    sets = ("model.preset=slot", "fl.local_steps=8", "fl.every_intervals=1")
+    sets = ("model.preset=slot", "fl.local_steps=8", "fl.every_hours=0.5")
     model = _later_calls(run, homes, *sets) - market
     assert market <= 3600
     assert model <= 47000
@@ -145,7 +145,7 @@ def test_a_model_round_holds_few_models(run: Callable[[Settings], Path], homes: 
     size = sum(p.numel() for p in blank_model("edge").parameters()) * 4
     peaks = []
     for households in (1, 3):
-        settings = small(homes, "run.days=0.25", "fl.every_intervals=6", households=households)
+        settings = small(homes, "run.days=0.25", "fl.every_hours=3", households=households)
         run(settings)
         tracemalloc.start()
         try:

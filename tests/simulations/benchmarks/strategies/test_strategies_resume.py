@@ -40,7 +40,7 @@ def test_a_killed_run_ends_with_the_same_model(
         homes,
         *REMEMBERING[kind],
         "run.days=0.75",
-        "fl.every_intervals=6",
+        "fl.every_hours=3",
         "trader.kind=hold",
         "run.shadow=false",
         "run.references=none",
