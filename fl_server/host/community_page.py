@@ -5,36 +5,17 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from common.page import document, table, tiles
 from fl_server.host.view import View
 
 _REFRESH_S = 30
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --accent: #2a78d6; --soft: #2a78d655; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1.5rem; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p.sub { margin: .2rem 0 1.2rem; opacity: .75; }
-.tiles { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
-.tile { border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem; }
-.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
-.tile span { font-size: .85rem; opacity: .75; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; } th { font-weight: 600; font-size: .85rem; }
-.off { color: #c2410c; } svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: currentColor; opacity: .75; }
-"""
 
 
 def draw(view: View) -> str:
     """Return the page as HTML; it asks for itself again every half minute."""
     status = view.status
     body = _waiting(view) if not status else _community(view)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="refresh" content="{_REFRESH_S}">'
-        f"<title>Community</title><style>{_STYLE}</style></head><body>{body}</body></html>"
-    )
+    return document("Community", body, _REFRESH_S)
 
 
 def _waiting(view: View) -> Markup:
@@ -47,7 +28,7 @@ def _community(view: View) -> Markup:
     online = sum(h["online"] for h in status["households"].values())
     last = view.intervals[-1] if view.intervals else {}
     day = view.intervals[-48:]
-    tiles = [
+    figures = [
         (_money(last.get("local_price")), "local price per kWh, last settled half hour"),
         (_money(last.get("retail")), "grid price per kWh then"),
         (f"{sum(line['delivered_kwh'] for line in day):.2f} kWh", "traded in the last 48"),
@@ -59,12 +40,7 @@ def _community(view: View) -> Markup:
     sub = Markup('<p class="sub">{}; status {:.0f} s old{}</p>').format(
         state, view.age_s or 0.0, f"; last settled {last['time'][:16]} UTC" if last else ""
     )
-    parts = [Markup("<h1>Community</h1>"), sub, Markup('<div class="tiles">')]
-    parts += [
-        Markup('<div class="tile"><b>{}</b><span>{}</span></div>').format(value, text)
-        for value, text in tiles
-    ]
-    parts.append(Markup("</div>"))
+    parts = [Markup("<h1>Community</h1>"), sub, tiles(figures)]
     parts.append(_chart("Price per kWh: local (dots), grid (steps)", view.intervals))
     parts.append(_households(view))
     parts.append(_rounds(view.rounds))
@@ -75,39 +51,27 @@ def _households(view: View) -> Markup:
     rows = []
     for name, home in view.status["households"].items():
         there = Markup("online") if home["online"] else Markup('<span class="off">away</span>')
-        rows.append(
-            Markup(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.2f}</td><td>{:.2f}</td></tr>"
-            ).format(name, there, home["owed"], home.get("bill_today", 0.0), home.get("bill", 0.0))
-        )
-    head = Markup(
-        "<h2>Households</h2><table><thead><tr><th>Household</th><th>Connection</th>"
-        "<th>Half hours owed</th><th>Bill today</th><th>Bill in all</th></tr></thead><tbody>"
-    )
-    return head + Markup("").join(rows) + Markup("</tbody></table>")
+        bills = (f"{home.get('bill_today', 0.0):.2f}", f"{home.get('bill', 0.0):.2f}")
+        rows.append((name, there, home["owed"], *bills))
+    head = ("Household", "Connection", "Half hours owed", "Bill today", "Bill in all")
+    return Markup("<h2>Households</h2>") + table(head, rows)
 
 
 def _rounds(rounds: Sequence[dict[str, Any]]) -> Markup:
     if not rounds:
         return Markup("")
-    body = Markup("").join(
-        Markup(
-            "<tr><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td><td>{:.1f} s</td></tr>"
-        ).format(
+    rows = (
+        (
             line["round"],
-            line["replies"],
-            line["sampled"],
+            f"{line['replies']} of {line['sampled']}",
             line["dropped"],
             "" if line["val_loss"] is None else f"{line['val_loss']:.4f}",
-            line["seconds"],
+            f"{line['seconds']:.1f} s",
         )
         for line in reversed(rounds)
     )
-    head = Markup(
-        "<h2>Model rounds</h2><table><thead><tr><th>Round</th><th>Updates</th><th>Dropped</th>"
-        "<th>Validation loss</th><th>Took</th></tr></thead><tbody>"
-    )
-    return head + body + Markup("</tbody></table>")
+    head = ("Round", "Updates", "Dropped", "Validation loss", "Took")
+    return Markup("<h2>Model rounds</h2>") + table(head, rows)
 
 
 def _chart(title: str, lines: Sequence[dict[str, Any]]) -> Markup:
