@@ -1,12 +1,15 @@
 """Tariff conventions: what the grid charges, and what stored energy is worth at the end."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from common.arrays import Floats, Ints, Mask
 from common.energy.battery import BatterySpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,11 @@ def end_value(
     return EndValue(reference, shortfall, surplus)
 
 
-def local_days(start: pd.Timestamp, intervals: int, timezone: str, minutes: int = 30) -> Ints:
+def local_days(start: "pd.Timestamp", intervals: int, timezone: str, minutes: int = 30) -> Ints:
     """(T,) numbers that tell apart the local days of ``intervals`` from ``start`` (UTC) on."""
+    # A household's small processes come here for the rest, and are to stay small.
+    import pandas as pd
+
     times = pd.date_range(start, periods=intervals, freq=pd.Timedelta(minutes=minutes))
     local = times.tz_convert(timezone).tz_localize(None)
     return np.asarray(local.normalize().asi8, dtype=np.int64)

@@ -21,9 +21,8 @@ from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.sources import open_sources
 from fl_client.home.sources.homeassistant import Refused
 from fl_client.home.sources.source import Source
-from fl_client.home.store import Store
+from fl_client.home.store import STORE, Store
 
-STORE = "meters.sqlite"
 _log = logging.getLogger(__name__)
 
 # Written to disk together: what comes within so long, or so many messages. The broker keeps what is

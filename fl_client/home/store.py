@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+STORE = "meters.sqlite"
+"""Its name in a household's folder."""
 OWN, ARRIVAL, HELD, STATISTIC = "own", "arrival", "held", "statistic"
 """Quality of a reading: stamped by the meter; by its arrival; only repeated; a source's summary."""
 _QUALITIES = (OWN, ARRIVAL, HELD, STATISTIC)

@@ -15,7 +15,8 @@ class ClientFile:
     """``client.yaml``: who this is, where its data is, whom it talks to and how often.
 
     server: HOST:PORT. port: Flower's own, on this host's loopback. insecure: no TLS, loopback
-    only. poll_s: seconds between two questions for messages.
+    only. poll_s: seconds between two questions for messages. page_host, page_port: where the page
+    of the house is; port 0: nowhere.
     """
 
     name: str
@@ -24,6 +25,8 @@ class ClientFile:
     port: int = 9094
     insecure: bool = False
     poll_s: float = 3.0
+    page_host: str = "127.0.0.1"
+    page_port: int = 0
 
 
 def read_client(root: Path) -> ClientFile:

@@ -38,6 +38,9 @@ def init(
     poll: Annotated[
         float, typer.Option(help="seconds between two questions for messages; more saves traffic")
     ] = 3.0,
+    page_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="the page of the house (loopback); 0: none")
+    ] = 9481,
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the household's folder and key; prints the public key to register."""
@@ -47,7 +50,7 @@ def init(
 
     if sum(map(bool, (data, meters, from_homeassistant))) != 1:
         raise InputError("one of --data, --meters and --from-homeassistant says what it measures")
-    file = ClientFile(name, data or METERS, server, port, insecure, poll)
+    file = ClientFile(name, data or METERS, server, port, insecure, poll, page_port=page_port)
     if data:
         typer.echo(init_client(directory.resolve(), file, ca))
         return

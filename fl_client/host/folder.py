@@ -161,11 +161,12 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def start_client(root: Path) -> None:
-    """Become the daemon that keeps the household's SuperNode connected, and its meters read.
-
-    Raises InputError.
+    """Become the daemon that keeps the household's SuperNode connected, its meters read and its
+    page served. Raises InputError.
     """
     command, env = supernode(root)
+    if read_client(root).page_port:
+        command += [AND, sys.executable, "-m", "fl_client.host.window", str(root)]
     if (root / MAPPING).exists():
         read_mapping(root / MAPPING)
         command += [AND, sys.executable, "-m", "fl_client.host.meters", str(root)]

@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.text import Text
 
 from fl_client.home import look
-from fl_client.home.daemon import STORE, Busy, Meters
+from fl_client.home.daemon import Busy, Meters
 from fl_client.home.mapping import MAPPING, Channel, read_mapping
-from fl_client.home.store import Store
+from fl_client.home.store import STORE, Store
 from fl_client.host.meters import MINUTES, opened
 
 _REFRESH_S = 1.0

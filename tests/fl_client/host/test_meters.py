@@ -9,7 +9,7 @@ import time
 
 import yaml
 
-from fl_client.home.daemon import STORE
+from fl_client.home.store import STORE
 
 CLIENT = {"name": "maple", "data": "", "server": "127.0.0.1:9092", "insecure": True}
 HEADER = "time,kwh\n"

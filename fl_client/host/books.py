@@ -1,0 +1,137 @@
+"""A household's own records, read and never written: half hours, trades, orders, models."""
+
+import math
+import sqlite3
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import InputError
+from common.market_rules import MICRO, MILLI_WH_PER_KWH
+from fl_client.state import QUANTITIES
+
+HALF_HOUR = timedelta(minutes=30)
+DAY = 48
+
+
+@dataclass(frozen=True)
+class Half:
+    """A half hour of the run. ``values``: by name of ``state.QUANTITIES``, nan where unknown.
+
+    ``begins``: in the local time of this computer.
+    """
+
+    t: int
+    begins: datetime
+    settled: bool
+    values: dict[str, float]
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+
+class Fill(NamedTuple):
+    """What was traded for a half hour: kWh and currency."""
+
+    bought_kwh: float
+    sold_kwh: float
+    paid: float
+    received: float
+
+
+class Order(NamedTuple):
+    """``side`` 1 buys, -1 sells; kWh, and currency per kWh that it names as a limit."""
+
+    side: int
+    kwh: float
+    price: float
+
+
+class Books:
+    """The records in ``HOME/state`` as they are at this moment."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.about = dict(db.execute("SELECT key, value FROM about"))
+
+    def begins(self, t: int) -> datetime:
+        """When interval ``t`` begins, in local time."""
+        return (datetime.fromisoformat(self.about["start"]) + t * HALF_HOUR).astimezone()
+
+    def newest(self) -> int:
+        """The newest interval decided, -1 before the first."""
+        found = self._db.execute("SELECT max(t) FROM intervals").fetchone()[0]
+        return -1 if found is None else int(found)
+
+    def halves(self, first: int) -> list[Half]:
+        """Half hours from ``first`` on, in order."""
+        rows = self._db.execute(
+            f"SELECT t, settled, {', '.join(QUANTITIES)} FROM intervals WHERE t >= ? ORDER BY t",
+            (first,),
+        )
+        found = []
+        for t, settled, *row in rows:
+            values = dict(zip(QUANTITIES, map(_number, row), strict=True))
+            found.append(Half(t, self.begins(t), bool(settled), values))
+        return found
+
+    def fills(self, first: int) -> dict[int, Fill]:
+        """What was traded, by interval from ``first`` on."""
+        rows = self._db.execute("SELECT * FROM announced WHERE t >= ? ORDER BY t", (first,))
+        return {
+            t: Fill(bought / MILLI_WH_PER_KWH, sold / MILLI_WH_PER_KWH, paid / MICRO, got / MICRO)
+            for t, bought, sold, paid, got in rows
+        }
+
+    def traded(self) -> tuple[float, float]:
+        """(kWh from neighbours, kWh to neighbours) in all."""
+        bought, sold = self._db.execute("SELECT sum(bought), sum(sold) FROM announced").fetchone()
+        return (bought or 0) / MILLI_WH_PER_KWH, (sold or 0) / MILLI_WH_PER_KWH
+
+    def orders(self, t: int) -> list[Order]:
+        """The orders of interval ``t``, where they are kept."""
+        found = self._db.execute("SELECT orders FROM orders WHERE t = ?", (t,)).fetchone()
+        numbers = array("q", b"" if found is None else found[0])
+        return [
+            Order(side, kwh / MILLI_WH_PER_KWH, price / MICRO)
+            for side, kwh, price in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+        ]
+
+    def forecasts(self, first: int, stream: str) -> dict[int, Sequence[float]]:
+        """Forecasts (48,) of the day from ``t`` on, by the midnights from ``first`` on."""
+        rows = self._db.execute(
+            'SELECT t, "values" FROM forecasts WHERE t >= ? AND stream = ? ORDER BY t',
+            (first, stream),
+        )
+        return {t: array("f", values) for t, values in rows}
+
+    def models(self) -> list[tuple[int, int]]:
+        """(Round, interval after which it came) of the shared models received, in order."""
+        return [(r, t) for r, t in self._db.execute("SELECT round, t FROM models ORDER BY round")]
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[Books | None]:
+    """The records of the household in folder ``home``; None where no run has begun.
+
+    Raises InputError for a file that cannot be read at the moment.
+    """
+    path = home / "state" / "household.sqlite"
+    if not path.exists():
+        yield None
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+            db.execute("BEGIN")  # one moment, whatever is written meanwhile
+            books = Books(db)
+            yield books if "start" in books.about else None
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: {error}; fedwatt-client start brings it up to date") from None
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

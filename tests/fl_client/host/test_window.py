@@ -1,0 +1,267 @@
+"""The page of the house, of a run that was really run, as the people of the house see it."""
+
+import json
+import re
+import shutil
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.errors import InputError
+from fl_client.home.clock import HouseClock, read_clock
+from fl_client.home.mapping import MAPPING, read_mapping
+from fl_client.home.store import OWN, STORE, Reading, Store
+from fl_client.host.books import opened
+from fl_client.host.client_file import ClientFile
+from fl_client.host.house_figures import figures
+from fl_client.host.house_page import draw
+from fl_client.host.house_view import look
+from fl_client.host.own_bill import own_bill
+from fl_client.host.window import serve
+from fl_server.bills import bill
+from fl_server.host.folder import Folder
+from tests.support.community import Homes, community, contexts, run
+from tests.support.live import INTERVALS, NAMES, SHORT, never
+from tests.support.live import opened as ledger_of
+
+WALL = HouseClock()
+
+
+def member(home: Path, name: str) -> None:
+    """Make a folder one of a household, as far as its page is concerned."""
+    home.mkdir(exist_ok=True)
+    file = asdict(ClientFile(name, "synthetic", "127.0.0.1:9092", page_port=9481))
+    (home / "client.yaml").write_text(yaml.safe_dump(file))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, homes: Path) -> Folder:
+    """A finished run of half a day with two model rounds; its households' folders beside it."""
+    root = tmp_path_factory.mktemp("window")
+    made = community(root / "server", homes, NAMES, *SHORT)
+    run(made, Homes(contexts(root, homes, NAMES, made), never))
+    for name in NAMES:
+        member(root / name, name)
+    return made
+
+
+@pytest.fixture(scope="module")
+def home(server: Folder) -> Path:
+    """The folder of the household that has traded most."""
+
+    def traded(home: Path) -> float:
+        with opened(home) as books:
+            assert books is not None
+            return sum(books.traded())
+
+    return max((server.root.parent / name for name in NAMES), key=traded)
+
+
+@pytest.fixture(scope="module")
+def url(home: Path) -> Iterator[str]:
+    served = serve(home, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{served.server_port}"
+    served.shutdown()
+    served.server_close()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        text: str = reply.read().decode()
+        return text
+
+
+def test_the_bill_is_the_coordinators(server: Folder) -> None:
+    """Line by line, kWh and money: two sets of books of one market, to the rounding of each half
+    hour; and the lines sum to what the household's own books owe."""
+    with ledger_of(server.run) as ledger:
+        for name in NAMES:
+            theirs = bill(ledger, "run-1", name, by="total").total
+            with opened(server.root.parent / name) as books:
+                assert books is not None
+                ours = own_bill(books.halves(0), books.fills(0))
+            found = {line.name: line for line in ours.lines}
+            for line, kwh, money, sign in (
+                ("From the grid", "grid_import_kwh", "grid_cost", 1),
+                ("To the grid", "grid_export_kwh", "grid_revenue", -1),
+                ("From neighbours", "bought_kwh", "paid", 1),
+                ("To neighbours", "sold_kwh", "received", -1),
+            ):
+                assert found[line].kwh == pytest.approx(theirs[kwh], abs=2e-6 * INTERVALS)
+                assert found[line].amount == pytest.approx(sign * theirs[money], abs=1e-5)
+            assert ours.halves == INTERVALS
+            assert ours.total == pytest.approx(sum(line.amount for line in ours.lines), abs=1e-5)
+            assert ours.total == pytest.approx(theirs["total"], abs=1e-5)
+
+
+def test_page_shows_trades_bill_and_model(url: str, home: Path) -> None:
+    """What the books hold stands there: today's trades with their prices, the sum, the rounds."""
+    text = get(url)
+    with opened(home) as books:
+        assert books is not None
+        fills, models = books.fills(0), len(books.models())
+        total = own_bill(books.halves(0), fills).total
+        for t, fill in fills.items():
+            if fill.bought_kwh:
+                row = f"<tr><td>{books.begins(t):%H:%M}</td><td>{fill.bought_kwh:.2f} kWh</td>"
+                assert f"{row}<td>{fill.paid / fill.bought_kwh:.3f}</td>" in text
+    assert any(fill.bought_kwh or fill.sold_kwh for fill in fills.values())
+    assert re.search(rf'<tr class="sum"><td>Owed</td>.*<td>{re.escape(f"{total:.2f}")}</td>', text)
+    assert f"Versions of it received: {models}, the newest on" in text
+    assert models >= 2
+    assert text.count("<rect") == sum(1 for one in look(home, home.name, WALL).today if one.settled)
+
+
+def test_page_asks_nobody_else_and_writes_nothing(url: str, home: Path) -> None:
+    """No address in it but its own style; the household's records are what they were."""
+    before = {p: p.stat().st_mtime_ns for p in (home / "state").glob("*.sqlite")}
+    text = get(url)
+    assert "://" not in text
+    assert "<script" not in text
+    json.loads(get(f"{url}/status.json"))
+    assert {p: p.stat().st_mtime_ns for p in (home / "state").glob("*.sqlite")} == before
+
+
+def test_figures_are_the_books(home: Path) -> None:
+    """Energy from and to neighbours is all that was ever told to have been traded; nothing that is
+    not known is a number."""
+    found = figures(look(home, home.name, WALL))
+    with opened(home) as books:
+        assert books is not None
+        fills = books.fills(0).values()
+    assert found["from_neighbours_kwh"] == pytest.approx(sum(fill.bought_kwh for fill in fills))
+    assert found["to_neighbours_kwh"] == pytest.approx(sum(fill.sold_kwh for fill in fills))
+    assert found["import_kw"] is None
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.fixture
+def metered(tmp_path: Path) -> Path:
+    """A household whose meters speak, and which has not traded yet."""
+    member(tmp_path, "maple")
+    roles = ("import", "export", "pv", "soc")
+    meters = [{"role": role, "topic": f"house/{role}", "time": "time"} for role in roles]
+    (tmp_path / MAPPING).write_text(yaml.safe_dump(meters))
+    return tmp_path
+
+
+def test_readings_now_are_what_registers_counted(metered: Path) -> None:
+    """Power is the energy of the last minute or more over its time; use is the balance of all: with
+    1.2 kW from the sun and 0.3 kW to the grid, 0.9 kW are used."""
+    now = time.time()
+    store = Store(metered / STORE, write=True)
+    for one in read_mapping(metered / MAPPING):
+        kw = {"import": 0.0, "export": 0.3, "pv": 1.2}.get(one.role)
+        store.put(
+            Reading(
+                one.name, now - ago, now - ago, 0.42 if kw is None else 7 - kw * ago / 3600, OWN
+            )
+            for ago in range(300, 0, -10)
+        )
+    store.doubt(one.name, now, "left out: 'x' is no number")
+    store.close()
+    view = look(metered, "maple", WALL)
+    assert view.kw("export") == pytest.approx(0.3)
+    assert view.kw("pv") == pytest.approx(1.2)
+    text = draw(view)
+    for shown, what in (
+        ("0.90 kW", "used in the house"),
+        ("0.30 kW", "to the grid"),
+        ("42%", "in the battery"),
+    ):
+        assert f"<b>{shown}</b><span>{what}</span>" in text
+    assert "left out: &#39;x&#39; is no number" in text
+    assert "No run has been joined yet" in text
+
+
+def test_a_meter_that_fell_silent_is_said_to_be(metered: Path) -> None:
+    """Its last power is not shown as if it were now; one that never spoke is named too."""
+    now = time.time()
+    store = Store(metered / STORE, write=True)
+    said = read_mapping(metered / MAPPING)[0]
+    store.put([Reading(said.name, now - ago, now, 5.0, OWN) for ago in (4000, 3990, 3900)])
+    store.close()
+    text = draw(look(metered, "maple", WALL))
+    assert "import: silent for 65 min" in text
+    assert "pv: has said nothing yet" in text
+    assert "from the grid" not in text
+
+
+def test_a_page_of_what_is_broken_says_so(home: Path, tmp_path: Path) -> None:
+    """An empty file, one that is no database, one of an older release: one line, not a crash."""
+    member(tmp_path / "b", "b")
+    state = tmp_path / "b" / "state"
+    state.mkdir()
+    file = state / "household.sqlite"
+    file.touch()
+    for broken in (b"", b"no database" * 1000):
+        file.write_bytes(broken)
+        with pytest.raises(InputError, match=r"household\.sqlite"):
+            look(tmp_path / "b", "b", WALL)
+    shutil.copy(home / "state" / "household.sqlite", file)
+    with sqlite3.connect(file) as db:
+        db.execute("ALTER TABLE intervals DROP COLUMN shadow_cost")
+    with pytest.raises(InputError, match="shadow_cost"):
+        look(tmp_path / "b", "b", WALL)
+
+
+def test_a_look_costs_no_more_late_in_a_year(home: Path, tmp_path: Path) -> None:
+    """After 17,520 half hours, at the end of a month: under 150 ms of the process's own time, the
+    median of nine. It reads the month, and the weeks that forecasts are compared over."""
+    year = 365 * 48
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "state" / "household.sqlite"
+    shutil.copy(home / "state" / "household.sqlite", file)
+    with sqlite3.connect(file) as db:
+        names = [row[1] for row in db.execute("PRAGMA table_info(intervals)")]
+        last = db.execute("SELECT * FROM intervals ORDER BY t DESC").fetchone()
+        row = dict(zip(names, last, strict=True)) | {"settled": 1}
+        ahead = db.execute('SELECT "values" FROM forecasts').fetchone() or (b"\0" * 192,)
+        for t in range(year):
+            db.execute(
+                f"INSERT OR REPLACE INTO intervals VALUES ({', '.join('?' * len(names))})",
+                list((row | {"t": t}).values()),
+            )
+            db.execute("INSERT OR REPLACE INTO announced VALUES (?, 1, 0, 1, 0)", (t,))
+            if t % 48 == 0:
+                db.execute(
+                    "INSERT OR REPLACE INTO forecasts VALUES (?, 'consumption_day', ?)",
+                    (t, ahead[0]),
+                )
+    took = []
+    for _ in range(9):
+        begin = time.process_time()
+        text = draw(look(tmp_path, "maple", WALL))
+        took.append(time.process_time() - begin)
+    assert "over 28 days" in text or "over 27 days" in text
+    assert sorted(took)[4] < 0.15
+
+
+def test_a_clock_for_rehearsals(tmp_path: Path) -> None:
+    """``clock.yaml`` makes the household live in another time, faster; nonsense is refused."""
+    assert read_clock(tmp_path) == HouseClock()
+    file = tmp_path / "clock.yaml"
+    file.write_text("{at: 1000.0, anchor: 500, speed: 60}")
+    assert read_clock(tmp_path) == HouseClock(1000.0, 500.0, 60.0)
+    for wrong in ("{at: 1, anchor: 2}", "[]", "{at: 1, anchor: x, speed: 1}",
+                  "{at: 1, anchor: 2, speed: 0}"):  # fmt: skip
+        file.write_text(wrong)
+        with pytest.raises(InputError, match=r"clock\.yaml"):
+            read_clock(tmp_path)
+
+
+def test_half_hours_are_those_of_the_local_day(home: Path) -> None:
+    """Today begins at the first half hour of the run's local day, none of the day before is in."""
+    view = look(home, home.name, WALL)
+    assert view.present is not None
+    assert {one.begins.date() for one in view.today} == {view.present.begins.date()}
+    assert view.today[-1].begins - view.today[0].begins == timedelta(minutes=30) * (
+        len(view.today) - 1
+    )
