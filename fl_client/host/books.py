@@ -1,4 +1,4 @@
-"""A household's own records, read and never written: half hours, trades, orders, models."""
+"""A household's own records, read and never written: intervals, trades, orders, models."""
 
 import math
 import sqlite3
@@ -14,13 +14,13 @@ from common.errors import InputError
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_client.state import QUANTITIES
 
-HALF_HOUR = timedelta(minutes=30)
-DAY = 48
+_HALF_HOUR = timedelta(minutes=30)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Half:
-    """A half hour of the run. ``values``: by name of ``state.QUANTITIES``, nan where unknown.
+class Interval:
+    """An interval of the run. ``values``: by name of ``state.QUANTITIES``, nan where unknown.
 
     ``begins``: in the local time of this computer.
     """
@@ -52,23 +52,32 @@ class Order(NamedTuple):
 
 
 class Books:
-    """The records in ``HOME/state`` as they are at this moment."""
+    """The records in ``HOME/state`` as they are at this moment. ``step``: how long an interval is,
+    as two of them tell; ``per_day``: how many a day has.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.about = dict(db.execute("SELECT key, value FROM about"))
+        times = db.execute("SELECT t, time FROM intervals ORDER BY t LIMIT 2").fetchall()
+        self.step = _HALF_HOUR
+        if len(times) == 2:
+            (t, begun), (later, began) = times
+            passed = datetime.fromisoformat(began) - datetime.fromisoformat(begun)
+            self.step = passed / (later - t)
+        self.per_day = round(_DAY / self.step)
 
     def begins(self, t: int) -> datetime:
         """When interval ``t`` begins, in local time."""
-        return (datetime.fromisoformat(self.about["start"]) + t * HALF_HOUR).astimezone()
+        return (datetime.fromisoformat(self.about["start"]) + t * self.step).astimezone()
 
     def newest(self) -> int:
         """The newest interval decided, -1 before the first."""
         found = self._db.execute("SELECT max(t) FROM intervals").fetchone()[0]
         return -1 if found is None else int(found)
 
-    def halves(self, first: int) -> list[Half]:
-        """Half hours from ``first`` on, in order."""
+    def intervals(self, first: int) -> list[Interval]:
+        """Intervals from ``first`` on, in order."""
         rows = self._db.execute(
             f"SELECT t, settled, {', '.join(QUANTITIES)} FROM intervals WHERE t >= ? ORDER BY t",
             (first,),
@@ -76,7 +85,7 @@ class Books:
         found = []
         for t, settled, *row in rows:
             values = dict(zip(QUANTITIES, map(_number, row), strict=True))
-            found.append(Half(t, self.begins(t), bool(settled), values))
+            found.append(Interval(t, self.begins(t), bool(settled), values))
         return found
 
     def fills(self, first: int) -> dict[int, Fill]:
@@ -101,13 +110,15 @@ class Books:
             for side, kwh, price in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
         ]
 
-    def forecasts(self, first: int, stream: str) -> dict[int, Sequence[float]]:
-        """Forecasts (48,) of the day from ``t`` on, by the midnights from ``first`` on."""
+    def forecasts(self, first: int, stream: str) -> dict[int, list[float]]:
+        """Forecasts [kWh] of the ``per_day`` intervals from ``t`` on, by the midnights from
+        ``first`` on. Models forecast half hours: within one, power is constant.
+        """
         rows = self._db.execute(
             'SELECT t, "values" FROM forecasts WHERE t >= ? AND stream = ? ORDER BY t',
             (first, stream),
         )
-        return {t: array("f", values) for t, values in rows}
+        return {t: _spread(array("f", values), self.per_day) for t, values in rows}
 
     def models(self) -> list[tuple[int, int]]:
         """(Round, interval after which it came) of the shared models received, in order."""
@@ -135,3 +146,16 @@ def opened(home: Path) -> Iterator[Books | None]:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _spread(values: Sequence[float], count: int) -> list[float]:
+    """The same energy in ``count`` steps instead."""
+    if len(values) == count:
+        return list(values)
+    ratio = len(values) / count
+    return [_between(values, i * ratio, (i + 1) * ratio) for i in range(count)]
+
+
+def _between(values: Sequence[float], begin: float, end: float) -> float:
+    whole = range(int(begin), min(math.ceil(end), len(values)))
+    return math.fsum(values[i] * (min(end, i + 1) - max(begin, i)) for i in whole)

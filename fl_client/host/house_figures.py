@@ -17,7 +17,7 @@ def figures(view: HouseView) -> Figures:
     expected = math.nan if present is None else view.forecast.get(present.t, math.nan)
     found: dict[str, float | str | None] = {
         "household": view.name,
-        "half_hour": None if present is None else present.begins.isoformat(),
+        "interval": None if present is None else present.begins.isoformat(),
         "settled_until": None if last is None else last.begins.isoformat(),
         "grid_price": None if present is None else present["retail"],
         "feed_in_price": None if present is None else present["feed_in"],
@@ -54,4 +54,4 @@ def _midnight(moment: datetime) -> datetime:
 
 
 def _owed(bill: OwnBill) -> float | None:
-    return bill.total if bill.halves else None
+    return bill.total if bill.intervals else None

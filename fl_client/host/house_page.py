@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from common.page import document, table, tiles
-from fl_client.host.books import HALF_HOUR, Fill, Half
+from fl_client.host.books import Fill, Interval
 from fl_client.host.house_charts import energy, prices
 from fl_client.host.house_view import HouseView, Meter
 from fl_client.host.own_bill import Line
@@ -33,10 +33,10 @@ def _head(view: HouseView) -> Markup:
     if view.present is None:
         return Markup('<p class="sub">No run has been joined yet.</p>')
     last = view.last_settled
-    return Markup('<p class="sub">{}, the half hour from {:%H:%M}{}</p>').format(
+    return Markup('<p class="sub">{}, the time from {:%H:%M}{}</p>').format(
         f"{view.present.begins:%A, %d %B %Y}".replace(" 0", " "),
         view.present.begins,
-        f"; settled up to {last.begins + HALF_HOUR:%H:%M}" if last else "; nothing settled today",
+        f"; settled up to {last.begins + view.step:%H:%M}" if last else "; nothing settled today",
     )
 
 
@@ -75,13 +75,13 @@ def _powers(view: HouseView) -> list[tuple[str, str]]:
     if math.isfinite(level):
         shown.append((f"{level:.0%}", "in the battery"))
     elif last is not None and math.isfinite(last["soc"]) and _has_battery(view.today):
-        shown.append((f"{last['soc']:.0%}", f"in the battery, {last.begins + HALF_HOUR:%H:%M}"))
+        shown.append((f"{last['soc']:.0%}", f"in the battery, {last.begins + view.step:%H:%M}"))
     if not view.meters and last is not None:
-        shown.append((f"{last['load']:.2f} kWh", f"used in the half hour from {last.begins:%H:%M}"))
+        shown.append((f"{last['load']:.2f} kWh", f"used in the time from {last.begins:%H:%M}"))
     return shown
 
 
-def _has_battery(halves: Sequence[Half]) -> bool:
+def _has_battery(halves: Sequence[Interval]) -> bool:
     return any(one["charge"] > 0 or one["discharge"] > 0 or one["soc"] > 0 for one in halves)
 
 
@@ -106,7 +106,7 @@ def _plan(view: HouseView) -> Markup:
     present = view.present
     if present is None:
         return Markup("")
-    until = present.begins + HALF_HOUR
+    until = present.begins + view.step
     parts = [
         Markup("<h2>Plan for {:%H:%M} to {:%H:%M}, and why</h2>").format(present.begins, until)
     ]
@@ -129,7 +129,7 @@ def _plan(view: HouseView) -> Markup:
 
 
 def why(view: HouseView) -> list[str]:
-    """The plan of the present half hour and its reasons, in sentences."""
+    """The plan of the present interval and its reasons, in sentences."""
     present = view.present
     if present is None:
         return []
@@ -156,7 +156,7 @@ def why(view: HouseView) -> list[str]:
     if math.isfinite(expected):
         lines.append(f"Use expected by the shared model: {_kwh(expected)}.")
     if _has_battery(view.today) and present["need"] == RED:
-        lines.append("What the battery holds does not cover the half hour.")
+        lines.append("What the battery holds does not last until then.")
     fill = view.fills.get(present.t)
     if fill is None:
         lines.append("The market has not told yet what was traded for it.")
@@ -245,7 +245,7 @@ def _model(view: HouseView) -> Markup:
         e = view.errors
         better = 1 - e.model / e.own_days if e.own_days else 0.0
         lines.append(
-            f"Forecasts made at midnight were off by {_kwh(e.model)} a half hour over {e.days} "
+            f"Forecasts made at midnight were off by {_kwh(e.model)} an interval over {e.days} "
             f"days; the mean of the house's own days before by {_kwh(e.own_days)}: the model is "
             f"{abs(better):.0%} {'nearer' if better >= 0 else 'further off'}."
         )

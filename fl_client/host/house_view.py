@@ -1,4 +1,4 @@
-"""What there is to see of a household: its meters now, its half hours, trades, bills and model.
+"""What there is to see of a household: its meters now, its intervals, trades, bills and model.
 
 All of it comes from the household's own folder, and goes nowhere but to its page and its own Home
 Assistant.
@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from fl_client.control.record import RECORD, Command, Override, Record, Snapshot
 from fl_client.home.clock import HouseClock
 from fl_client.home.mapping import MAPPING, Channel, read_mapping
 from fl_client.home.store import STORE, Store
-from fl_client.host.books import DAY, Books, Fill, Half, Order, opened
+from fl_client.host.books import Books, Fill, Interval, Order, opened
 from fl_client.host.own_bill import NOTHING_OWED, OwnBill, own_bill, saved_by_trading
 
 _DOUBTS_S = 86400.0
@@ -41,7 +41,7 @@ class Meter(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """Mean absolute errors [kWh per half hour] of forecasts issued at midnight, over ``days``:
+    """Mean absolute errors [kWh per interval] of forecasts issued at midnight, over ``days``:
     the shared model's, and those of the mean of up to seven days before."""
 
     model: float
@@ -53,11 +53,11 @@ class Errors(NamedTuple):
 class HouseView:
     """Everything as it is at ``now`` [s since 1970] of the home's clock, which runs at ``speed``.
 
-    ``present``: the newest half hour decided; ``today``: those of its local day; ``forecast``: use
-    [kWh] by interval as the model said at midnight. ``fills``: trades of the day, by interval.
-    ``saved``: by trading, today and this month. ``models``: rounds received, and when the newest
-    came. ``totals``: kWh from and to neighbours since the run began. ``battery``, ``override``,
-    ``commands``: of its control, the newest command first.
+    ``present``: the newest interval decided, ``step`` long; ``today``: those of its local day;
+    ``forecast``: use [kWh] by interval as the model said at midnight. ``fills``: trades of the
+    day, by interval. ``saved``: by trading, today and this month. ``models``: rounds received, and
+    when the newest came. ``totals``: kWh from and to neighbours since the run began. ``battery``,
+    ``override``, ``commands``: of its control, the newest command first.
     """
 
     name: str
@@ -65,8 +65,9 @@ class HouseView:
     speed: float = 1.0
     meters: list[Meter] = field(default_factory=list)
     sources: list[tuple[str, str, float]] = field(default_factory=list)
-    present: Half | None = None
-    today: list[Half] = field(default_factory=list)
+    present: Interval | None = None
+    step: timedelta = timedelta(minutes=30)
+    today: list[Interval] = field(default_factory=list)
     forecast: dict[int, float] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     fills: dict[int, Fill] = field(default_factory=dict)
@@ -82,8 +83,8 @@ class HouseView:
     commands: list[Command] = field(default_factory=list)
 
     @property
-    def last_settled(self) -> Half | None:
-        """The newest half hour of today that is settled."""
+    def last_settled(self) -> Interval | None:
+        """The newest interval of today that is settled."""
         return next((one for one in reversed(self.today) if one.settled), None)
 
     def kw(self, role: str) -> float:
@@ -124,19 +125,21 @@ def _with_control(home: Path, seen: HouseView) -> HouseView:
 def _with_books(books: Books, newest: int, seen: HouseView) -> HouseView:
     begins = books.begins(newest)
     # The month may have begun before the run.
-    month = max(newest - (begins.day * DAY + DAY), 0)
-    first = max(min(month, newest - (_COMPARED_DAYS + _MEAN_DAYS) * DAY), 0)
-    halves = books.halves(first)
-    of_month = [o for o in halves if (o.begins.year, o.begins.month) == (begins.year, begins.month)]
+    day = books.per_day
+    month = newest - (begins.day + 1) * day
+    first = max(min(month, newest - (_COMPARED_DAYS + _MEAN_DAYS) * day), 0)
+    lived = books.intervals(first)
+    of_month = [o for o in lived if (o.begins.year, o.begins.month) == (begins.year, begins.month)]
     today = [o for o in of_month if o.begins.date() == begins.date()]
     fills = books.fills(of_month[0].t)
     models = books.models()
-    forecasts = books.forecasts(max(newest - _COMPARED_DAYS * DAY, 0), "consumption_day")
-    midnight = max((t for t in forecasts if t <= newest < t + DAY), default=None)
+    forecasts = books.forecasts(max(newest - _COMPARED_DAYS * day, 0), "consumption_day")
+    midnight = max((t for t in forecasts if t <= newest < t + day), default=None)
     bought, sold = books.traded()
     return replace(
         seen,
-        present=halves[-1],
+        step=books.step,
+        present=lived[-1],
         today=today,
         forecast={}
         if midnight is None
@@ -149,18 +152,20 @@ def _with_books(books: Books, newest: int, seen: HouseView) -> HouseView:
         totals=(bought, sold),
         models=len(models),
         model_came=books.begins(models[-1][1]) if models else None,
-        errors=_errors(halves, forecasts),
+        errors=_errors(lived, forecasts, day),
     )
 
 
-def _errors(halves: Sequence[Half], forecasts: dict[int, Sequence[float]]) -> Errors | None:
+def _errors(
+    lived: Sequence[Interval], forecasts: dict[int, list[float]], day: int
+) -> Errors | None:
     """How far off the model and the household's own recent days were, where both can be told."""
-    load = {one.t: one["load"] for one in halves if one.settled and math.isfinite(one["load"])}
+    load = {one.t: one["load"] for one in lived if one.settled and math.isfinite(one["load"])}
     model, own, days = [], [], 0
     for t, ahead in forecasts.items():
         # What is still running when the forecast is made was not known to anybody then.
         past = {
-            step: [load[at] for at in range(t + step - _MEAN_DAYS * DAY, t - 1, DAY) if at in load]
+            step: [load[at] for at in range(t + step - _MEAN_DAYS * day, t - 1, day) if at in load]
             for step in range(len(ahead))
         }
         if not all(t + step in load and past[step] for step in past):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from fl_client.host.books import Fill, Half
+from fl_client.host.books import Fill, Interval
 
 _NOTHING = 5e-7
 
@@ -22,19 +22,19 @@ class Line(NamedTuple):
 
 
 class OwnBill(NamedTuple):
-    """Lines and their sum [currency], and over how many settled half hours."""
+    """Lines and their sum [currency], and over how many settled intervals."""
 
     lines: list[Line]
     total: float
-    halves: int
+    intervals: int
 
 
 NOTHING_OWED = OwnBill([], 0.0, 0)
 
 
-def own_bill(halves: Iterable[Half], fills: Mapping[int, Fill]) -> OwnBill:
-    """Bill the settled half hours among ``halves``; ``fills``: what was traded, by interval."""
-    settled = [one for one in halves if one.settled and math.isfinite(one["cost"])]
+def own_bill(intervals: Iterable[Interval], fills: Mapping[int, Fill]) -> OwnBill:
+    """Bill the settled ones among ``intervals``; ``fills``: what was traded, by interval."""
+    settled = [one for one in intervals if one.settled and math.isfinite(one["cost"])]
     none = Fill(0.0, 0.0, 0.0, 0.0)
     traded = [fills.get(one.t, none) for one in settled]
     lines = [
@@ -66,15 +66,15 @@ def own_bill(halves: Iterable[Half], fills: Mapping[int, Fill]) -> OwnBill:
     return OwnBill(lines, total, len(settled))
 
 
-def saved_by_trading(halves: Iterable[Half]) -> float | None:
-    """What the same half hours would have cost without neighbours, less what they did.
+def saved_by_trading(intervals: Iterable[Interval]) -> float | None:
+    """What the same intervals would have cost without neighbours, less what they did.
 
     As the household lives through both: its battery then follows another plan. None where it does
     not keep that record.
     """
     both = [
         one["shadow_cost"] - one["cost"]
-        for one in halves
+        for one in intervals
         if one.settled and math.isfinite(one["shadow_cost"]) and math.isfinite(one["cost"])
     ]
     return math.fsum(both) if both else None

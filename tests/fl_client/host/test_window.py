@@ -2,15 +2,15 @@
 
 import json
 import re
-import shutil
 import sqlite3
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -72,6 +72,12 @@ def url(home: Path) -> Iterator[str]:
     served.server_close()
 
 
+def copied(home: Path, file: Path) -> None:
+    """The records as they are now: some of them may be beside the file still."""
+    with sqlite3.connect(home / "state" / "household.sqlite") as db:
+        db.execute("VACUUM INTO ?", (str(file),))
+
+
 def get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=30) as reply:
         text: str = reply.read().decode()
@@ -86,7 +92,7 @@ def test_the_bill_is_the_coordinators(server: Folder) -> None:
             theirs = bill(ledger, "run-1", name, by="total").total
             with opened(server.root.parent / name) as books:
                 assert books is not None
-                ours = own_bill(books.halves(0), books.fills(0))
+                ours = own_bill(books.intervals(0), books.fills(0))
             found = {line.name: line for line in ours.lines}
             for line, kwh, money, sign in (
                 ("From the grid", "grid_import_kwh", "grid_cost", 1),
@@ -96,7 +102,7 @@ def test_the_bill_is_the_coordinators(server: Folder) -> None:
             ):
                 assert found[line].kwh == pytest.approx(theirs[kwh], abs=2e-6 * INTERVALS)
                 assert found[line].amount == pytest.approx(sign * theirs[money], abs=1e-5)
-            assert ours.halves == INTERVALS
+            assert ours.intervals == INTERVALS
             assert ours.total == pytest.approx(sum(line.amount for line in ours.lines), abs=1e-5)
             assert ours.total == pytest.approx(theirs["total"], abs=1e-5)
 
@@ -107,7 +113,7 @@ def test_page_shows_trades_bill_and_model(url: str, home: Path) -> None:
     with opened(home) as books:
         assert books is not None
         fills, models = books.fills(0), len(books.models())
-        total = own_bill(books.halves(0), fills).total
+        total = own_bill(books.intervals(0), fills).total
         for t, fill in fills.items():
             if fill.bought_kwh:
                 row = f"<tr><td>{books.begins(t):%H:%M}</td><td>{fill.bought_kwh:.2f} kWh</td>"
@@ -205,11 +211,41 @@ def test_a_page_of_what_is_broken_says_so(home: Path, tmp_path: Path) -> None:
         file.write_bytes(broken)
         with pytest.raises(InputError, match=r"household\.sqlite"):
             look(tmp_path / "b", "b", WALL)
-    shutil.copy(home / "state" / "household.sqlite", file)
+    file.unlink()
+    copied(home, file)
     with sqlite3.connect(file) as db:
         db.execute("ALTER TABLE intervals DROP COLUMN shadow_cost")
     with pytest.raises(InputError, match="shadow_cost"):
         look(tmp_path / "b", "b", WALL)
+
+
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_other_intervals_keep_the_forecasts_energy(
+    home: Path, tmp_path: Path, minutes: int
+) -> None:
+    """A run of quarter hours or hours: its length is read off the records, a day's forecast is the
+    same energy in as many parts, and the page says until when the plan is."""
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "state" / "household.sqlite"
+    copied(home, file)
+    half_hours = np.linspace(0.1, 1.0, 48).astype("<f4")
+    with sqlite3.connect(file) as db:
+        start = datetime.fromisoformat(
+            db.execute("SELECT value FROM about WHERE key = 'start'").fetchone()[0]
+        )
+        for t in range(INTERVALS):
+            time_of = (start + timedelta(minutes=minutes) * t).isoformat()
+            db.execute("UPDATE intervals SET time = ? WHERE t = ?", (time_of, t))
+        db.execute("DELETE FROM forecasts")
+        db.execute(
+            "INSERT INTO forecasts VALUES (0, 'consumption_day', ?)", (half_hours.tobytes(),)
+        )
+    view = look(tmp_path, "maple", WALL)
+    assert view.step == timedelta(minutes=minutes)
+    assert len(view.forecast) == 24 * 60 / minutes
+    assert sum(view.forecast.values()) == pytest.approx(float(half_hours.sum()))
+    assert view.present is not None
+    assert f"to {view.present.begins + view.step:%H:%M}, and why" in draw(view)
 
 
 def test_a_look_costs_no_more_late_in_a_year(home: Path, tmp_path: Path) -> None:
@@ -218,16 +254,17 @@ def test_a_look_costs_no_more_late_in_a_year(home: Path, tmp_path: Path) -> None
     year = 365 * 48
     (tmp_path / "state").mkdir()
     file = tmp_path / "state" / "household.sqlite"
-    shutil.copy(home / "state" / "household.sqlite", file)
+    copied(home, file)
     with sqlite3.connect(file) as db:
         names = [row[1] for row in db.execute("PRAGMA table_info(intervals)")]
         last = db.execute("SELECT * FROM intervals ORDER BY t DESC").fetchone()
         row = dict(zip(names, last, strict=True)) | {"settled": 1}
+        start, half_hour = datetime(2026, 1, 1, tzinfo=UTC), timedelta(minutes=30)
         ahead = db.execute('SELECT "values" FROM forecasts').fetchone() or (b"\0" * 192,)
         for t in range(year):
             db.execute(
                 f"INSERT OR REPLACE INTO intervals VALUES ({', '.join('?' * len(names))})",
-                list((row | {"t": t}).values()),
+                list((row | {"t": t, "time": (start + t * half_hour).isoformat()}).values()),
             )
             db.execute("INSERT OR REPLACE INTO announced VALUES (?, 1, 0, 1, 0)", (t,))
             if t % 48 == 0:

@@ -11,6 +11,7 @@ import yaml
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 from fl_client.control.record import SHADOW, STEERING, Plan, Record, Snapshot  # noqa: E402
 from fl_client.home.mapping import MAPPING, read_mapping  # noqa: E402
@@ -89,15 +90,15 @@ def test_it_fits_and_obeys(home: Path, browser: "webdriver.Chrome") -> None:
         record = Record(home)
         assert record.override(time.time()) is None
         browser.find_element(By.CSS_SELECTOR, "option[value='4']").click()
+        wait = WebDriverWait(browser, 20)
         browser.find_element(By.CSS_SELECTOR, "button[value='set']").click()
-        held = record.override(time.time())
-        assert held is not None
+        held = wait.until(lambda _: record.override(time.time()))
         assert held.until is not None
         assert held.until - held.since == pytest.approx(4 * 3600, abs=1)
+        wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "button[value='clear']"))[0].click()
+        wait.until(lambda _: record.override(time.time()) is None)
+        assert wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "button[value='set']"))
         assert browser.current_url == url
-        browser.find_element(By.CSS_SELECTOR, "button[value='clear']").click()
-        assert record.override(time.time()) is None
-        assert browser.find_elements(By.CSS_SELECTOR, "button[value='set']")
         record.close()
         complaints = [line for line in browser.get_log("browser") if "favicon" not in str(line)]
         assert complaints == []
