@@ -31,8 +31,10 @@ from common.cadence import HALF_HOUR, Cadence
 from common.compression import parse_compression
 from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.energy.battery import BatterySpec
+from common.energy.charges import Charges, LocalFee, all_in_fee
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
+from common.local_rules import filled
 from common.yaml_text import parse_yaml, read_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -41,6 +43,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Hours = Annotated[float, Field(gt=0.0, le=1e6)]
 Price = Annotated[float, Field(ge=-PRICE_LIMIT_PER_KWH, le=PRICE_LIMIT_PER_KWH)]
+Charge = Annotated[float, Field(ge=0.0, le=PRICE_LIMIT_PER_KWH)]
 
 
 RENAMED = {
@@ -260,6 +263,29 @@ class Connection(Section):
     )
 
 
+class LocalTariff(Section):
+    """What is charged on energy between members in place of the grid's charges; one for all.
+
+    null: what ``tariff.rules`` say, else nothing.
+    """
+
+    network_share: Fraction | None = Field(
+        None, description="of tariff.network_fee that is due between members as well [share]"
+    )
+    network_fee: Price | None = Field(
+        None, description="beside that share, before VAT [currency per delivered kWh]"
+    )
+    levies_share: Fraction | None = Field(
+        None, description="of tariff.levies that is due between members as well [share]"
+    )
+    levies: Price | None = Field(
+        None, description="beside that share, before VAT [currency per delivered kWh]"
+    )
+    vat: Fraction | None = Field(
+        None, description="on network fee and levies; not on the energy itself [share]"
+    )
+
+
 class Tariff(Section):
     """What the grid charges and pays."""
 
@@ -273,6 +299,73 @@ class Tariff(Section):
         0.05, description="for exports, where the data has no such prices [currency per kWh]"
     )
     published_hours: Hours = Field(48.0, description="how far ahead retail prices are known [h]")
+    markup: Price = Field(
+        0.0, description="of the supplier on the energy price, before VAT [currency per kWh]"
+    )
+    network_fee: Price = Field(
+        0.0, description="on what is drawn from the grid, before VAT [currency per kWh]"
+    )
+    levies: Price = Field(
+        0.0, description="on what is drawn from the grid, before VAT [currency per kWh]"
+    )
+    vat: Fraction | None = Field(
+        None,
+        description="on energy price, markup, network fee, levies and standing charge; null: what"
+        " the rules say, else 0 [share]",
+    )
+    standing_charge_per_day: Charge = Field(
+        0.0, description="for each local day of a member, before VAT [currency]"
+    )
+    rules: str | None = Field(
+        None, description="a country's rules for local energy, a name of docs/bills.md"
+    )
+    local: LocalTariff = LocalTariff()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_rules(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(name := values.get("rules"), str):
+            try:
+                return filled(values, name)
+            except InputError as error:
+                raise ValueError(str(error)) from None
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Tariff":
+        if not 0 <= self.local_fee <= PRICE_LIMIT_PER_KWH:
+            raise ValueError(f"local: a fee of {self.local_fee:g} per kWh: expected 0 or more")
+        return self
+
+    @property
+    def charges(self) -> Charges:
+        """What comes on top of the energy price."""
+        return Charges(
+            self.markup,
+            self.network_fee,
+            self.levies,
+            self.vat or 0.0,
+            self.standing_charge_per_day,
+        )
+
+    @property
+    def local_fee(self) -> float:
+        """Network fee and levies on local energy, with the VAT on them [currency per kWh]."""
+        return all_in_fee(*self._local)
+
+    @property
+    def local_parts(self) -> LocalFee:
+        """The same in whole micro, part by part."""
+        return LocalFee.of(*self._local)
+
+    @property
+    def _local(self) -> tuple[float, float, float]:
+        own = self.local
+        return (
+            (own.network_share or 0.0) * self.network_fee + (own.network_fee or 0.0),
+            (own.levies_share or 0.0) * self.levies + (own.levies or 0.0),
+            own.vat or 0.0,
+        )
 
 
 class Trader(Section):
@@ -372,6 +465,19 @@ class Home(Section):
         return ConnectionSpec(**self.connection.model_dump())
 
 
+_LATER: dict[str, tuple[str, ...]] = {
+    "tariff": (
+        "markup",
+        "network_fee",
+        "levies",
+        "vat",
+        "standing_charge_per_day",
+        "rules",
+        "local",
+    ),
+}
+"""Settings that came after runs were named by a digest: at its default one changes no result, and
+no run's name either."""
 Block = dict[str, Any]
 """What is set for some households: sections of ``Home``, each with some of its keys."""
 HOME_SECTIONS = tuple(Home.model_fields)
@@ -399,6 +505,13 @@ class Settings(Section):
         {}, description="what --set says of homes: it comes after every other block"
     )
 
+    @model_validator(mode="after")
+    def _one_seller(self) -> "Settings":
+        # There the grid sells and buys in the auction, and not everything bought is local.
+        if self.tariff.local_fee and self.market.export_cap_kw is not None:
+            raise ValueError("tariff.local and market.export_cap_kw: not both in one run")
+        return self
+
     @field_validator("homes", "homes_last")
     @classmethod
     def _sound(cls, blocks: dict[str, Block]) -> dict[str, Block]:
@@ -421,9 +534,15 @@ class Settings(Section):
         if not blocks:
             return common
         try:
-            return _fit(common, blocks, f"household {name}")
+            home = _fit(common, blocks, f"household {name}")
         except ValueError as error:
             raise InputError(str(error)) from None
+        if home.tariff.local != self.tariff.local:
+            raise InputError(
+                f"household {name}: tariff.local is one for all members: set it for the run, not "
+                "for a home"
+            )
+        return home
 
     @property
     def battery_spec(self) -> BatterySpec:
@@ -480,6 +599,13 @@ class Settings(Section):
         What only says who computes it is left out: every engine gives the same bytes.
         """
         left_out: dict[str, Any] = {"run": {"engine", "actors", "ray_address"}}
+        for name, keys in _LATER.items():
+            own = getattr(self, name)
+            plain = {
+                key for key in keys if getattr(own, key) == type(own).model_fields[key].default
+            }
+            if plain:
+                left_out[name] = left_out.get(name, set()) | plain
         if not self.homes:
             left_out["homes"] = True
             if self.homes_last.keys() <= {"*"}:  # says no more than the sections do
@@ -511,6 +637,8 @@ def _fit(common: Home, blocks: Sequence[Mapping[str, Any]], where: str) -> Home:
                 own = {"capacity_kwh": 0.0}
             if not isinstance(own, Mapping):
                 raise ValueError(f"{where}: {section} = {own!r}: expected keys")
+            if section == "tariff" and isinstance(own.get("local"), Mapping):
+                own = {**own, "local": {**values[section]["local"], **own["local"]}}
             if section == "trader":
                 # Options belong to a kind.
                 same = own.get("kind", values[section]["kind"]) == values[section]["kind"]

@@ -1,4 +1,7 @@
-"""The ledger's SQL tables. Integers only: mWh, micro, counters; no clock is read."""
+"""The ledger's SQL tables, and the prices that its bills are explained by.
+
+Integers only: mWh, micro, counters; no clock is read.
+"""
 
 import sqlalchemy as sa
 
@@ -64,4 +67,40 @@ postings = sa.Table(
         name="ledger_postings_entries",
     ),
     sa.ForeignKeyConstraint(["run", "account"], ["ledger_accounts.run", "ledger_accounts.account"]),
+)
+
+# What a kWh and a day cost in an interval, part by part (fl_server/prices.py PriceList): what the
+# lines of a bill are computed from. The postings, which hold, do not depend on them.
+price_lists = sa.Table(
+    "bill_prices",
+    metadata,
+    sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
+    sa.Column("interval", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("list", sa.Integer, primary_key=True, autoincrement=False),
+    *(
+        sa.Column(f"{part}_micro", sa.BigInteger, nullable=False)
+        for part in (
+            "energy",
+            "markup",
+            "network",
+            "levies",
+            "vat",
+            "export",
+            "local_network",
+            "local_levies",
+            "local_vat",
+            "standing",
+            "standing_vat",
+        )
+    ),
+)
+
+# Which list an account has from an interval on.
+price_members = sa.Table(
+    "bill_members",
+    metadata,
+    sa.Column("run", sa.ForeignKey("ledger_runs.run"), primary_key=True),
+    sa.Column("account", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("since", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("list", sa.Integer, nullable=False),
 )

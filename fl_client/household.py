@@ -115,7 +115,12 @@ class Group:
             clear_sky=clear_sky(self._index, calendar.timezone) if sun else None,
             battery=self.physics.battery,
             connection=self.physics.connection,
-            rules=MarketRules(market.loss, market.min_margin, market.max_steps),
+            rules=MarketRules(
+                market.loss,
+                market.min_margin,
+                market.max_steps,
+                local_fee=settings.tariff.local_fee,
+            ),
             ends=self.join.ends,
         )
 

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     """A settlement without a reading, of a household that has been silent for too long."""
     REVISION = 6
     """What takes back the settlement of one household's interval and books another."""
+    STANDING = 7
+    """The standing charges of a local day that begins with the interval."""
 
 
 ON_TIME: Final = -1
@@ -151,8 +153,8 @@ def audit(
             if kind == Kind.COMPENSATION and compensated:
                 return fault(f"row {seq}: a second compensation")
             compensated |= kind == Kind.COMPENSATION
-        if kind == Kind.COMPENSATION and (e_in or e_out):
-            return fault(f"row {seq}: a compensation that moves energy")
+        if kind in (Kind.COMPENSATION, Kind.STANDING) and (e_in or e_out):
+            return fault(f"row {seq}: a {Kind(kind).name.lower()} that moves energy")
         energy += e_in - e_out
         money += m_in - m_out
         expected += 1

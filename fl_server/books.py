@@ -8,6 +8,7 @@ from common.market_rules import MICRO, MILLI_WH_PER_KWH
 from fl_server.checkpoint import Checkpoint
 from fl_server.ledger import Ledger
 from fl_server.market import Fills
+from fl_server.price_lists import PriceList
 from fl_server.run_files import Lines
 from fl_server.settlement import Settlement
 
@@ -38,8 +39,12 @@ class Books:
         *,
         cap: int | None = None,
         compensation: Ints | None = None,
+        standing: Ints | None = None,
+        prices: tuple[Sequence[PriceList], Ints] | None = None,
     ) -> None:
         """Book the fills of interval t and the settlement of t - 1, and write the latter's line.
+
+        ``standing`` (H,) [micro]: for the day that begins with t; ``prices``: as ``Ledger.record``.
 
         Without fills the run is over, and moves on all the same: it is not closed again. ``cap``
         [mWh]: of the community's import, where there is one.
@@ -49,7 +54,7 @@ class Books:
             _complete(state.lines[t - 1], settled, cap)
         del state.faults[:-_KEPT_FAULTS]
         after = replace(state, t=t + 1).to_json() if self._with_postings else None
-        self.ledger.record(t, fills, settled, after, compensation)
+        self.ledger.record(t, fills, settled, after, compensation, standing, prices)
         if self._with_postings:
             state.t = t + 1
         if settled is not None:

@@ -98,7 +98,9 @@ class Coordinator:
             market.k,
             market.feeder_loss,
             market.feeder_fee,
+            settings.tariff.local_fee,
         )
+        self._local_fee = settings.tariff.local_parts
         # mWh in half an hour from a limit in kW.
         kw, export_kw = market.import_cap_kw, market.export_cap_kw
         self._cap = None if kw is None else round(kw * MILLI_WH_PER_KWH / 2)
@@ -164,7 +166,24 @@ class Coordinator:
                 "allowance_price": capped.price / MICRO,
                 "scarcity_price": self.state.scarcity[t] / MICRO,
             }
-        self._books.book(t, fills, settled, cap=self._cap)
+        self._books.book(
+            t,
+            fills,
+            settled,
+            cap=self._cap,
+            standing=self._standing(t),
+            prices=self._prices.lists(t, self._local_fee),
+        )
+
+    def _standing(self, t: int) -> Ints | None:
+        """What the members that are in pay for the local day that begins with interval t (H,)."""
+        days = [(self._start + s * HALF_HOUR).tz_convert(self._prices.zone) for s in (t - 1, t)]
+        if days[0].date() == days[1].date():
+            return None
+        charges = self._prices.standing()
+        gone = np.setdiff1d(np.arange(len(charges)), self._roster.present)
+        charges[gone] = 0
+        return charges
 
     def _requests(
         self, t: int, closing: bool, who: Iterable[int]

@@ -4,7 +4,7 @@ Two entries per interval: the *fills* of its trades and, after it, the *settleme
 under a cap a third one, the *surcharge* on imports beyond allowances. A run may close with a
 *compensation* of those who lost by the market. Within an entry, energy in equals energy out and
 money in equals money out over all accounts: households, grid, loss, market (residue of rounding
-and of mechanisms that keep some) and fees.
+and of mechanisms that keep some) and fees; in a run with a local fee also network, levies and vat.
 
 Row k carries ``sha256(hash of row k-1, row k)``; row 0 follows the hash of the run's name, start
 and accounts. The same run writes the same rows, byte for byte. A household that is admitted later
@@ -21,8 +21,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from common import database
 from common.arrays import Ints
+from common.energy.charges import LocalFee
 from common.errors import InputError
-from common.schema_ledger import accounts, metadata, postings, runs, states
+from common.schema_ledger import (
+    accounts,
+    metadata,
+    postings,
+    runs,
+    states,
+)
 from fl_server.audit import (
     ON_TIME,
     Account,
@@ -34,14 +41,18 @@ from fl_server.audit import (
     link,
     packed,
 )
+from fl_server.lines import local_lines
 from fl_server.market.book import Fills
+from fl_server.price_lists import KeptPrices, PriceList
 from fl_server.settlement import Settlement, Surcharge
 
-__all__ = ["COMMUNITY", "ON_TIME", "Kind", "Ledger", "LedgerError"]
+__all__ = ["COMMUNITY", "LOCAL", "ON_TIME", "Kind", "Ledger", "LedgerError"]
 
 COMMUNITY: Final = ("grid", "loss", "market", "fees")
 """Accounts 0 to 3; households follow in the order they were given."""
-_GRID, _LOSS, _MARKET, _FEES = range(len(COMMUNITY))
+LOCAL: Final = ("network", "levies", "vat")
+"""Accounts 4 to 6 of a run in which local energy pays them; its households follow after these."""
+_GRID, _LOSS, _MARKET, _FEES, _NETWORK, _LEVIES, _VAT = range(len(COMMUNITY) + len(LOCAL))
 _FIGURES = ("energy_in_milliwh", "energy_out_milliwh", "money_in_micro", "money_out_micro")
 _ENTRY = ("interval", "kind", "late_household")
 _HASHED = ("seq", *_ENTRY, "account", *_FIGURES, "revision")
@@ -82,6 +93,9 @@ class Ledger:
                 metadata.create_all(self._engine)
         self._run: int | None = None
         self._households = 0
+        self._community = len(COMMUNITY)
+        self._local = LocalFee()
+        self._prices = KeptPrices(-1, self._community)
         self._seq = -1
         self._hash = b""
         self._late: list[Ints] = []
@@ -103,23 +117,39 @@ class Ledger:
             return list(db.scalars(sa.select(runs.c.name).order_by(runs.c.run)))
 
     def open_run(
-        self, name: str, households: Sequence[str], *, start: str = "", timezone: str = "UTC"
+        self,
+        name: str,
+        households: Sequence[str],
+        *,
+        start: str = "",
+        timezone: str = "UTC",
+        local: LocalFee | None = None,
     ) -> None:
-        """Begin a run or continue it. ``start``: ISO time of interval 0 in UTC.
+        """Begin a run or continue it. ``start``: ISO time of interval 0 in UTC. ``local``: what is
+        charged on local energy, as far as ``record`` is to book any.
 
         Households beyond those the run has are admitted with the next ``record``. Raises
         InputError if a run of that name has others, in another order, or another start.
         """
+        self._local = local or LocalFee()
         if len(set(households)) != len(households):
             raise InputError(f"ledger: run {name!r} names a household twice")
-        chart = [
-            Account(number, kind, account, -1)
-            for number, (kind, account) in enumerate(
-                [("community", n) for n in COMMUNITY] + [("household", n) for n in households]
-            )
-        ]
         with self._engine.begin() as db:
             known = db.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
+            community = COMMUNITY + (LOCAL if self._local else ())
+            if known is not None:
+                before = [a.name for a in _chart(db, int(known.run)) if a.kind == "community"]
+                if self._local and len(before) == len(COMMUNITY):
+                    raise InputError(
+                        f"ledger: run {name!r} began without a local fee: begin another run"
+                    )
+                community = tuple(before)
+            chart = [
+                Account(number, kind, account, -1)
+                for number, (kind, account) in enumerate(
+                    [("community", n) for n in community] + [("household", n) for n in households]
+                )
+            ]
             if known is None:
                 origin = genesis(name, start, timezone, chart)
                 key = db.execute(
@@ -143,7 +173,9 @@ class Ledger:
                     )
                 self._seq, self._hash = int(known.head_seq), bytes(known.head_hash)
                 chart = there
-        self._run, self._households = run, len(chart) - len(COMMUNITY)
+        self._run, self._community = run, len(community)
+        self._households = len(chart) - self._community
+        self._prices = KeptPrices(run, self._community)
         self.admit(households[self._households :])
 
     def admit(self, households: Sequence[str]) -> None:
@@ -159,8 +191,11 @@ class Ledger:
             raise InputError(f"ledger: run {name!r}: expected one of {', '.join(there) or 'none'}")
         with self._engine.connect() as db:
             row = db.execute(sa.select(runs).where(runs.c.name == name)).one()
-            self._households = len(_chart(db, int(row.run))) - len(COMMUNITY)
+            chart = _chart(db, int(row.run))
+            self._community = sum(account.kind == "community" for account in chart)
+            self._households = len(chart) - self._community
         self._run, self._seq, self._hash = int(row.run), int(row.head_seq), bytes(row.head_hash)
+        self._prices = KeptPrices(self._run, self._community)
         return str(name)
 
     def record(
@@ -170,11 +205,15 @@ class Ledger:
         settlement: Settlement | None = None,
         state: str | None = None,
         compensation: Ints | None = None,
+        standing: Ints | None = None,
+        prices: tuple[Sequence[PriceList], Ints] | None = None,
     ) -> bool:
         """Book the settlement of ``interval - 1`` and the fills of ``interval`` in one go.
 
         One transaction. Either may be None: before the first interval and after the last.
-        ``compensation`` (H,) [micro, positive where received] goes with the last settlement.
+        ``compensation`` (H,) [micro, positive where received] goes with the last settlement,
+        ``standing`` (H,) [micro] is paid for the day that begins with ``interval``. ``prices``: the
+        price lists of ``interval`` and which of them each household has (H,), for its bill.
         ``state``, the coordinator's own account of where the run stands, goes with them. Returns
         False, and changes nothing, if just these figures are booked already. Raises LedgerError
         if others are.
@@ -183,11 +222,13 @@ class Ledger:
         if self._newcomers:
             blocks.insert(0, self._admissions(interval))
         if settlement is not None:
-            blocks += _settlement_blocks(interval - 1, settlement)
+            blocks += self._settlement_blocks(interval - 1, settlement)
+        if standing is not None and standing.any():
+            blocks.append(self._standing_rows(interval, standing))
         if fills is not None:
-            blocks.append(_fill_rows(interval, fills))
+            blocks.append(self._fill_rows(interval, fills))
         if compensation is not None and compensation.any():
-            blocks.append(_compensation_rows(interval - 1, compensation))
+            blocks.append(self._compensation_rows(interval - 1, compensation))
         for block in blocks:
             if block[:, _ACCOUNT].max() >= self._accounts + len(self._newcomers):
                 raise LedgerError(f"interval {interval}: more households than the run has")
@@ -219,6 +260,8 @@ class Ledger:
                 ],
             )
             self._move_head(db, int(seq[-1]), chain[-1])
+            if prices is not None:
+                self._prices.keep(db, interval, *prices)
             if state is not None:
                 db.execute(states.delete().where(states.c.run == self._run))
                 db.execute(states.insert().values(run=self._run, state=state))
@@ -228,9 +271,14 @@ class Ledger:
         self._newcomers.clear()
         return True
 
+    def price_lists_of(self, household: str) -> Ints:
+        """A household's prices (n, 12): interval, and the parts of its ``PriceList``."""
+        with self._engine.connect() as db:
+            return self._prices.of(db, self._account(db, household))
+
     @property
     def _accounts(self) -> int:
-        return len(COMMUNITY) + self._households
+        return self._community + self._households
 
     def _admissions(self, interval: int) -> Ints:
         """Rows that open the newcomers' accounts."""
@@ -249,7 +297,7 @@ class Ledger:
         booked with the next ``record``, in the same transaction, as an entry of its own.
         """
         kind = Kind.ESTIMATE if estimated else Kind.SETTLEMENT
-        self._late += _settlement_blocks(interval, settlement, household, kind)
+        self._late += self._settlement_blocks(interval, settlement, household, kind)
 
     def revise(self, interval: int, household: int, settlement: Settlement) -> bool:
         """Take back what is booked for one household's interval and book ``settlement`` instead.
@@ -257,7 +305,7 @@ class Ledger:
         One entry, with the next ``record``; a surcharge stays as it was. Returns False, and books
         nothing, where these figures are what is booked.
         """
-        account, column = len(COMMUNITY) + household, postings.c
+        account, column = self._community + household, postings.c
         sums = [sa.func.coalesce(sa.func.sum(column[name]), 0) for name in _FIGURES]
         newest = sa.func.coalesce(sa.func.max(column.revision), 0)
         query = sa.select(*sums, newest).where(
@@ -285,7 +333,7 @@ class Ledger:
             rows[h, i], rows[h, o] = now[i] + booked[o], now[o] + booked[i]
         energy_in, energy_out, money_in, money_out = rows[h].tolist()
         grid = [(_GRID, energy_out, energy_in, money_out, money_in)]
-        self._late.append(_entry_rows(interval, Kind.REVISION, h, grid, rows, number + 1))
+        self._late.append(self._entry_rows(interval, Kind.REVISION, h, grid, rows, number + 1))
         return True
 
     def filled(self, interval: int, household: int) -> tuple[int, int, int, int]:
@@ -294,7 +342,7 @@ class Ledger:
         query = sa.select(*(column[name] for name in _FIGURES)).where(
             column.run == self._run,
             column.interval == interval,
-            column.account == len(COMMUNITY) + household,
+            column.account == self._community + household,
             column.kind == Kind.FILLS,
         )
         with self._engine.connect() as db:
@@ -313,7 +361,7 @@ class Ledger:
             sa.select(column.interval, net)
             .where(
                 column.run == self._run,
-                column.account == len(COMMUNITY) + household,
+                column.account == self._community + household,
                 column.interval.in_(intervals),
             )
             .group_by(column.interval)
@@ -324,12 +372,14 @@ class Ledger:
 
     def owed(self, interval: int, settlement: Settlement) -> Ints:
         """What each household pays [micro], shape (H,), once ``settlement`` of ``interval`` and
-        what came late are booked; they may be already. A compensation is left out."""
-        blocks = [*self._late, *_settlement_blocks(interval, settlement)]
+        what came late are booked; they may be already. Compensations and standing charges, which
+        trading does not change, are left out."""
+        blocks = [*self._late, *self._settlement_blocks(interval, settlement)]
         paid = np.zeros(self._accounts + len(self._newcomers), np.int64)
         money = sa.func.sum(postings.c.money_out_micro - postings.c.money_in_micro)
         query = sa.select(postings.c.account, money).where(
-            postings.c.run == self._run, postings.c.kind != Kind.COMPENSATION
+            postings.c.run == self._run,
+            postings.c.kind.not_in([Kind.COMPENSATION, Kind.STANDING]),
         )
         with self._engine.connect() as db:
             for account, micro in db.execute(query.group_by(postings.c.account)):
@@ -337,7 +387,7 @@ class Ledger:
             for block in [block for block in blocks if not self._booked(db, block)]:
                 # Accounts stand once in an entry.
                 paid[block[:, _ACCOUNT]] += block[:, _MONEY_OUT] - block[:, _MONEY_IN]
-        return paid[len(COMMUNITY) :]
+        return paid[self._community :]
 
     def owed_after(self, seq: int) -> tuple[int, dict[str, int]]:
         """The newest row's ``seq``; what each household pays [micro] by the rows after ``seq``."""
@@ -362,16 +412,25 @@ class Ledger:
         return {
             account.name: sums.get(account.number, 0)
             for account in _chart(db, self._run)
-            if account.number >= len(COMMUNITY)
+            if account.number >= self._community
         }
 
     def compensated(self) -> dict[str, int]:
         """Who received (positive) or gave compensation [micro], by household; empty without one."""
+        return self._received(Kind.COMPENSATION)
+
+    def standing_charges(self) -> dict[str, int]:
+        """What households paid in standing charges [micro], by name; empty without any."""
+        received = self._received(Kind.STANDING)
+        return {name: -micro for name, micro in received.items()}
+
+    def _received(self, kind: Kind) -> dict[str, int]:
         column = postings.c
         query = (
-            sa.select(accounts.c.name, column.money_in_micro - column.money_out_micro)
+            sa.select(accounts.c.name, sa.func.sum(column.money_in_micro - column.money_out_micro))
             .select_from(postings.join(accounts, _same_account()))
-            .where(column.run == self._run, column.kind == Kind.COMPENSATION)
+            .where(column.run == self._run, column.kind == kind, accounts.c.kind == "household")
+            .group_by(accounts.c.name)
         )
         with self._engine.connect() as db:
             return {str(name): int(micro) for name, micro in db.execute(query)}
@@ -420,7 +479,9 @@ class Ledger:
         column, of_run = postings.c, postings.c.run == self._run
         with self._engine.begin() as db:
             on_time = sa.and_(of_run, column.late_household == ON_TIME)
-            ahead = sa.case((column.kind.in_([Kind.FILLS, Kind.ADMISSION]), 1), else_=0)
+            ahead = sa.case(
+                (column.kind.in_([Kind.FILLS, Kind.ADMISSION, Kind.STANDING]), 1), else_=0
+            )
             first = db.scalar(
                 sa.select(sa.func.min(column.seq)).where(
                     on_time, column.interval >= interval - 1 + ahead
@@ -444,6 +505,7 @@ class Ledger:
                 raise LedgerError(f"{admitted} households were admitted from row {first} on")
             seq, head = (-1, self._genesis(db)) if kept is None else (kept.seq, bytes(kept.hash))
             removed = db.execute(postings.delete().where(of_run, column.seq > seq)).rowcount
+            self._prices.forget(db, interval)
             self._move_head(db, seq, head)
         self._seq, self._hash = seq, head
         return int(removed)
@@ -470,21 +532,67 @@ class Ledger:
         Raises InputError for a household the run does not have.
         """
         with self._engine.connect() as db:
-            account = db.scalar(
-                sa.select(accounts.c.account).where(
-                    accounts.c.run == self._run,
-                    accounts.c.kind == "household",
-                    accounts.c.name == household,
-                )
-            )
-            if account is None:
-                raise InputError(f"household {household!r}: the ledger has no such account")
+            account = self._account(db, household)
             columns = [postings.c[name] for name in (*_ENTRY, *_FIGURES)]
             query = sa.select(*columns).where(
                 postings.c.run == self._run, postings.c.account == account
             )
             rows = db.execute(query.order_by(postings.c.seq)).all()
         return np.array([tuple(row) for row in rows], np.int64).reshape(-1, len(columns))
+
+    def settled_until(self) -> int:
+        """The newest interval whose settlement is booked, -1 before the first.
+
+        Who has no posting in a settlement has drawn and sent what it traded, or its reading has
+        not come yet.
+        """
+        query = sa.select(sa.func.max(postings.c.interval)).where(
+            postings.c.run == self._run,
+            postings.c.kind == Kind.SETTLEMENT,
+            postings.c.late_household == ON_TIME,
+        )
+        with self._engine.connect() as db:
+            newest = db.scalar(query)
+        return -1 if newest is None else int(newest)
+
+    def corrected_with(self, household: str) -> Ints:
+        """The interval that was booked together with each of a household's revisions, in order."""
+        column, later = postings.c, postings.alias().c
+        with self._engine.connect() as db:
+            rows = db.scalars(
+                sa.select(column.seq)
+                .where(
+                    column.run == self._run,
+                    column.account == self._account(db, household),
+                    column.kind == Kind.REVISION,
+                )
+                .order_by(column.seq)
+            ).all()
+            # What came late stands in front of what it was booked with.
+            query = (
+                sa.select(later.interval)
+                .where(
+                    later.run == self._run,
+                    later.seq > sa.bindparam("seq"),
+                    later.late_household == ON_TIME,
+                )
+                .order_by(later.seq)
+                .limit(1)
+            )
+            found = [db.scalar(query, {"seq": seq}) for seq in rows]
+        return np.array(found, np.int64)
+
+    def _account(self, db: sa.Connection, household: str) -> int:
+        account = db.scalar(
+            sa.select(accounts.c.account).where(
+                accounts.c.run == self._run,
+                accounts.c.kind == "household",
+                accounts.c.name == household,
+            )
+        )
+        if account is None:
+            raise InputError(f"household {household!r}: the ledger has no such account")
+        return int(account)
 
     def origin(self) -> tuple[str, str]:
         """Start of interval 0 (ISO, UTC; may be empty) and the run's time zone."""
@@ -514,24 +622,83 @@ class Ledger:
         with self._engine.connect() as db:
             return {name: (int(e or 0), int(m or 0)) for name, e, m in db.execute(query)}
 
+    # ---- entries, as blocks of postings (rows, 9) --------------------------------------------
 
-def _fill_rows(interval: int, fills: Fills) -> Ints:
-    """Postings of trades: (rows, 9), a block."""
-    residue = fills.residue
-    grid_in, grid_out = _sides(np.array(fills.grid_received), np.array(fills.grid_paid))
-    community = [
-        (_LOSS, fills.loss, 0, 0, 0),
-        (_MARKET, 0, 0, max(residue, 0), max(-residue, 0)),  # always there: it marks the interval
-        (_FEES, 0, 0, fills.fees + fills.local_fees, 0),
-        (_GRID, fills.grid_bought, fills.grid_sold, int(grid_in), int(grid_out)),
-    ]
-    return _entry_rows(
-        interval,
-        Kind.FILLS,
-        ON_TIME,
-        [row for row in community if row[0] == _MARKET or any(row[1:])],
-        np.column_stack((fills.bought, fills.sold, *_sides(fills.received, fills.paid))),
-    )
+    def _fill_rows(self, interval: int, fills: Fills) -> Ints:
+        """Postings of trades."""
+        local = local_lines(fills.bought, self._local)
+        # Each line of a bill is rounded for itself: what that makes is the market's.
+        fees = [int(line.sum()) for line in local]
+        residue = fills.residue + fills.local_fees - sum(fees)
+        grid_in, grid_out = _sides(np.array(fills.grid_received), np.array(fills.grid_paid))
+        community = [
+            (_LOSS, fills.loss, 0, 0, 0),
+            (_MARKET, 0, 0, max(residue, 0), max(-residue, 0)),  # always there: it marks the entry
+            (_FEES, 0, 0, fills.fees, 0),
+            (_GRID, fills.grid_bought, fills.grid_sold, int(grid_in), int(grid_out)),
+            *(
+                (number, 0, 0, max(fee, 0), max(-fee, 0))
+                for number, fee in enumerate(fees, start=_NETWORK)
+            ),
+        ]
+        return self._entry_rows(
+            interval,
+            Kind.FILLS,
+            ON_TIME,
+            [row for row in community if row[0] == _MARKET or any(row[1:])],
+            np.column_stack((fills.bought, fills.sold, *_sides(fills.received, fills.paid))),
+        )
+
+    def _settlement_blocks(
+        self, interval: int, settled: Settlement, late: int = ON_TIME, kind: Kind = Kind.SETTLEMENT
+    ) -> list[Ints]:
+        """The entry of a settlement and, where anybody owes one, that of the surcharge."""
+        figures = (settled.grid_import, settled.grid_export, *_sides(settled.revenue, settled.cost))
+        bought, sold, received, paid = (int(figure.sum()) for figure in figures)
+        # The grid's row marks the interval.
+        grid = [(_GRID, sold, bought, paid, received)]
+        blocks = [self._entry_rows(interval, kind, late, grid, np.column_stack(figures))]
+        if settled.surcharge is not None and settled.surcharge.charged.any():
+            blocks.append(self._surcharge_rows(interval, settled.surcharge, late))
+        return blocks
+
+    def _surcharge_rows(self, interval: int, surcharge: Surcharge, late: int) -> Ints:
+        """Postings among households; the market keeps what cannot be shared equally."""
+        none = np.zeros_like(surcharge.charged)
+        kept = int(surcharge.charged.sum() - surcharge.returned.sum())
+        households = np.column_stack((none, none, surcharge.returned, surcharge.charged))
+        return self._entry_rows(
+            interval, Kind.SURCHARGE, late, [(_MARKET, 0, 0, kept, 0)], households
+        )
+
+    def _compensation_rows(self, interval: int, transfers: Ints) -> Ints:
+        """Postings among households alone."""
+        none = np.zeros_like(transfers)
+        received, given = np.maximum(transfers, 0), np.maximum(-transfers, 0)
+        households = np.column_stack((none, none, received, given))
+        return self._entry_rows(interval, Kind.COMPENSATION, ON_TIME, [], households)
+
+    def _standing_rows(self, interval: int, charges: Ints) -> Ints:
+        """What the grid's account receives of each household for a day."""
+        none = np.zeros_like(charges)
+        households = np.column_stack((none, none, none, charges))
+        grid = [(_GRID, 0, 0, int(charges.sum()), 0)]
+        return self._entry_rows(interval, Kind.STANDING, ON_TIME, grid, households)
+
+    def _entry_rows(
+        self,
+        interval: int,
+        kind: Kind,
+        late: int,
+        community: Sequence[tuple[int, ...]],
+        households: Ints,
+        revision: int = 0,
+    ) -> Ints:
+        busy = np.flatnonzero(households.any(axis=1))
+        own = np.column_stack((busy + self._community, households[busy]))
+        rows = np.concatenate((np.array(sorted(community), np.int64).reshape(-1, 5), own))
+        head = np.broadcast_to(np.array([interval, kind, late], np.int64), (len(rows), 3))
+        return np.concatenate((head, rows, np.full((len(rows), 1), revision)), axis=1)
 
 
 def _sides(received: Ints, paid: Ints) -> tuple[Ints, Ints]:
@@ -540,55 +707,6 @@ def _sides(received: Ints, paid: Ints) -> tuple[Ints, Ints]:
         np.maximum(received, 0) + np.maximum(-paid, 0),
         np.maximum(paid, 0) + np.maximum(-received, 0),
     )
-
-
-def _settlement_blocks(
-    interval: int, settled: Settlement, late: int = ON_TIME, kind: Kind = Kind.SETTLEMENT
-) -> list[Ints]:
-    """The entry of a settlement and, where anybody owes one, that of the surcharge."""
-    blocks = [_settlement_rows(interval, settled, late, kind)]
-    if settled.surcharge is not None and settled.surcharge.charged.any():
-        blocks.append(_surcharge_rows(interval, settled.surcharge, late))
-    return blocks
-
-
-def _surcharge_rows(interval: int, surcharge: Surcharge, late: int) -> Ints:
-    """Postings among households; the market keeps what cannot be shared equally."""
-    none = np.zeros_like(surcharge.charged)
-    kept = int(surcharge.charged.sum() - surcharge.returned.sum())
-    households = np.column_stack((none, none, surcharge.returned, surcharge.charged))
-    return _entry_rows(interval, Kind.SURCHARGE, late, [(_MARKET, 0, 0, kept, 0)], households)
-
-
-def _compensation_rows(interval: int, transfers: Ints) -> Ints:
-    """Postings among households alone."""
-    none = np.zeros_like(transfers)
-    received, given = np.maximum(transfers, 0), np.maximum(-transfers, 0)
-    households = np.column_stack((none, none, received, given))
-    return _entry_rows(interval, Kind.COMPENSATION, ON_TIME, [], households)
-
-
-def _settlement_rows(interval: int, settled: Settlement, late: int, kind: Kind) -> Ints:
-    """Postings between households and grid; the grid's row marks the interval."""
-    figures = (settled.grid_import, settled.grid_export, *_sides(settled.revenue, settled.cost))
-    bought, sold, received, paid = (int(figure.sum()) for figure in figures)
-    community = [(_GRID, sold, bought, paid, received)]
-    return _entry_rows(interval, kind, late, community, np.column_stack(figures))
-
-
-def _entry_rows(
-    interval: int,
-    kind: Kind,
-    late: int,
-    community: Sequence[tuple[int, ...]],
-    households: Ints,
-    revision: int = 0,
-) -> Ints:
-    busy = np.flatnonzero(households.any(axis=1))
-    own = np.column_stack((busy + len(COMMUNITY), households[busy]))
-    rows = np.concatenate((np.array(sorted(community), np.int64).reshape(-1, 5), own))
-    head = np.broadcast_to(np.array([interval, kind, late], np.int64), (len(rows), 3))
-    return np.concatenate((head, rows, np.full((len(rows), 1), revision)), axis=1)
 
 
 def _chain(before: bytes, figures: Ints, newcomers: Sequence[str]) -> list[bytes]:

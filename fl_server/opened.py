@@ -101,7 +101,9 @@ def open_run(
     rounds = _open_rounds(settings, name, roster, checkpoints, stored)
     write_whole(directory / "config.yaml", dump(settings), durable=durable)
     with Ledger(ledger_url(settings, directory), durable=durable) as ledger:
-        ledger.open_run(name, roster.names, start=start.isoformat())
+        ledger.open_run(
+            name, roster.names, start=start.isoformat(), local=settings.tariff.local_parts
+        )
         state = stored
         if state_with_postings:
             text = ledger.state()

@@ -1,15 +1,19 @@
 """The members' tariffs: what the grid asks and pays, per interval and household."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
 from common.config import Settings
+from common.data.prices import check_prices
 from common.data.span import Source
+from common.energy.charges import Charges, LocalFee
 from common.errors import InputError
-from common.market_rules import MICRO, PPM
+from common.market_rules import MICRO, PPM, to_micro
+from fl_server.price_lists import PriceList
 
 _DAY = 48
 
@@ -17,14 +21,28 @@ _DAY = 48
 class Prices:
     """Import and export prices of either sign, currency per kWh.
 
-    ``retail`` (G, T + published) and ``feed_in`` (F, T + published): the different ones from
-    interval 0 on, nan where not published yet. ``import_of``, ``export_of`` (H,): which of them
-    each household has, in order of the roster.
+    ``energy`` (E, T + published): the different energy prices from interval 0 on, nan where not
+    published yet. ``charged``: of each different import price its row of ``energy`` and what comes
+    on top; ``retail`` (G, T + published) are these prices, all-in. ``feed_in`` (F, T + published):
+    the different export prices. ``import_of``, ``export_of`` (H,): which of them each household
+    has, in order of the roster. Days begin in time zone ``zone``.
     """
 
-    def __init__(self, retail: Floats, feed_in: Floats, import_of: Ints, export_of: Ints) -> None:
-        self.retail, self.feed_in = retail, feed_in
-        self.import_of, self.export_of = import_of, export_of
+    def __init__(
+        self,
+        energy: Floats,
+        feed_in: Floats,
+        charged: list[tuple[int, Charges]],
+        import_of: Ints,
+        export_of: Ints,
+        zone: str = "UTC",
+    ) -> None:
+        self.energy, self.feed_in, self.charged = energy, feed_in, charged
+        self.import_of, self.export_of, self.zone = import_of, export_of, zone
+        self.retail = self._all_in(slice(None))
+
+    def _all_in(self, when: slice) -> Floats:
+        return np.stack([charges.all_in(self.energy[row, when]) for row, charges in self.charged])
 
     def seat(self, names: Sequence[str]) -> None:
         """Give each household its tariff; in a simulation all have theirs from the start."""
@@ -40,6 +58,36 @@ class Prices:
     def exported(self, t: int) -> Floats:
         """Export price of each household (H,) in interval t."""
         return np.asarray(self.feed_in[self.export_of, t])
+
+    def lists(self, t: int, local: LocalFee) -> tuple[list[PriceList], Ints]:
+        """The different price lists of interval t, and which of them each household has (H,)."""
+        pairs: dict[tuple[int, int], int] = {}
+        of = [
+            pairs.setdefault(pair, len(pairs))
+            for pair in zip(self.import_of.tolist(), self.export_of.tolist(), strict=True)
+        ]
+        made = []
+        for row, paid in pairs:
+            energy, charges = self.charged[row]
+            parts = [
+                to_micro(price)
+                for price in (
+                    float(self.energy[energy, t]),
+                    charges.markup,
+                    charges.network_fee,
+                    charges.levies,
+                )
+            ]
+            vat = to_micro(float(self.retail[row, t])) - sum(parts)
+            export = to_micro(float(self.feed_in[paid, t]))
+            one = (*parts, vat, export, *astuple(local), *charges.standing_micro)
+            made.append(PriceList._make(one))
+        return made, np.array(of, np.int64)
+
+    def standing(self) -> Ints:
+        """What each household pays for a day (H,), VAT included [micro]."""
+        daily = np.array([sum(charges.standing_micro) for _, charges in self.charged], np.int64)
+        return np.asarray(daily[self.import_of])
 
     def terms(self, t: int, loss: float, fee: float) -> tuple[float, float, float, float]:
         """What all members hear of interval t, per kWh.
@@ -71,7 +119,8 @@ def bounds_micro(lowest: float, highest: float) -> tuple[int, int]:
 
 
 def published_prices(settings: Settings, source: Source, start: pd.Timestamp) -> Prices:
-    """The members' tariffs in a simulation: each home's prices are those of its data, or flat.
+    """The members' tariffs in a simulation: each home's energy prices are those of its data, or
+    flat; its charges come on top.
 
     Where the data has no export prices, ``tariff.feed_in`` is paid. Raises InputError.
     """
@@ -79,22 +128,46 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
     homes = [settings.home(name, source.block(name)) for name in names]
     count = settings.intervals + settings.published
     shared: tuple[Floats, Floats | None] | None = None
-    rows: tuple[dict[bytes, tuple[int, Floats]], ...] = ({}, {})
+    energies, exports = _Rows(), _Rows()
+    charged: dict[tuple[int, Charges], int] = {}
     of = np.empty((2, len(names)), np.int64)
     for h, (name, home) in enumerate(zip(names, homes, strict=True)):
         tariff = home.tariff
         if tariff.source == "flat":
-            retail, paid = np.full(count, tariff.retail), None
+            energy, paid = np.full(count, tariff.retail), None
         else:
             if shared is None or not source.one_tariff:
                 shared = _of_data(source, name, start, settings.intervals, count)
-            retail, paid = shared
-        feed_in = np.full(count, tariff.feed_in) if paid is None else paid
-        for side, column in enumerate((retail, feed_in)):
-            known = rows[side]
-            of[side, h] = known.setdefault(column.tobytes(), (len(known), column))[0]
-    tables = [np.stack([column for _, column in side.values()]) for side in rows]
-    return Prices(tables[0], tables[1], of[0], of[1])
+            energy, paid = shared
+        one = energies.number(energy), tariff.charges
+        of[0, h] = charged.setdefault(one, len(charged))
+        of[1, h] = exports.number(np.full(count, tariff.feed_in) if paid is None else paid)
+        check_all_in(tariff.charges, energy, f"household {name}")
+    zone = source.load(names[0]).timezone
+    return Prices(energies.table, exports.table, list(charged), of[0], of[1], zone)
+
+
+def check_all_in(charges: Charges, energy: Floats, place: str) -> None:
+    """Raise InputError unless the import prices of known energy prices (T,) are possible ones."""
+    known = np.flatnonzero(~np.isnan(energy))
+    check_prices(
+        charges.all_in(energy[known]), lambda i: f"{place}: interval {known[i]}: price with charges"
+    )
+
+
+class _Rows:
+    """Rows that are each other's equal are kept once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[int, Floats]] = {}
+
+    def number(self, row: Floats) -> int:
+        """The number of a row among the different ones."""
+        return self._known.setdefault(row.tobytes(), (len(self._known), row))[0]
+
+    @property
+    def table(self) -> Floats:
+        return np.stack([row for _, row in self._known.values()])
 
 
 def _of_data(

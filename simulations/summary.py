@@ -41,9 +41,11 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         verdict = ledger.verify()
         balances = ledger.balances()
         compensated = ledger.compensated()
+        standing = ledger.standing_charges()
     if verdict.error is not None:
         raise RuntimeError(f"the ledger does not verify: {verdict.error}")
-    paid = np.array([-balances[name][1] / MICRO for name in names])
+    # Trading and storing change no standing charge: what is compared is without.
+    paid = np.array([-(balances[name][1] + standing.get(name, 0)) / MICRO for name in names])
     money_residual = abs(sum(money for _, money in balances.values())) / MICRO
     costs = paid - case.end_value.value(left)
     detail: list[dict[str, object]] = [
@@ -52,6 +54,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     if settings.market.compensate_losers:
         for row, name in zip(detail, names, strict=True):
             row["compensation"] = compensated.get(name, 0) / MICRO
+    total_standing = sum(standing.values()) / MICRO
     cost, notes = _costs(settings, case, costs, households, detail)
     summary: dict[str, object] = {
         "seed": settings.run.seed,
@@ -64,7 +67,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "filled_values": sum(one["filled_values"] for one in reports["joined"].values()),
             "timezone": source_of(settings).load(names[0]).timezone,
         },
-        "cost": cost | notes,
+        "cost": cost | notes | ({"standing_charges": total_standing} if total_standing else {}),
         "energy": _energy(households, lines),
         **_cap(settings, case, lines, cost),
         "forecast": _forecast(households),
@@ -177,6 +180,7 @@ def case_of(
         battery=BatterySpec.together([home.battery_spec for home in homes]),
         connection=ConnectionSpec.together([home.connection_spec for home in homes]),
         loss=settings.market.loss,
+        fee=settings.tariff.local_fee,
         days=days[zones[0]] if len(days) == 1 else np.stack([days[zone] for zone in zones]),
     )
 

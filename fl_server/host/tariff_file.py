@@ -18,7 +18,7 @@ from common.data.prices import check_prices
 from common.errors import InputError
 from common.files import write_whole
 from fl_server.host.folder import Folder
-from fl_server.prices import Prices
+from fl_server.prices import Prices, check_all_in
 
 _DAY = 48
 Events = Iterator[tuple[str, dict[str, str | int]]]
@@ -85,22 +85,28 @@ def _half_hours(path: Path, prices: pd.Series) -> pd.Series:
 
 
 class MemberPrices(Prices):
-    """The members' prices: the ``common`` ones, but for those the operator has set for a member.
+    """The members' prices: the ``common`` ones, but for what the operator has set for a member.
 
-    ``homes: NAME: tariff`` in the coordinator's settings may give it a flat import price, and
-    another price for its exports.
+    ``homes: NAME: tariff`` in the coordinator's settings may give it a flat energy price, charges
+    of its own, and another price for its exports.
     """
 
     def __init__(self, common: Floats, settings: Settings) -> None:
         none = np.zeros(0, np.int64)
         paid = np.full((1, len(common)), settings.tariff.feed_in)
-        super().__init__(common[None], paid, none, none)
+        charged = [(0, settings.tariff.charges)]
+        zone = settings.data.timezone or "UTC"
+        super().__init__(common[None], paid, charged, none, none, zone)
         self._settings = settings
 
     @property
     def common(self) -> Floats:
-        """Import prices of whoever has none of its own, from interval 0 on."""
-        return np.asarray(self.retail[0])
+        """Energy prices of whoever has none of its own, from interval 0 on."""
+        return np.asarray(self.energy[0])
+
+    def renew(self, when: slice) -> None:
+        """Take over energy prices that have changed in these intervals."""
+        self.retail[:, when] = self._all_in(when)
 
     def seat(self, names: Sequence[str]) -> None:
         """Give those who have joined since their tariffs."""
@@ -108,9 +114,12 @@ class MemberPrices(Prices):
             own = self._settings.home(name).tariff
             row = 0
             if own.source == "flat" and own != self._settings.tariff:
-                self.retail, row = _row(self.retail, own.retail, 1)
+                self.energy, row = _row(self.energy, own.retail, 1)
+            if (row, own.charges) not in self.charged:
+                self.charged.append((row, own.charges))
+                self.retail = self._all_in(slice(None))
             self.feed_in, paid = _row(self.feed_in, own.feed_in, 0)
-            self.import_of = np.append(self.import_of, row)
+            self.import_of = np.append(self.import_of, self.charged.index((row, own.charges)))
             self.export_of = np.append(self.export_of, paid)
 
 
@@ -161,6 +170,7 @@ class PublishedTariff:
             yield "prices told before are lost: the tariff's hold", {"file": str(self._folder.told)}
         if np.isnan(retail[t]):
             retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
+            self.prices.renew(slice(t, t + 1))
             yield "no price published: that of the day before holds", {"interval": t}
         self._begun = True
         ahead = slice(t, t + self._published)
@@ -184,9 +194,13 @@ class PublishedTariff:
             known = np.full(len(retail), self._tariff.retail)
         else:
             known = read_tariff(file, self._start, len(retail))
+        for row, charges in self.prices.charged:
+            if row == 0:
+                check_all_in(charges, known, f"tariff {file}")
         told = ~np.isnan(self._told)
         # Where the file says nothing more, what was known before goes with it.
         retail[~told] = known[~told]
+        self.prices.renew(slice(None))
         other = np.flatnonzero(told & ~np.isnan(known) & (known != self._told))
         return int(other[0]) if len(other) else None
 

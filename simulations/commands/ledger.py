@@ -2,9 +2,11 @@
 
 import json
 from datetime import date, datetime
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 import typer
 from rich import box
 from rich.console import Console
@@ -18,7 +20,10 @@ from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
 from fl_server.run_files import SUMMARY, ledger_url
+from fl_server.statement import TOTAL, Statement
+from fl_server.statement import statement as make_statement
 from simulations.report.bill_page import page
+from simulations.report.statement_page import LABELS, notes, statement_page
 
 app = group(help="verify a ledger, print bills")
 _RUN = typer.Argument(help="run folder, ledger file or database URL")
@@ -102,6 +107,56 @@ def bill(
             timezone=timezone or _zone_of(run),
         )
     text = {"table": _table, "csv": _csv, "page": page}[form](made)
+    _give(text, out, f"bill of {household}")
+
+
+@app.command()
+def statement(
+    run: Annotated[str, _RUN],
+    household: Annotated[str, typer.Argument(help="its name")],
+    month: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m"], help="one month; default: all there are")
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=_DAY, help="first local day")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=_DAY, help="last local day")
+    ] = None,
+    by: Annotated[Literal["day", "month", "total"], typer.Option()] = "month",
+    form: Annotated[
+        Literal["table", "csv", "page"], typer.Option("--format", help="page: one HTML file")
+    ] = "table",
+    out: Annotated[Path | None, typer.Option(help="write to this file")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="calendar of the statement; default: the run's")
+    ] = None,
+    name: Annotated[str | None, _NAME] = None,
+) -> None:
+    """HOUSEHOLD's bill line by line, and what it saved against being alone."""
+    begin, end = _date(first), _date(last)
+    if month is not None:
+        if begin or end:
+            raise InputError("--month: goes without --from and --to")
+        begin = month.date()
+        end = (pd.Timestamp(month) + pd.offsets.MonthEnd(0)).date()
+    ledger, name = _open(run, name)
+    with ledger:
+        made = make_statement(
+            ledger,
+            name,
+            household,
+            first=begin,
+            last=end,
+            by=by,
+            timezone=timezone or _zone_of(run),
+        )
+    text = {"table": _lines_table, "csv": _lines_csv, "page": statement_page}[form](made)
+    _give(text, out, f"statement of {household}")
+
+
+def _give(text: str, out: Path | None, what: str) -> None:
+    """Print a text, or write it to a file and say so."""
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -109,7 +164,27 @@ def bill(
         write_whole(out, text, durable=False)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
-    typer.echo(f"bill of {household}: {out}")
+    typer.echo(f"{what}: {out}")
+
+
+def _lines_csv(made: Statement) -> str:
+    return str(made.lines.to_csv(float_format="%.6f", lineterminator="\n"))
+
+
+def _lines_table(made: Statement) -> str:
+    table = Table(box=box.SIMPLE, title=f"{made.household}, time zone {made.timezone}")
+    for column in ("period", "line"):
+        table.add_column(column)
+    for column in ("quantity", "amount", "alone", "saved"):
+        table.add_column(column, justify="right")
+    for period in made.periods:
+        for line, one in made.of(period).iterrows():
+            counted = f"{one['quantity']:.3f} {one['unit']}" if one["unit"] else ""
+            figures = (float(one[name]) for name in ("amount", "alone", "saved"))
+            money = ("" if isnan(figure) else f"{figure:.3f}" for figure in figures)
+            last = line == TOTAL
+            table.add_row(period, LABELS[str(line)], counted, *money, end_section=last)
+    return _printed(table, 110) + "".join(f"{note}\n" for note in notes(made))
 
 
 def _date(day: datetime | None) -> date | None:
@@ -127,7 +202,11 @@ def _table(bill: Bill) -> str:
         table.add_column(name.replace("_", " "), justify="right")
     for period, line in [*bill.lines.iterrows(), ("total", bill.total)]:
         table.add_row(str(period), *(f"{line[name]:.3f}" for name in bill.lines.columns))
-    console = Console(width=max(140, 15 * len(table.columns)), no_color=True)
+    return _printed(table, max(140, 15 * len(table.columns)))
+
+
+def _printed(table: Table, width: int) -> str:
+    console = Console(width=width, no_color=True)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

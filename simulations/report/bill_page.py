@@ -5,7 +5,14 @@ from typing import Final
 
 import pandas as pd
 
-from fl_server.bills import CAP_FIGURES, COMPENSATION_FIGURES, Bill
+from fl_server.bills import (
+    CAP_FIGURES,
+    COMPENSATION_FIGURES,
+    ESTIMATE_FIGURE,
+    REVISION_FIGURES,
+    STANDING_FIGURE,
+    Bill,
+)
 
 _HEADINGS: Final = {
     "bought_kwh": "bought kWh",
@@ -16,13 +23,17 @@ _HEADINGS: Final = {
     "grid_cost": "cost",
     "grid_export_kwh": "to grid kWh",
     "grid_revenue": "revenue",
+    "standing_charge": "standing",
     "surcharge": "paid",
     "surcharge_returned": "returned",
     "compensation_given": "given",
     "compensation_received": "received",
+    "estimated_kwh": "estimated kWh",
+    "corrected_kwh": "corrected kWh",
+    "corrections": "corrections",
     "total": "to pay",
 }
-_STYLE: Final = """
+STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;color:#1b2733;margin:2.5rem auto;max-width:62rem;
 padding:0 1rem}
 h1{font-size:1.5rem;margin:0}p.sub{color:#5c6b78;margin:.2rem 0 1.6rem}
@@ -40,6 +51,7 @@ tfoot td{font-weight:700;border-top:2px solid #1b2733;border-bottom:0}
 svg{width:100%;height:auto;margin-bottom:1.6rem}
 @media print{body{margin:0;font-size:11px}.card{break-inside:avoid}}
 """
+"""How bills and statements look, on a screen and on paper."""
 
 
 def page(bill: Bill) -> str:
@@ -59,7 +71,7 @@ def page(bill: Bill) -> str:
     name = escape(bill.household)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Bill of {name}</title>
-<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
 <h1>Bill of {name}</h1>
 <p class=sub>{escape(span)} · time zone {escape(bill.timezone)} · run {escape(bill.run)}</p>
 <div class=cards>{shown}</div>
@@ -113,8 +125,16 @@ def _table(bill: Bill) -> str:
         for period, line in bill.lines.iterrows()
     )
     heads = "".join(f"<th>{_HEADINGS[name]}</th>" for name in shown)
-    groups = (("beyond allowance", CAP_FIGURES), ("compensation", COMPENSATION_FIGURES))
-    more = "".join(f"<th colspan=2>{name}</th>" for name, two in groups if two[0] in shown)
+    groups = (
+        ("days", (STANDING_FIGURE,)),
+        ("beyond allowance", CAP_FIGURES),
+        ("compensation", COMPENSATION_FIGURES),
+        ("no reading", (ESTIMATE_FIGURE,)),
+        ("later readings", REVISION_FIGURES),
+    )
+    more = "".join(
+        f"<th colspan={len(names)}>{name}</th>" for name, names in groups if names[0] in shown
+    )
     return (
         "<div class=wide><table><thead><tr class=group><th></th>"
         "<th colspan=4>market</th><th colspan=4>grid</th>"
