@@ -30,7 +30,7 @@ def derive(
         said = [new[one.name] for one in meters if one.name in new]
         if not said:
             continue
-        pieces = [_pieces(store, one, min(said), limit_kw) for one in meters]
+        pieces = [pieces_of(store, one, min(said), limit_kw) for one in meters]
         for meter, found in zip(meters, pieces, strict=True):
             for at, words in found.doubts:
                 store.doubt(meter.name, at, words)
@@ -49,7 +49,10 @@ def _before(pieces: Pieces, time: float) -> float:
     return float(pieces.begin[at]) if at < len(pieces.begin) else time
 
 
-def _pieces(store: Store, channel: Channel, since: float, limit_kw: float) -> Pieces:
+def pieces_of(
+    store: Store, channel: Channel, since: float, limit_kw: float = LIMIT_KW
+) -> Pieces:
+    """What a channel has told since ``since`` [s], and a while before, as energy over time."""
     series: Series = store.series(channel.name, since, _BEFORE)
     if channel.kind == "interval":
         length = 60 * channel.minutes

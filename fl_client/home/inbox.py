@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from fl_client.home.clock import HouseClock
 from fl_client.home.mapping import Channel
 from fl_client.home.store import ARRIVAL, OWN, Reading
-from fl_client.home.values import Unreadable, number, pick, stamp
+from fl_client.home.values import Unreadable, pick, said, stamp
 
 _FUTURE_S = 30.0
 
@@ -46,7 +46,7 @@ class Inbox:
         """
         now = self.clock.now()
         try:
-            value = number(pick(message, channel.field))
+            value = said(pick(message, channel.field), channel.word)
             if channel.time:
                 at, quality = stamp(pick(message, channel.time), channel.zone, now), OWN
             elif retained:

@@ -17,6 +17,8 @@ from common.yaml_text import read_yaml
 MAPPING = "meters.yaml"
 ROLES = ("import", "export", "pv", "charge", "discharge", "soc", "power")
 ENERGIES = ("import", "export", "pv", "charge", "discharge")
+BATTERY_ROLES = ("battery", "switch")
+"""What a battery's control reads besides: power at its terminals, and whether it may be commanded."""
 KINDS = ("register", "interval", "power", "level")
 # What is asked for, and the source that answers.
 ADDRESSES = {
@@ -32,7 +34,7 @@ _UNITS = {
     "level": {"%": 1e-2, "1": 1.0},
 }
 _KEYS = {*ADDRESSES, "role", "source", "json", "unit", "kind", "time", "sign", "zone", "minutes",
-         "stamp", "every"}  # fmt: skip
+         "stamp", "every", "is"}  # fmt: skip
 _EVERY_S = {"sql": 30.0, "file": 10.0, "http": 30.0}
 
 
@@ -45,6 +47,7 @@ class Channel:
     message or row, "" for the whole. ``unit``: "" where the source says it. ``time``: where the
     stamp is, "" without one; ``zone`` of stamps that name none. ``minutes``, ``stamp``: length of
     an interval's reading and the end of it that its stamp names. ``every_s``: between two polls.
+    ``word``: the text that counts as 1, any other being 0; "" where a number is told.
     """
 
     role: str
@@ -60,6 +63,7 @@ class Channel:
     minutes: float = 0.0
     stamp: str = "begin"
     every_s: float = 30.0
+    word: str = ""
 
     @property
     def name(self) -> str:
@@ -98,7 +102,7 @@ def parse_mapping(loaded: object, path: Path) -> list[Channel]:
             raise InputError(f"{where}: expected keys and values, not {entry!r}")
         where += f" ({entry['role']})" if isinstance(entry.get("role"), str) else ""
         try:
-            channels.append(_channel(entry, path.parent))
+            channels.append(channel(entry, path.parent))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     names = [one.name for one in channels]
@@ -110,24 +114,31 @@ def parse_mapping(loaded: object, path: Path) -> list[Channel]:
     return channels
 
 
-def _channel(entry: Mapping[Any, Any], folder: Path) -> Channel:
+def channel(
+    entry: Mapping[Any, Any], folder: Path, roles: Sequence[str] = ROLES
+) -> Channel:
+    """The channel of one entry; paths are relative to ``folder``. Raises InputError."""
     for key in entry:
         if key not in _KEYS:
             raise InputError(f"unknown key {key!r}; known: {', '.join(sorted(_KEYS))}")
-    role = _one_of(entry, "role", ROLES)
+    role = _one_of(entry, "role", roles)
     given = [key for key in ADDRESSES if key in entry]
     if len(given) != 1:
         raise InputError(f"one of {', '.join(ADDRESSES)} is needed, not {', '.join(given) or '-'}")
     via, address = ADDRESSES[given[0]], _text(entry, given[0])
     if not address:
         raise InputError(f"{given[0]}: empty")
-    default = {"soc": "level", "power": "power"}.get(role, "register")
+    default = _KIND_OF.get(role, "register")
     kind = _one_of(entry, "kind", KINDS, default)
-    if (role in ("soc", "power")) != (kind == default and role in ("soc", "power")):
+    if role in _KIND_OF and kind != default:
         raise InputError(f"kind: a {role} is a {default}")
+    word = _text(entry, "is")
+    if (role == "switch") != bool(word):
+        raise InputError("is: the text that means yes; for a switch, and only it")
     if role in ENERGIES and kind == "level":
         raise InputError(f"kind: {role} is energy: a register, an interval or a power")
-    unit = _text(entry, "unit", "" if via == "homeassistant" else _UNIT_OF[kind])
+    told = "1" if word else "" if via == "homeassistant" else _UNIT_OF[kind]
+    unit = _text(entry, "unit", told)
     if unit:
         factor(kind, unit)
     time, zone = _time(entry)
@@ -143,16 +154,19 @@ def _channel(entry: Mapping[Any, Any], folder: Path) -> Channel:
         raise InputError(f"every: {every}: seconds between two questions")
     return Channel(
         role, via, _server(entry, via), address, _text(entry, "json"), unit, kind, time, zone,
-        _sign(entry), minutes, _one_of(entry, "stamp", ("begin", "end"), "begin"), every,
+        _sign(entry), minutes, _one_of(entry, "stamp", ("begin", "end"), "begin"), every, word,
     )  # fmt: skip
 
 
+_KIND_OF = {"soc": "level", "power": "power", "battery": "power", "switch": "level"}
 _UNIT_OF = {"register": "kWh", "interval": "kWh", "power": "W", "level": "%"}
 
 
 def _text(entry: Mapping[Any, Any], key: str, default: str = "") -> str:
     value = entry.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool):
+        raise InputError(f"{key}: YAML reads this word as yes or no; put it in quotes")
+    if not isinstance(value, str | int):
         raise InputError(f"{key}: expected text, not {value!r}")
     return str(value).strip()
 

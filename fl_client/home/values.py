@@ -60,6 +60,21 @@ def number(value: Any) -> float:
     return found
 
 
+def said(value: Any, word: str) -> float:
+    """The number of a value, or, where ``word`` is given, 1 for this text and 0 for another.
+
+    Raises Unreadable.
+    """
+    if not word:
+        return number(value)
+    if value is None or isinstance(value, dict | list):
+        raise Unreadable(f"{str(value)[:40]!r} is no word")
+    text = str(value).strip()
+    if text.lower() in ("", "unavailable", "unknown"):
+        raise Unreadable(f"{text!r} is no answer")
+    return float(text.lower() == word.lower())
+
+
 def stamp(value: Any, zone: str, now: float) -> float:
     """Seconds since 1970 of a stamp: ISO 8601, or seconds or milliseconds since 1970.
 

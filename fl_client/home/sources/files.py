@@ -17,7 +17,7 @@ from fl_client.home.mapping import Channel
 from fl_client.home.sources.polling import poll
 from fl_client.home.sources.source import Cursor
 from fl_client.home.store import OWN
-from fl_client.home.values import Unreadable, number, stamp
+from fl_client.home.values import Unreadable, said, stamp
 
 _SUFFIXES = (".csv", ".parquet")
 _BLOCK = 1 << 20
@@ -127,7 +127,7 @@ def _take(one: Channel, when: object, what: object, inbox: Inbox, not_before: fl
     if what is None or what == "":
         return 0.0
     try:
-        at, value = stamp(when, one.zone, inbox.clock.now()), number(what)
+        at, value = stamp(when, one.zone, inbox.clock.now()), said(what, one.word)
     except Unreadable as error:
         inbox.doubt(one, f"left out: {error}")
         return 0.0

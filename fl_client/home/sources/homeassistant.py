@@ -18,10 +18,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from common.errors import InputError
 from fl_client.home.inbox import Inbox
-from fl_client.home.mapping import Channel, factor
+from fl_client.home.mapping import BATTERY_ROLES, Channel, factor
 from fl_client.home.sources.source import HOMEASSISTANT, TOKEN, Cursor, secret
 from fl_client.home.store import ARRIVAL, HELD, STATISTIC
-from fl_client.home.values import Unreadable, number
+from fl_client.home.values import Unreadable, said
 
 _TIMEOUT_S = 30.0
 _LARGEST = 1 << 26
@@ -29,6 +29,8 @@ _HOLD_S = 60.0
 _DAY_S = 86400.0
 _HISTORY_DAYS, _STATISTICS_DAYS = 10, 400
 _NOT_RUNNING_S = 2.0
+# What a battery's control goes by: it must know that a value still holds.
+_LIVE = ("soc", "power", *BATTERY_ROLES)
 _NO_VALUE = ("unavailable", "unknown")
 
 
@@ -187,11 +189,12 @@ class HomeAssistant:
         if value in _NO_VALUE:
             return
         for one in self._channels.get(entity, []):
-            if quality == HELD and one.kind != "register":
+            if quality == HELD and one.kind != "register" and one.role not in _LIVE:
                 continue
             try:
                 unit = one.unit or self._units.get(entity, "")
-                inbox.put(one, at, number(value) * factor(one.kind, unit) * one.sign, quality)
+                told = said(value, one.word) * factor(one.kind, unit) * one.sign
+                inbox.put(one, at, told, quality)
             except (Unreadable, InputError) as error:
                 inbox.doubt(one, f"{entity}: {error}")
 

@@ -18,7 +18,7 @@ from fl_client.home.mapping import Channel
 from fl_client.home.sources.polling import Since, poll
 from fl_client.home.sources.source import SQL, SQL_PASSWORD, Cursor, secret
 from fl_client.home.store import OWN
-from fl_client.home.values import Unreadable, number, stamp
+from fl_client.home.values import Unreadable, said, stamp
 
 _ROWS = 5000
 _CONNECT_S = 10
@@ -87,7 +87,7 @@ def _take(one: Channel, when: object, what: object, inbox: Inbox) -> float:
     if what is None:
         return 0.0
     try:
-        at, value = stamp(when, one.zone, inbox.clock.now()), number(what)
+        at, value = stamp(when, one.zone, inbox.clock.now()), said(what, one.word)
     except Unreadable as error:
         inbox.doubt(one, f"left out: {error}")
         return 0.0

@@ -1,0 +1,93 @@
+"""The last step before a command: whatever the plan says, the battery stays within its limits.
+
+Pure functions; powers in kW at the battery's terminals, charging positive.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# A level told in whole per cent is known to half of one.
+SOC_STEP = 0.01
+
+
+@dataclass(frozen=True)
+class Limits:
+    """charge_kw, discharge_kw: most power each way. soc_min, soc_max: bounds of the state of
+    charge. capacity_kwh, eta: the store, and its efficiency one way. import_kw, export_kw: what the
+    connection carries."""
+
+    charge_kw: float
+    discharge_kw: float
+    soc_min: float
+    soc_max: float
+    capacity_kwh: float
+    eta: float
+    import_kw: float
+    export_kw: float
+
+
+class Soc(NamedTuple):
+    """The state of charge lies between ``low`` and ``high``."""
+
+    low: float
+    high: float
+
+
+def confined(kw: float, limits: Limits, soc: Soc, net_kw: float, hold_s: float) -> float:
+    """The power nearest to ``kw`` that breaks no limit in the next ``hold_s``.
+
+    ``net_kw``: load less PV now. ``hold_s``: for how long a command may act that nobody takes back,
+    so that not even then a bound of the state of charge is passed. The battery's own limits
+    are stronger than the connection's.
+    """
+    hours = hold_s / 3600
+    kw = min(max(kw, -limits.export_kw - net_kw), limits.import_kw - net_kw)
+    room = max(limits.soc_max - soc.high, 0.0) * limits.capacity_kwh / limits.eta
+    held = max(soc.low - limits.soc_min, 0.0) * limits.capacity_kwh * limits.eta
+    most_in = min(limits.charge_kw, room / hours)
+    most_out = min(limits.discharge_kw, held / hours)
+    return min(max(kw, -most_out), most_in)
+
+
+class SocWatch:
+    """The state of charge between two of the coarse values that a battery tells, and whether it
+    still tells the truth.
+
+    Energy is counted at the terminals; a told value that does not follow it is stuck.
+    """
+
+    # So much of the capacity may pass without a change of the value told.
+    _STUCK = 0.03
+    # The share of what was counted by which the true store may differ from it.
+    _COUNTING = 0.03
+
+    def __init__(self, capacity_kwh: float, eta: float) -> None:
+        self._capacity, self._eta = capacity_kwh, eta
+        self._told: float | None = None
+        self._moved = 0.0  # stored [share of capacity] since the told value last changed
+
+    def hear(self, told: float, battery_kwh: float) -> None:
+        """The battery tells ``told``; ``battery_kwh`` has passed its terminals since it last did,
+        charging positive."""
+        stored = battery_kwh * self._eta if battery_kwh > 0 else battery_kwh / self._eta
+        self._moved += stored / self._capacity
+        if told != self._told:
+            self._told, self._moved = told, 0.0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the value told has not moved for too much energy."""
+        return abs(self._moved) > self._STUCK
+
+    @property
+    def now(self) -> Soc:
+        """Where the state of charge may be."""
+        assert self._told is not None, "nothing was heard"
+        counted = self._told + self._moved
+        doubt = SOC_STEP / 2 + self._COUNTING * abs(self._moved)
+        return Soc(min(self._told, counted) - doubt, max(self._told, counted) + doubt)
+
+    @property
+    def told(self) -> float | None:
+        """The value last told."""
+        return self._told
