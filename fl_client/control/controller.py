@@ -12,8 +12,7 @@ from typing import NamedTuple
 from fl_client.control.adapters.adapter import Adapter
 from fl_client.control.law import Course, Wish, carried_on, wish
 from fl_client.control.limits import Limits, Soc, SocWatch, confined
-from fl_client.control.proof import FOLLOWS, IGNORES, WEAKER, Proof, Witness
-from fl_client.control.recourse import Fill, PlannedRecourse
+from fl_client.control.proof import FOLLOWS, IGNORES, WEAKER, Proof, Tally
 from fl_client.control.record import (
     COMMAND,
     HAND_BACK,
@@ -30,12 +29,14 @@ from fl_client.control.record import (
     Record,
     Snapshot,
 )
+from fl_client.control.recourse import Fill, PlannedRecourse
 from fl_client.control.settings import Control
 from fl_client.control.sight import Seen, Sight
 from fl_client.control.steering import Steering
 
 # A setpoint that differs by less is not worth a command.
 _DEADBAND_KW = 0.03
+_PROOF_KW = 0.3
 # A plan may come so long after its interval has begun; the battery serves its house meanwhile.
 _PLAN_LATE_S = 180.0
 # What the battery cannot do is tried again after so long; what it ignores, in ever longer pauses.
@@ -81,7 +82,7 @@ class Controller:
     ) -> None:
         self._control, self._adapter, self._sight = control, adapter, sight
         self._record, self._plans = record, plans
-        self._proof, self._witness = Proof(control.delay), Witness()
+        self._proof, self._tally = Proof(control.delay), Tally(control.delay)
         self._soc: SocWatch | None = None
         self._soc_seen: float | None = None
         self._course: _Course | None = None
@@ -149,7 +150,9 @@ class Controller:
             return Because("mode", "control observes only")
         if override is not None:
             who = override.who or "somebody of the house"
-            return Because("override", f"override by {who}" + f": {override.why}" * bool(override.why))
+            return Because(
+                "override", f"override by {who}" + f": {override.why}" * bool(override.why)
+            )
         if isinstance(seen, str):
             return Because("readings", seen)
         if seen.permitted is False:
@@ -227,13 +230,11 @@ class Controller:
         """Whether what was commanded is done."""
         if not self._held:
             return
-        if seen.together:
-            self._witness.see(seen.battery_kw, seen.grid_kw)
-            if self._witness.lies:
-                self._give_up(now, "the meter does not see what the battery says it does")
-                return
+        if self._tally.fails(seen.counted_to, lambda a, b: self._sight.counted(a, b)[1]):
+            self._give_up(now, "its energy is not that of the commands")
+            return
         verdict = self._proof.see(seen.battery_at, seen.battery_kw)
-        if verdict == FOLLOWS:
+        if verdict == FOLLOWS and abs(seen.battery_kw) > _PROOF_KW:  # rest proves little
             self._tries, self._pause_s = 0, _PAUSE_S
         elif verdict == WEAKER:
             way = 1 if (self._setpoint or 0.0) > 0 else -1
@@ -259,7 +260,6 @@ class Controller:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         self._tries = 0
         self._owes = True
-        self._witness.forget()
 
     # ---- steering -----------------------------------------------------------------------------
 
@@ -391,7 +391,7 @@ class Controller:
                 self._adapter.take()
                 self._record.log(now, TAKE, why, sent=True)
                 self._proof.begin(now)
-                self._witness.forget()
+                self._tally.begin(now)
                 self._held, self._again = True, False
             self._adapter.setpoint(kw)
         except OSError as error:
@@ -399,6 +399,7 @@ class Controller:
             self._held, self._again, self._owes, self._setpoint = False, False, True, None
             return
         self._proof.sent(now, kw)
+        self._tally.sent(now, kw)
         self._record.log(now, SETPOINT, why, kw, sent=True)
         self._setpoint, self._sent_at, self._last_setpoint = kw, now, kw
 

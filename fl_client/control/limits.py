@@ -53,26 +53,42 @@ class SocWatch:
     """The state of charge between two of the coarse values that a battery tells, and whether it
     still tells the truth.
 
-    Energy is counted at the terminals; a told value that does not follow it is stuck.
+    A value told is rounded: the store lies within half a step of it. From there it is carried on by
+    the energy counted at the terminals, and where the value told changes it is known well. A value
+    that no longer follows the energy is stuck; what was counted holds then.
     """
 
     # So much of the capacity may pass without a change of the value told.
     _STUCK = 0.03
-    # The share of what was counted by which the true store may differ from it.
-    _COUNTING = 0.03
+    # The share of what was counted by which the store may differ from it.
+    _COUNTING = 0.02
 
     def __init__(self, capacity_kwh: float, eta: float) -> None:
         self._capacity, self._eta = capacity_kwh, eta
         self._told: float | None = None
         self._moved = 0.0  # stored [share of capacity] since the told value last changed
+        self._low, self._high = 0.0, 1.0
 
     def hear(self, told: float, battery_kwh: float) -> None:
         """The battery tells ``told``; ``battery_kwh`` has passed its terminals since it last did,
         charging positive."""
         stored = battery_kwh * self._eta if battery_kwh > 0 else battery_kwh / self._eta
-        self._moved += stored / self._capacity
+        moved = stored / self._capacity
+        self._moved += moved
+        doubt = self._COUNTING * abs(moved)
+        low, high = self._low + moved - doubt, self._high + moved + doubt
         if told != self._told:
+            half, before = SOC_STEP / 2, self._told
+            narrow = max(low, told - half), min(high, told + half)
+            if before is not None:  # a moment ago it was still the value before
+                narrow = (
+                    max(narrow[0], before - half + moved - doubt),
+                    min(narrow[1], before + half + moved + doubt),
+                )
+            # Without any such value the battery has set itself right.
+            low, high = narrow if narrow[0] <= narrow[1] else (told - half, told + half)
             self._told, self._moved = told, 0.0
+        self._low, self._high = low, high
 
     @property
     def stuck(self) -> bool:
@@ -81,13 +97,5 @@ class SocWatch:
 
     @property
     def now(self) -> Soc:
-        """Where the state of charge may be."""
-        assert self._told is not None, "nothing was heard"
-        counted = self._told + self._moved
-        doubt = SOC_STEP / 2 + self._COUNTING * abs(self._moved)
-        return Soc(min(self._told, counted) - doubt, max(self._told, counted) + doubt)
-
-    @property
-    def told(self) -> float | None:
-        """The value last told."""
-        return self._told
+        """Where the state of charge is."""
+        return Soc(self._low, self._high)

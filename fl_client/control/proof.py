@@ -1,4 +1,4 @@
-"""Whether a battery does what it is told: judged by power at its terminals and at the meter.
+"""Whether a battery does what it is told: judged by power and energy at its terminals.
 
 An answer, or a setpoint reported as taken, proves nothing. Pure: times in seconds, powers in kW,
 charging positive.
@@ -6,6 +6,7 @@ charging positive.
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # So many readings in a row that do not fit make a verdict.
@@ -14,8 +15,9 @@ _LEAST_KW, _SHARE = 0.15, 0.06
 _SLACK_S = 2.0
 # A step from what the inverter did by itself may be as large as this.
 _LARGEST_KW = 5.0
-# Steps of the battery that must be seen at the meter [kW], and how much of them at least.
-_STEP_KW, _STEPS_KW, _SEEN = 0.5, 10.0, 0.3
+# What may be missing of the energy commanded in a while, and the while that it takes to judge.
+_MISSING_KWH, _MISSING = 0.1, 0.1
+_TALLY_S, _LEAST_TALLY_S = 900.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class Proof:
         if len(self._missed) < _MISSES:
             return WAITING
         last, self._missed = self._missed, []
-        weaker = all(told * shown >= 0 and abs(shown) < abs(told) for told, shown in last)
         powers = [abs(shown) for _, shown in last]
+        weaker = all(told * shown > 0 and abs(shown) < abs(told) for told, shown in last)
+        weaker = weaker and min(powers) > _LEAST_KW  # none at all is no obedience
         return WEAKER if weaker and max(powers) - min(powers) <= slack else IGNORES
 
     def _acting(self, at: float) -> list[float]:
@@ -87,32 +90,38 @@ class Proof:
         return [kw for sent_at, kw in self._sent if sent_at <= at]
 
 
-class Witness:
-    """Whether the meter sees what the battery says it does.
+class Tally:
+    """Whether the energy counted at the terminals is that of the commands.
 
-    Where the battery's power steps, the grid's steps with it, whatever the house does besides.
+    Power that is only claimed is not counted by the battery's registers; where it has none, its
+    state of charge tells (``limits.SocWatch``).
     """
 
-    def __init__(self) -> None:
-        self._before: tuple[float, float] | None = None
-        self._stepped = self._shown = 0.0
+    def __init__(self, delay: Delay) -> None:
+        self._delay = delay
+        self._sent: deque[tuple[float, float]] = deque()  # (acts from, kW)
+        self._begun = math.inf
 
-    def see(self, battery_kw: float, grid_kw: float) -> None:
-        """Powers that were measured at the same time."""
-        if self._before is not None:
-            step, grid = battery_kw - self._before[0], grid_kw - self._before[1]
-            if abs(step) >= _STEP_KW:
-                self._stepped += abs(step)
-                self._shown += grid if step > 0 else -grid
-        self._before = (battery_kw, grid_kw)
-        if self._stepped > 2 * _STEPS_KW:  # old steps count less and less
-            self._stepped, self._shown = self._stepped / 2, self._shown / 2
+    def begin(self, at: float) -> None:
+        """Control takes the battery at ``at``."""
+        self._sent.clear()
+        self._begun = at + self._delay.settle_s(_LARGEST_KW) + _SLACK_S
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self._before, self._stepped, self._shown = None, 0.0, 0.0
+    def sent(self, at: float, kw: float) -> None:
+        """A setpoint was sent."""
+        self._sent.append((at + self._delay.deadtime_s, kw))
 
-    @property
-    def lies(self) -> bool:
-        """Whether many steps were told that the meter has not seen."""
-        return self._stepped > _STEPS_KW and self._shown < _SEEN * self._stepped
+    def fails(self, counted_to: float, counted: Callable[[float, float], float]) -> bool:
+        """Whether too much is missing of the last quarter of an hour; ``counted``: energy [kWh]
+        of the battery between two times."""
+        begin = max(self._begun, counted_to - _TALLY_S)
+        if counted_to - begin < _LEAST_TALLY_S:
+            return False
+        while len(self._sent) > 1 and self._sent[1][0] <= begin:
+            self._sent.popleft()
+        told = total = 0.0
+        ends = [*[at for at, _ in self._sent][1:], counted_to]
+        for (at, kw), end in zip(self._sent, ends, strict=True):
+            kwh = kw * max(min(end, counted_to) - max(at, begin), 0.0) / 3600
+            told, total = told + kwh, total + abs(kwh)
+        return abs(told - counted(begin, counted_to)) > _MISSING_KWH + _MISSING * total

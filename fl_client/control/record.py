@@ -7,7 +7,7 @@ page, a switch, a command) writes the override; all may read at any time. Times 
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,7 +141,11 @@ class Record:
 
     def put(self, snapshot: Snapshot) -> None:
         """Replace the snapshot."""
-        text = json.dumps(asdict(snapshot), allow_nan=False)
+        parts = {
+            name: None if part is None else vars(part)
+            for name, part in (("plan", snapshot.plan), ("override", snapshot.override))
+        }
+        text = json.dumps({**vars(snapshot), **parts}, allow_nan=False)
         self._db.execute("INSERT OR REPLACE INTO now VALUES (0, ?)", (text,))
 
     def override(self, now: float) -> Override | None:

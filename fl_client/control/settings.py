@@ -226,7 +226,9 @@ def _server(entry: Mapping[Any, Any], adapter: str) -> str:
         raise InputError("server: no password here; it belongs into secret.env")
     schemes = _SCHEMES.get(adapter, ())
     if server.split("://")[0] not in schemes or "://" not in server:
-        raise InputError(f"server {server!r}: expected {' or '.join(f'{s}://...' for s in schemes)}")
+        raise InputError(
+            f"server {server!r}: expected {' or '.join(f'{s}://...' for s in schemes)}"
+        )
     return server
 
 

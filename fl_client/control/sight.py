@@ -20,7 +20,7 @@ class Seen:
     """What is known now; powers kW, import and charging positive; times [s since 1970].
 
     counted_to: up to then all energies are known. powers_at: the older of the two powers' times,
-    ``together`` where they were measured at once. soc_at: when ``soc`` was told. permitted: what
+    battery_at the battery's. soc_at: when ``soc`` was told. permitted: what
     the switch of the house says, None where there is none. oldest: time of the oldest of all.
     """
 
@@ -29,7 +29,6 @@ class Seen:
     battery_kw: float
     powers_at: float
     battery_at: float
-    together: bool
     soc: float
     soc_at: float
     permitted: bool | None
@@ -83,8 +82,8 @@ class StoreSight:
             said = [self._store.newest(one.name) for one in self._of["switch"]]
             permitted = all(one is None or one.value > 0.5 for one in said)
         return Seen(
-            min(ends), grid_kw, battery_kw, min(battery_at, grid_at), battery_at,
-            abs(battery_at - grid_at) <= 1.0, soc, soc_at, permitted,
+            min(ends), grid_kw, battery_kw, min(battery_at, grid_at), battery_at, soc, soc_at,
+            permitted,
             min(*ends, battery_at, grid_at, soc_at),
         )  # fmt: skip
 

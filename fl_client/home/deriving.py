@@ -49,9 +49,7 @@ def _before(pieces: Pieces, time: float) -> float:
     return float(pieces.begin[at]) if at < len(pieces.begin) else time
 
 
-def pieces_of(
-    store: Store, channel: Channel, since: float, limit_kw: float = LIMIT_KW
-) -> Pieces:
+def pieces_of(store: Store, channel: Channel, since: float, limit_kw: float = LIMIT_KW) -> Pieces:
     """What a channel has told since ``since`` [s], and a while before, as energy over time."""
     series: Series = store.series(channel.name, since, _BEFORE)
     if channel.kind == "interval":

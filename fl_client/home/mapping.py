@@ -18,7 +18,7 @@ MAPPING = "meters.yaml"
 ROLES = ("import", "export", "pv", "charge", "discharge", "soc", "power")
 ENERGIES = ("import", "export", "pv", "charge", "discharge")
 BATTERY_ROLES = ("battery", "switch")
-"""What a battery's control reads besides: power at its terminals, and whether it may be commanded."""
+"""What a battery's control reads besides: power at its terminals; whether it may be commanded."""
 KINDS = ("register", "interval", "power", "level")
 # What is asked for, and the source that answers.
 ADDRESSES = {
@@ -114,9 +114,7 @@ def parse_mapping(loaded: object, path: Path) -> list[Channel]:
     return channels
 
 
-def channel(
-    entry: Mapping[Any, Any], folder: Path, roles: Sequence[str] = ROLES
-) -> Channel:
+def channel(entry: Mapping[Any, Any], folder: Path, roles: Sequence[str] = ROLES) -> Channel:
     """The channel of one entry; paths are relative to ``folder``. Raises InputError."""
     for key in entry:
         if key not in _KEYS:

@@ -60,8 +60,9 @@ class Inverter:
 
 
 class BatteryHome:
-    """Live it by ``tick``. ``fault(kind, seconds, value)``: refuse, deaf, derate, stuck_soc, lie,
-    stuck_power, silent, meter_silent, away, ignore_mode."""
+    """Live it by ``tick``. ``fault(kind, seconds, value)``: refuse (setpoints), ignore_mode (all
+    but setpoints), deaf (takes everything and does as it likes), lie (does nothing, and says it
+    does), derate (to ``value`` kW), stuck_soc, silent (no reading at all), meter_silent, away."""
 
     def __init__(self, load, pv, spec=None, every=10):
         self.spec, self.every = spec or Inverter(), every
@@ -131,6 +132,8 @@ class BatteryHome:
             self._fall_back()
         commanded = self.mode == "remote" and not self.on("deaf")
         wanted = self.told_kw if commanded else -self.net_kw
+        if commanded and self.on("lie"):
+            wanted = 0.0
         limit = self._faults["derate"][1] if self.on("derate") else spec.power_kw
         reach = spec.ramp_kw_per_s
         wanted = min(max(wanted, self.battery_kw - reach), self.battery_kw + reach)
@@ -157,7 +160,10 @@ class BatteryHome:
         if self.on("lie"):
             battery = self.told_kw if self.mode == "remote" else battery
         if not self.on("meter_silent"):
-            wh = math.floor(self._net_kwh * 1000) / 1000, math.floor(self._battery_kwh * 1000) / 1000
+            wh = (
+                math.floor(self._net_kwh * 1000) / 1000,
+                math.floor(self._battery_kwh * 1000) / 1000,
+            )
             self.said.add(self.now, *wh)
             self.powers = (battery, self.grid_kw, self.now, self.now)
         else:
@@ -207,11 +213,18 @@ class HomeSight:
         battery, grid, battery_at, grid_at = self._home.powers
         level, level_at = self._home.level
         counted_to = self._home.said.times[-1]
+        powers_at = min(battery_at, grid_at)
         return Seen(
-            counted_to, grid, battery, min(battery_at, grid_at), battery_at, battery_at == grid_at,
-            level, level_at, self._home.permitted,
-            min(counted_to, battery_at, grid_at, level_at),
-        )  # fmt: skip
+            counted_to,
+            grid,
+            battery,
+            powers_at,
+            battery_at,
+            level,
+            level_at,
+            self._home.permitted,
+            min(counted_to, powers_at, level_at),
+        )
 
     def counted(self, begin, end):
         return self._home.said.between(begin, end)

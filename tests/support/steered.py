@@ -8,8 +8,8 @@ from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.market_rules import MarketRules
 from fl_client.control.controller import Controller
-from fl_client.control.recourse import Fill
 from fl_client.control.record import COMMAND, Record
+from fl_client.control.recourse import Fill
 from fl_client.control.settings import Control
 from fl_client.control.steering import Steering
 from fl_client.trader import make_trader
@@ -81,6 +81,11 @@ class Steered:
             asdict(ConnectionSpec()), float(retail[0]), 0.05, 0.5, 0.0, float(usual),
         )  # fmt: skip
 
+    def skip(self, seconds):
+        """Let the home be by itself for so long."""
+        for _ in range(int(seconds)):
+            self.home.tick()
+
     def live(self, seconds, each=None):
         """Go on; the controller steps a second after every reading."""
         snapshot = None
@@ -91,10 +96,3 @@ class Steered:
                 if each is not None:
                     each(snapshot)
         return snapshot
-
-    def course(self, t):
-        """The controller's own recourse of the interval that runs."""
-        course = self.controller._course
-        assert course is not None
-        assert course.steering.t == t
-        return course.recourse
