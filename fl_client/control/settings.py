@@ -248,7 +248,9 @@ def _mapping(entry: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
 def _text(entry: Mapping[Any, Any], key: str, where: str = "") -> str:
     value = entry.get(key, "")
     if isinstance(value, bool):
-        raise InputError(f"{where}{key}: YAML reads this word as yes or no; put it in quotes")
+        raise InputError(
+            f"{where}{key}: expected text; YAML reads this word as yes or no, put it in quotes"
+        )
     if not isinstance(value, str | int | float):
         raise InputError(f"{where}{key}: expected text, not {value!r}")
     return str(value).strip()
