@@ -249,7 +249,7 @@ def _text(entry: Mapping[Any, Any], key: str, where: str = "") -> str:
     value = entry.get(key, "")
     if isinstance(value, bool):
         raise InputError(
-            f"{where}{key}: expected text; YAML reads this word as yes or no, put it in quotes"
+            f"{where}{key}: expected text; YAML reads this as yes or no: put it in quotes"
         )
     if not isinstance(value, str | int | float):
         raise InputError(f"{where}{key}: expected text, not {value!r}")

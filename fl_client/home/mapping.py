@@ -163,9 +163,7 @@ _UNIT_OF = {"register": "kWh", "interval": "kWh", "power": "W", "level": "%"}
 def _text(entry: Mapping[Any, Any], key: str, default: str = "") -> str:
     value = entry.get(key, default)
     if isinstance(value, bool):
-        raise InputError(
-            f"{key}: expected text; YAML reads this word as yes or no, put it in quotes"
-        )
+        raise InputError(f"{key}: expected text; YAML reads this as yes or no: put it in quotes")
     if not isinstance(value, str | int):
         raise InputError(f"{key}: expected text, not {value!r}")
     return str(value).strip()
