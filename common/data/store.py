@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from common.data.frame import COLUMNS, EXPORT_PRICE, Household
 from common.errors import InputError
-from common.files import whole
+from common.files import whole, write_whole
 from common.yaml_text import read_yaml
 
 FORMAT_VERSION = 1
@@ -131,6 +132,11 @@ def read_block(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict | None):
         raise InputError(f"{path}: expected sections with keys")
     return loaded or {}
+
+
+def write_block(block: dict[str, Any], path: Path) -> None:
+    """Write the settings of one household, for ``read_block``."""
+    write_whole(path, yaml.safe_dump(block, sort_keys=False))
 
 
 def household_files(directory: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import typer
 
 from common import database
 from common.console import group
-from common.data import citylearn, store, synthetic
+from common.data import citylearn, equipment, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.formats.mapping import (
     Mapping,
@@ -60,6 +60,15 @@ def generate(
     pv: Annotated[float, typer.Option(min=0, max=1, help="share of homes with panels")] = 0.5,
     ev: Annotated[float, typer.Option(min=0, max=1, help="share with an electric car")] = 0.25,
     ac: Annotated[float, typer.Option(min=0, max=1, help="share with air conditioning")] = 0.3,
+    batteries: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="share with a battery of their own; default: all have the run's"
+        ),
+    ] = None,
+    battery_kwh: Annotated[
+        float, typer.Option(min=1, max=100, help="mean capacity of those [kWh]")
+    ] = equipment.MEAN_KWH,
 ) -> None:
     """Generate synthetic households: the same seed gives the same bytes."""
     if site not in SITES:
@@ -75,6 +84,12 @@ def generate(
     for name in track(synthetic.names(households), "generating"):
         made = synthetic.generate(name, seed=seed, first=first, intervals=rows, community=community)
         store.write_household(made, out)
+        if batteries is not None:
+            block = equipment.draw_battery(
+                name, seed=seed, panels=bool(made.frame["pv"].any()), share=batteries, pv=pv,
+                mean_kwh=battery_kwh,
+            )  # fmt: skip
+            store.write_block(block, out / f"{name}.yaml")
     typer.echo(f"{households} households x {rows} half hours in {out}")
 
 
