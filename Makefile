@@ -68,7 +68,8 @@ $(HASS):
 	.venv-live/bin/python -m pip install --quiet --disable-pip-version-check homeassistant==2024.3.3 'josepy<2'
 
 test-live: $(INSTALLED) $(HASS)
-	FEDWATT_HASS=$(CURDIR)/$(HASS) FEDWATT_LIVE_INTERVALS=$(LIVE_INTERVALS) $(BIN)/python -m pytest -s tests/fl_client/home/test_metering.py
+	FEDWATT_HASS=$(CURDIR)/$(HASS) FEDWATT_LIVE_INTERVALS=$(LIVE_INTERVALS) $(BIN)/python -m pytest -s \
+		tests/fl_client/home/test_metering.py tests/fl_client/host/test_entities.py
 
 nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly

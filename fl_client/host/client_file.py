@@ -16,7 +16,8 @@ class ClientFile:
 
     server: HOST:PORT. port: Flower's own, on this host's loopback. insecure: no TLS, loopback
     only. poll_s: seconds between two questions for messages. page_host, page_port: where the page
-    of the house is; port 0: nowhere.
+    of the house is; port 0: nowhere. discovery: topic prefix by which Home Assistant finds what
+    the page shows, "": it is not told. currency: of prices and bills, as ISO 4217 calls it.
     """
 
     name: str
@@ -27,6 +28,8 @@ class ClientFile:
     poll_s: float = 3.0
     page_host: str = "127.0.0.1"
     page_port: int = 0
+    discovery: str = ""
+    currency: str = "EUR"
 
 
 def read_client(root: Path) -> ClientFile:

@@ -41,6 +41,14 @@ def init(
     page_port: Annotated[
         int, typer.Option(min=0, max=65535, help="the page of the house (loopback); 0: none")
     ] = 9481,
+    discovery: Annotated[
+        str,
+        typer.Option(
+            metavar="PREFIX",
+            help="tell the own Home Assistant by MQTT what the page shows; usually homeassistant",
+        ),
+    ] = "",
+    currency: Annotated[str, typer.Option(help="of prices and bills, for Home Assistant")] = "EUR",
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the household's folder and key; prints the public key to register."""
@@ -50,7 +58,10 @@ def init(
 
     if sum(map(bool, (data, meters, from_homeassistant))) != 1:
         raise InputError("one of --data, --meters and --from-homeassistant says what it measures")
-    file = ClientFile(name, data or METERS, server, port, insecure, poll, page_port=page_port)
+    file = ClientFile(
+        name, data or METERS, server, port, insecure, poll, page_port=page_port,
+        discovery=discovery, currency=currency,
+    )  # fmt: skip
     if data:
         typer.echo(init_client(directory.resolve(), file, ca))
         return

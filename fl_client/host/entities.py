@@ -56,6 +56,13 @@ ENTITIES = (
     Entity("model_rounds", "Model rounds", "", "", "measurement", icon="mdi:brain"),
 )  # fmt: skip
 
+BATTERY = (
+    Entity("battery_state", "Battery driven by", icon="mdi:home-battery"),
+    Entity("battery_why", "Battery, why", icon="mdi:lightbulb-on-outline"),
+    Entity("battery_kw", "Battery, charging", "power", "kW", "measurement"),
+    Entity("battery_setpoint_kw", "Battery, told to charge", "power", "kW", "measurement"),
+)
+
 
 class Entities:
     """Publishes the figures of household ``name`` to its broker.
@@ -125,7 +132,7 @@ class Entities:
 
     def discovery(self) -> Iterator[tuple[str, dict[str, object]]]:
         """(Topic, configuration) of every entity."""
-        for one in ENTITIES:
+        for one in ENTITIES if self._override is None else (*ENTITIES, *BATTERY):
             value = f"value_json.{one.figure}"
             config = self._common(one.figure, one.name) | {
                 "value_template": f"{{{{ {value} }}}}",

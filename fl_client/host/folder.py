@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,6 +25,8 @@ from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
 from fl_client.membership import METERS, own_settings
 
+_PREFIX = re.compile(r"([\w-]+(/[\w-]+)*)?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}")
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
 
 
@@ -60,6 +63,7 @@ def init_client(
     """
     check_name(file.name)
     _check_poll("--poll", file.poll_s)
+    _check_discovery(file)
     if (root / "client.yaml").exists():
         raise InputError(f"{root}: is a household's folder already")
     _check_address(file.server, file.insecure)
@@ -125,6 +129,13 @@ def _check_poll(key: str, poll_s: float) -> None:
         raise InputError(f"{key} {poll_s}: between {LEAST_POLL_S} and {MOST_POLL_S} seconds")
 
 
+def _check_discovery(file: ClientFile) -> None:
+    if not _PREFIX.fullmatch(file.discovery):
+        raise InputError(f"--discovery {file.discovery!r}: expected a topic, as homeassistant")
+    if not _CURRENCY.fullmatch(file.currency):
+        raise InputError(f"--currency {file.currency!r}: expected three letters, as EUR")
+
+
 def _check_address(server: str, insecure: bool) -> None:
     host, colon, port = server.rpartition(":")
     if not colon or not port.isdigit() or not host:
@@ -165,7 +176,8 @@ def start_client(root: Path) -> None:
     page served. Raises InputError.
     """
     command, env = supernode(root)
-    if read_client(root).page_port:
+    file = read_client(root)
+    if file.page_port or file.discovery:
         command += [AND, sys.executable, "-m", "fl_client.host.window", str(root)]
     if (root / MAPPING).exists():
         read_mapping(root / MAPPING)
