@@ -2,8 +2,9 @@
 
 A virtual client of a simulation is the household with its partition's number in the data source.
 A household on its own host is told its name and folders by its own SuperNode (node config, set by
-``fedwatt-client start``), and may overrule the run's settings where they speak of its own battery,
-connection or trader.
+``fedwatt-client start``), and may overrule the run's settings where they speak of its own battery
+or trader. Its tariff and connection are the operator's to enter: money and plausibility bounds hang
+on them.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,16 @@ from pathlib import Path
 
 from flwr.app import Context
 
-from common.config import Block, Home, Settings, for_nodes, from_run_config, parse, run_directory
+from common.config import (
+    HOME_SECTIONS,
+    Block,
+    Home,
+    Settings,
+    for_nodes,
+    from_run_config,
+    parse,
+    run_directory,
+)
 from common.data.frame import Household
 from common.data.source import source_of
 from common.data.span import Source
@@ -24,7 +34,7 @@ from fl_client.home.arrivals import Arrivals, history, local_zone
 
 METERS = "meters"
 """The data source of a household whose readings arrive; ``HOME/meters.yaml`` says from where."""
-OWN_SECTIONS = frozenset({"battery", "connection", "trader", "training", "run", "model"})
+OWN_SECTIONS = frozenset({"battery", "trader", "training", "run", "model"})
 _OWN_KEYS = {"run": frozenset({"metrics", "shadow"}), "model": frozenset({"preset"})}
 
 
@@ -151,6 +161,11 @@ def own_settings(path: Path) -> dict[str, dict[str, object]]:
     if not isinstance(loaded, dict) or not all(isinstance(own, dict) for own in loaded.values()):
         raise InputError(f"{path}: expected sections with keys")
     for section, own in loaded.items():
+        if section in HOME_SECTIONS and section not in OWN_SECTIONS:
+            raise InputError(
+                f"{path}: a household does not set {section!r} by itself: the operator enters it "
+                f"in the run's settings, under homes: {{NAME: {{{section}: ...}}}}"
+            )
         if section not in OWN_SECTIONS:
             raise InputError(f"{path}: a household does not set {section!r} by itself")
         unknown = set(own) - _OWN_KEYS.get(section, set(own))

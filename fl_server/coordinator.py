@@ -276,8 +276,11 @@ class Coordinator:
             raise MessageError("readings of other intervals than asked for")
         if not all(self.state.was_in(h, s) for s in told):
             raise MessageError("readings of intervals that it took no part in")
-        connection = self._settings.connection
-        carried = (connection.import_kwh, connection.export_kwh)
+        connection = self._connection
+        carried = (
+            np.broadcast_to(connection.import_kwh, len(self._limits))[h],
+            np.broadcast_to(connection.export_kwh, len(self._limits))[h],
+        )
         # A reading is rounded to a whole mWh. Registers may both have counted within an interval.
         most = np.ceil(np.array(carried) * MILLI_WH_PER_KWH).astype(np.int64)
         if (readings < 0).any() or (readings[:, 1:] > most).any():

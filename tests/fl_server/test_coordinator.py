@@ -208,6 +208,33 @@ def test_k_decides_who_gets_the_room_between_bid_and_ask(homes: Path, tmp_path: 
     assert low < high
 
 
+@pytest.mark.parametrize(("kwh", "faults"), [(12.0, 0), (3.0, 1)])
+def test_each_household_has_its_own_connection(
+    homes: Path, tmp_path: Path, kwh: float, faults: int
+) -> None:
+    """7 kWh in half an hour are refused where a home's own connection is smaller, though the
+    run's would carry them, and taken where it is larger."""
+    chosen = small(
+        homes, "fl.enabled=false", "run.shadow=false", "connection.import_kwh=7.5",
+        f"homes.H0002.connection.import_kwh={kwh}",
+    )  # fmt: skip
+
+    def draws(grid: LoopGrid, message: Message) -> Iterable[Message]:
+        assert isinstance(grid, FaultyGrid)
+        reply = grid.answered(message)
+        t, partition = place(message)
+        if partition == 1 and t == 5:
+            config = reply.content.config_records[CONFIG]
+            rows = np.frombuffer(config["readings"], "<i8").reshape(-1, 3).copy()  # type: ignore[call-overload]
+            rows[-1, 1:] = (7_000_000, 0)
+            config["readings"] = rows.tobytes()
+        yield reply
+
+    run_server(FaultyGrid(chosen, tmp_path, draws), chosen, tmp_path)
+    reports = json.loads((tmp_path / "reports.json").read_text())
+    assert [(t, name) for t, name, _ in reports["faults"]] == [(5, "H0002")] * faults
+
+
 @pytest.mark.parametrize(
     ("reading", "why"),
     [

@@ -125,12 +125,18 @@ def test_a_home_opens_its_guarded_database(
 
 
 def test_a_household_overrules_only_what_is_its_own(tmp_path: Path) -> None:
-    """Battery, connection, trader and its silence are its own; the market's rules are not."""
+    """Battery, trader and its silence are its own; the market's rules are not, nor are tariff and
+    connection, which the operator enters: the refusal says where."""
     file = tmp_path / "settings.yaml"
     assert own_settings(file) == {}
     file.write_text("battery: {capacity_kwh: 10.0}\nrun: {metrics: none}\n")
     assert own_settings(file)["battery"] == {"capacity_kwh": 10.0}
-    for text, key in (("market: {loss: 0}", "market"), ("run: {seed: 1}", "run.seed")):
+    for text, key in (
+        ("market: {loss: 0}", "market"),
+        ("run: {seed: 1}", "run.seed"),
+        ("connection: {import_kwh: 40}", "'connection' by itself: the operator enters it .* homes"),
+        ("tariff: {retail: 0.1}", "'tariff' by itself: the operator enters it .* homes"),
+    ):
         file.write_text(text)
         with pytest.raises(InputError, match=key):
             own_settings(file)
