@@ -14,7 +14,7 @@ from fl_client.log import Log
 from fl_client.physics import Physics
 from fl_client.prices import PublicPrices
 from fl_client.readings import Calendar
-from fl_client.trader.base import HOLD_REASONS, Decision, Trader, TraderForecast
+from fl_client.trader.base import HOLD_REASONS, Decision, Situation, Trader, TraderForecast
 from fl_client.trader.scene import Scene
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +50,16 @@ def no_net(households: Ints, unknown: int, lag: int) -> Floats | None:
     return None
 
 
+# (interval, households, what they knew, what they decided, their trader)
+HandOver = Callable[[int, Ints, Situation, Decision, Trader], None]
+
+
+def nothing_to_hand_over(
+    t: int, which: Ints, situation: Situation, decision: Decision, trader: Trader
+) -> None:
+    """Tell nobody: batteries that are computed follow their plan by themselves."""
+
+
 class Deciding:
     """The traders of H households, and the models they ask. Writes decisions into ``log``.
 
@@ -69,6 +79,7 @@ class Deciding:
     ) -> None:
         self.ask: AskModel = no_forecast
         self.ask_net: AskNet = no_net
+        self.hand_over: HandOver = nothing_to_hand_over
         self._scenes = scenes
         self._log, self._prices, self._physics = log, prices, physics
         self._names, self._intervals = names, intervals
@@ -140,7 +151,7 @@ class Deciding:
             t,
             trader,
             pick,
-            before["soc"][pick],
+            self._physics.soc_known(t)[pick],
             retail,
             feed_in,
             market=market,
@@ -155,6 +166,7 @@ class Deciding:
         )
         decision = trader.decide(situation)
         log.plan[pick, : trader.plan_width] = decision.plan
+        self.hand_over(t, which, situation, decision, trader)
         self._tell(t, which, decision.reason)
         for name in ("score", "need", "action", "reason"):
             log[name][pick, t] = getattr(decision, name)

@@ -26,6 +26,7 @@ from fl_client.log import Log
 from fl_client.physics import NO_CAP, Physics
 from fl_client.prices import PublicPrices
 from fl_client.readings import Calendar, Member, RunReadings
+from fl_client.steered import SteeredBatteries
 from fl_client.trader.scene import Scene
 from fl_client.traders import Traders
 
@@ -74,6 +75,9 @@ class Group:
             plan_width=traders.plan_width,
             keep_plans=2 * settings.checkpoint_every,
         )
+        self._steered = SteeredBatteries(
+            members, self.homes, self._readings, self.prices, join, self._index, self.origin
+        )
         self.physics = Physics(
             BatterySpec.together([home.battery_spec for home in self.homes]),
             ConnectionSpec.together([home.connection_spec for home in self.homes]),
@@ -84,6 +88,7 @@ class Group:
             pv=self.pv,
             origin=self.origin,
             shadowed=settings.run.shadow,
+            steered=self._steered,
         )
         self.deciding = Deciding(
             [
@@ -98,6 +103,7 @@ class Group:
             names=self.names,
             intervals=join.intervals,
         )
+        self.deciding.hand_over = self._steered.hand_over
         self.prices.recall(0, *self.log.prices(0))
 
     def _scene(self, calendar: Calendar, settings: Settings, sunny: bool) -> Scene:
@@ -174,6 +180,7 @@ class Group:
         self.deciding.decide(t)
         if (t + 1) % self._flush_every == 0:
             self.log.flush()
+        self._steered.write()
         return self._replies(requests, self.log.orders)
 
     def refresh(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 
@@ -30,6 +31,9 @@ from common.data.span import Source
 from common.errors import InputError
 from common.named import is_named
 from common.yaml_text import read_yaml
+from fl_client.control.record import COMMAND, SHADOW
+from fl_client.control.settings import CONTROL, read_control
+from fl_client.control.steering import Steered
 from fl_client.home.arrivals import Arrivals, history, local_zone
 
 METERS = "meters"
@@ -43,7 +47,8 @@ class Membership:
     """One household's place in a run.
 
     ``durable``: a deployment, not a simulation. ``pinned``: this process alone answers for it.
-    ``arrivals``: its live meters, where it has them.
+    ``arrivals``: its live meters, where it has them. ``steered``: its battery, where the plan
+    drives it, or would.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Membership:
     durable: bool = False
     pinned: bool = False
     arrivals: Arrivals | None = None
+    steered: Steered | None = None
 
     def load(self) -> Household:
         """Read the household's own data. Raises InputError."""
@@ -136,15 +142,36 @@ def _own_host(node_config: Mapping[str, object], settings: Settings) -> Membersh
         raise InputError(f"settings.yaml: model.preset = {preset!r}: in this run it is {agreed!r}")
     spec = str(node_config["data"])
     if spec == METERS:
-        # Its battery works by itself: the home trades with its net load as it is.
-        values["battery"]["capacity_kwh"] = 0.0
-        live = Arrivals(home.parent)
-        return Membership(name, parse(values), home, home / "models", durable=True, arrivals=live)
+        return _live(name, home, values)
     values["data"]["source"] = spec
     if spec not in ("citylearn", "synthetic"):
         # Its own folder, file or view of a database holds this household and nobody else.
         values["run"]["households"] = 1
     return Membership(name, parse(values), home, home / "models", durable=True)
+
+
+def _live(name: str, home: Path, values: dict[str, Any]) -> Membership:
+    """A household whose readings arrive. Raises InputError."""
+    control = read_control(home.parent)
+    commanded = control.mode == COMMAND
+    live = Arrivals(home.parent, commanded=commanded)
+    steered = None
+    if control.mode in (SHADOW, COMMAND):
+        live.needs_battery()
+        battery = parse(values).home(name).battery_spec
+        if not float(battery.capacity_kwh) > 0:
+            raise InputError(
+                f"{home.parent / CONTROL}: mode {control.mode}, but this household has no battery: "
+                "say its battery: in settings.yaml"
+            )
+        steered = Steered(battery, commanded)
+    if not commanded:
+        # Its battery works by itself: the home trades with its net load as it is.
+        values["battery"]["capacity_kwh"] = 0.0
+    settings = parse(values)
+    return Membership(
+        name, settings, home, home / "models", durable=True, arrivals=live, steered=steered
+    )
 
 
 def own_code(path: Path) -> set[str]:

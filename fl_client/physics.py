@@ -15,6 +15,7 @@ from common.energy.tariff import grid_cost
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, meter_milliwh
 from fl_client.log import Log
 from fl_client.prices import PublicPrices
+from fl_client.steered import SteeredBatteries
 from fl_client.trader.base import Actual
 from fl_client.traders import Traders
 
@@ -42,7 +43,9 @@ class Physics:
         pv: Floats,
         origin: int,
         shadowed: bool,
+        steered: SteeredBatteries,
     ) -> None:
+        self._steered = steered
         self.battery, self.connection = battery, connection
         self.shadowed = shadowed
         self._traders = traders
@@ -64,6 +67,10 @@ class Physics:
             "cycles": np.zeros_like(start),
             "shadow_soc": start.copy(),
         }
+
+    def soc_known(self, t: int) -> Floats:
+        """State of charge (H,) that the decision of ``t`` goes by: that before it, or as told."""
+        return self._steered.told(self.before(t)["soc"])
 
     def settle(self, t: int, fills: Ints, allowed: Ints, undelivered: Floats) -> None:
         """Run the battery on what was really used and made during t; the grid takes the rest.
@@ -89,6 +96,7 @@ class Physics:
             connection=self.connection,
         )
         moved = step(self.battery, actual.soc, self._dispatch(actual, allowed))
+        moved = self._steered.measured(t, moved)
         flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, actual)
         health, cycles = age(self.battery, before["soh"], before["cycles"], actual.soc, moved)
         log["load"][:, t], log["pv"][:, t] = load, pv

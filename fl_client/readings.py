@@ -20,6 +20,7 @@ from common.errors import InputError
 from common.forecast.history import History
 
 if TYPE_CHECKING:
+    from fl_client.control.steering import Steered
     from fl_client.home.arrivals import Arrivals, Rows
 
 # From this many households on, readings live in files that the kernel may drop from memory.
@@ -35,6 +36,7 @@ class Member:
     durable: bool = False  # whether its state must survive a power cut
     arrivals: "Arrivals | None" = None  # where its meters' readings arrive while the run goes on
     home: Home | None = None  # what belongs to it; None: what the run's settings say
+    steered: "Steered | None" = None  # its battery, where the plan drives it or would
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,24 @@ class RunReadings:
             there = np.isfinite(values[first:count])
             values[first:count] = fill_gaps(np.nan_to_num(values[first:count]), there)
         self.known[h] = count
+
+    def told_soc(self, h: int) -> float:
+        """State of charge that the battery of ``h`` told last; nan where it has not."""
+        arrivals = self._members[h].arrivals
+        return np.nan if arrivals is None else arrivals.soc()
+
+    def battery(self, h: int, t: int) -> tuple[float, float, float]:
+        """(Charge, discharge [kWh], state of charge at its end) of interval ``t``, as measured."""
+        rows, arrivals, row = self._metered[h], self._members[h].arrivals, self._origin + t
+        assert arrivals is not None
+        end = (self._index[row] + (self._index[1] - self._index[0])).timestamp()
+        return float(rows.charge[row]), float(rows.discharge[row]), arrivals.soc(end)
+
+    def by_itself(self, h: int) -> Floats:
+        """(R,) what the battery of ``h`` has taken off the load [kWh] by its own will, 0 where
+        nobody knows."""
+        rows = self._metered[h]
+        return np.nan_to_num(rows.discharge - rows.charge)
 
     def metered(self, h: int, intervals: Ints) -> Ints | None:
         """(K, 3) rows (interval, import, export) [mWh] as the meters of ``h`` counted them.

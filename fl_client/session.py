@@ -41,7 +41,8 @@ class Session:
         self.pinned = members[0].pinned
         settings = members[0].settings
         places = [
-            Member(one.load, one.directory, one.durable, one.arrivals, one.home) for one in members
+            Member(one.load, one.directory, one.durable, one.arrivals, one.home, one.steered)
+            for one in members
         ]
         # Files of households that move between processes must tell all, always.
         every = settings.checkpoint_every if self.pinned else 1

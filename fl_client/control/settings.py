@@ -17,15 +17,14 @@ from fl_client.control.record import COMMAND, MODES, NONE, SHADOW
 from fl_client.home.mapping import BATTERY_ROLES, Channel, channel
 
 CONTROL = "control.yaml"
-MQTT, HOMEASSISTANT, MODBUS = "mqtt", "homeassistant", "modbus"
-ADAPTERS = (MQTT, HOMEASSISTANT, MODBUS)
-_ADDRESS = {MQTT: "topic", HOMEASSISTANT: "entity", MODBUS: "register"}
-_SCHEMES = {MQTT: ("mqtt", "mqtts"), HOMEASSISTANT: ("http", "https"), MODBUS: ("tcp",)}
+MQTT, HOMEASSISTANT = "mqtt", "homeassistant"
+ADAPTERS = (MQTT, HOMEASSISTANT)
+_ADDRESS = {MQTT: "topic", HOMEASSISTANT: "entity"}
+_SCHEMES = {MQTT: ("mqtt", "mqtts"), HOMEASSISTANT: ("http", "https")}
 _KEYS = ("mode", "adapter", "server", "setpoint", "take", "hand_back", "readback", "limits",
          "deadtime_s", "ramp_kw_per_s", "watchdog_s", "every_s", "stale_s")  # fmt: skip
 _LIMITS = ("charge_kw", "discharge_kw", "soc_min", "soc_max")
 _UNITS = {"W": 1000.0, "kW": 1.0}
-_WORDS = ("int16", "uint16", "int32", "float32")
 _LEAST_EVERY_S = 2.0
 
 
@@ -33,16 +32,14 @@ _LEAST_EVERY_S = 2.0
 class Order:
     """One thing that can be written to the battery.
 
-    address: topic, entity or register. value: what to write; "" for a setpoint. field: where the
-    value stands in a JSON message, "" for the whole. factor: from kW, charging positive, to what is
-    written. words: how a register holds it.
+    address: topic or entity. value: what to write; "" for a setpoint. field: where the value stands
+    in a JSON message, "" for the whole. factor: from kW, charging positive, to what is written.
     """
 
     address: str
     value: str = ""
     field: str = ""
     factor: float = 1.0
-    words: str = "int16"
 
 
 @dataclass(frozen=True)
@@ -174,14 +171,13 @@ def _setpoint(entry: Mapping[Any, Any], adapter: str) -> Order | None:
     if "setpoint" not in entry:
         return None
     one = _mapping(entry, "setpoint")
-    address = _address(one, "setpoint", adapter, ("unit", "sign", "json", "type"))
+    address = _address(one, "setpoint", adapter, ("unit", "sign", "json"))
     unit = _one_of(one, "unit", ("W", "kW"), "W", "setpoint.")
     sign = one.get("sign", 1)
     if sign not in (1, -1) or isinstance(sign, bool):
         raise InputError(f"setpoint.sign: 1 where charging is positive, -1 where it is negative, "
                          f"not {sign!r}")  # fmt: skip
-    words = _one_of(one, "type", _WORDS, "int16", "setpoint.")
-    return Order(address, "", _text(one, "json", "setpoint."), _UNITS[unit] * sign, words)
+    return Order(address, "", _text(one, "json", "setpoint."), _UNITS[unit] * sign)
 
 
 def _orders(entry: Mapping[Any, Any], key: str, adapter: str) -> tuple[Order, ...]:
@@ -190,12 +186,11 @@ def _orders(entry: Mapping[Any, Any], key: str, adapter: str) -> tuple[Order, ..
     for one in several if isinstance(several, list) else [several]:
         if not isinstance(one, dict):
             raise InputError(f"{key}: expected keys and values, not {one!r}")
-        address = _address(one, key, adapter, ("value", "json", "type"))
+        address = _address(one, key, adapter, ("value", "json"))
         value = _text(one, "value", f"{key}.")
         if not value:
             raise InputError(f"{key}.value: what to write")
-        words = _one_of(one, "type", _WORDS, "int16", f"{key}.")
-        made.append(Order(address, value, _text(one, "json", f"{key}."), words=words))
+        made.append(Order(address, value, _text(one, "json", f"{key}.")))
     return tuple(made)
 
 
@@ -211,16 +206,12 @@ def _address(one: Mapping[Any, Any], key: str, adapter: str, others: tuple[str, 
         raise InputError(f"{key}.topic: {address!r} is no topic to write to")
     if adapter == HOMEASSISTANT and "." not in address:
         raise InputError(f"{key}.entity: {address!r} is no entity, as in number.battery_setpoint")
-    if adapter == MODBUS and not address.isdigit():
-        raise InputError(f"{key}.register: {address!r} is no number of a register")
     return address
 
 
 def _server(entry: Mapping[Any, Any], adapter: str) -> str:
     server = _text(entry, "server")
     if not server:
-        if adapter == MODBUS:
-            raise InputError("server: needed with adapter modbus, as in tcp://inverter.lan:502")
         return ""
     if "://" in server and urlsplit(server).password is not None:
         raise InputError("server: no password here; it belongs into secret.env")

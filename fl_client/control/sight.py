@@ -65,7 +65,9 @@ class StoreSight:
             ("battery", "the battery's power"), ("soc", "its state of charge"),
             ("import", "the meter"),
         ):  # fmt: skip
-            if any(self._store.newest(one.name) is None for one in self._of.get(role, [])):
+            if role not in self._of:
+                return f"{words} is not mapped: role {role}"
+            if any(self._store.newest(one.name) is None for one in self._of[role]):
                 return f"{words} has not been heard yet"
         ends = [
             self._end(one, now)

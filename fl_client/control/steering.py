@@ -9,9 +9,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.energy.battery import BatterySpec
 from common.files import read_passing, write_whole
 
 STEERING = "steering.json"
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A battery that is steered, or would be. ``commanded``: it is, and the home trades with it.
+
+    Otherwise it serves its house by itself, and the home trades with its net load as it is.
+    """
+
+    battery: BatterySpec
+    commanded: bool
 
 
 @dataclass(frozen=True)

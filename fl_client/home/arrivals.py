@@ -12,19 +12,21 @@ from common.data.frame import COLUMNS, IDLE_BATTERY, Household, check_zone
 from common.data.resample import fill_gaps
 from common.errors import InputError
 from common.market_rules import MILLI_WH_PER_KWH
-from fl_client.home.mapping import ENERGIES, read_mapping
+from fl_client.home.mapping import ENERGIES, MAPPING, read_mapping
 from fl_client.home.store import Store
 
 MINUTES = 30
+_DAY_S = 86400.0
 
 
 class Rows(NamedTuple):
     """(n,) intervals from a time on; nan where not all meters have spoken yet.
 
     ``load``, ``pv`` [kWh]: what the home uses and makes as seen from its connection, their
-    difference being import less export, whatever its own battery does. ``imported``, ``exported``
-    [mWh] as the registers at the connection counted them, -1 where unknown. ``doubtful``: not
-    measured at its own boundaries.
+    difference being import less export, whatever its own battery does; of a home whose battery the
+    plan commands: without it. ``imported``, ``exported`` [mWh] as the registers at the connection
+    counted them, -1 where unknown. ``doubtful``: not measured at its own boundaries. ``charge``,
+    ``discharge`` [kWh] of its battery, 0 without one.
     """
 
     load: Floats
@@ -32,6 +34,8 @@ class Rows(NamedTuple):
     imported: Ints
     exported: Ints
     doubtful: Ints
+    charge: Floats
+    discharge: Floats
 
     @property
     def known(self) -> int:
@@ -47,12 +51,42 @@ class Arrivals:
     without a meter for export exports nothing, and so on.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, commanded: bool = False) -> None:
         channels = read_mapping(home / "meters.yaml")
-        self._path = home / "meters.sqlite"
+        self._path, self._commanded = home / "meters.sqlite", commanded
+        self._levels = [one.name for one in channels if one.role == "soc"]
         self.roles = [role for role in ENERGIES if any(one.role == role for one in channels)]
         if "import" not in self.roles:
             raise InputError(f"{home / 'meters.yaml'}: a home that trades needs a meter of import")
+
+    def needs_battery(self) -> None:
+        """Raise InputError where the battery is not measured."""
+        for role, measured in (
+            ("charge", "charge" in self.roles),
+            ("discharge", "discharge" in self.roles),
+            ("soc", bool(self._levels)),
+        ):
+            if not measured:
+                raise InputError(
+                    f"{self._path.with_name(MAPPING)}: no {role}; a battery that is steered, or "
+                    "would be, needs charge, discharge and soc (docs/control.md)"
+                )
+
+    def soc(self, end: float | None = None) -> float:
+        """State of charge that was told last, before ``end`` [s]; nan where none was in a day."""
+        if not (self._levels and self._path.exists()):
+            return np.nan
+        store = Store(self._path)
+        try:
+            if end is None:
+                said = [store.newest(name) for name in self._levels]
+                values = [one.value for one in said if one is not None]
+            else:
+                told = [store.series(name, end - _DAY_S) for name in self._levels]
+                values = [s.value[s.measured <= end][-1] for s in told if (s.measured <= end).any()]
+        finally:
+            store.close()
+        return float(np.mean(values)) if len(values) == len(self._levels) else np.nan
 
     def span(self) -> tuple[int, int] | None:
         """First and last interval [s since 1970] of which all meters have told."""
@@ -88,12 +122,17 @@ class Arrivals:
         known = np.all([np.isfinite(kwh) for kwh in energy.values()], axis=0)
         nothing = np.where(known, 0.0, np.nan)
         net = energy["import"] - energy.get("export", nothing)
+        charge, discharge = (
+            np.where(known, energy.get(role, nothing), np.nan) for role in ("charge", "discharge")
+        )
+        if self._commanded:
+            net = net + discharge - charge
         made = np.where(known, energy.get("pv", nothing), np.nan)
         used = np.where(known, np.maximum(net + made, 0.0), np.nan)
         made = used - np.where(known, net, np.nan)
         imported = _milliwh(energy["import"], known)
         exported = _milliwh(energy.get("export", nothing), known)
-        return Rows(used, made, imported, exported, doubtful)
+        return Rows(used, made, imported, exported, doubtful, charge, discharge)
 
 
 def _milliwh(kwh: Floats, known: Mask) -> Ints:

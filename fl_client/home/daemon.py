@@ -17,7 +17,7 @@ from common.errors import InputError
 from fl_client.home.clock import HouseClock
 from fl_client.home.deriving import derive
 from fl_client.home.inbox import Inbox, Item
-from fl_client.home.mapping import MAPPING, read_mapping
+from fl_client.home.mapping import BATTERY_ROLES, MAPPING, Channel, read_mapping
 from fl_client.home.sources import open_sources
 from fl_client.home.sources.homeassistant import Refused
 from fl_client.home.sources.source import Source
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 # Written to disk together: what comes within so long, or so many messages. The broker keeps what is
 # not acknowledged, 20 messages of it at a time.
 _TOGETHER_S = 5.0
+_STEERED_S = 1.0
 _TOGETHER = 16
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _REFUSED_PAUSE_S = 300.0
@@ -35,6 +36,7 @@ _DAY_S = 86400.0
 # Every reading is kept for so long, so that late ones can still be placed between others.
 KEEP_DAYS = 14
 _KEEP_POWER_S = 3600.0
+_SHORT = ("power", *BATTERY_ROLES)
 
 
 class Busy(InputError):
@@ -42,7 +44,8 @@ class Busy(InputError):
 
 
 class Meters:
-    """The meters of the household in folder ``home``. Raises InputError, Busy.
+    """The meters of the household in folder ``home``, and ``battery``, what its control reads
+    besides. Raises InputError, Busy.
 
     ``minutes``: the interval that energies are written for. ``secrets``: of secret.env.
     """
@@ -55,8 +58,11 @@ class Meters:
         *,
         minutes: int = 30,
         clock: HouseClock | None = None,
+        battery: Sequence[Channel] = (),
     ) -> None:
-        self.channels = read_mapping(home / MAPPING)
+        self.channels = [*read_mapping(home / MAPPING), *battery]
+        # Who steers by what is said cannot wait for more of it.
+        self._together_s = _STEERED_S if battery else _TOGETHER_S
         self.clock = clock or HouseClock()
         self._minutes = minutes
         self._lock = _Lock(home / "meters.lock")
@@ -85,7 +91,7 @@ class Meters:
 
     def step(self, timeout_s: float = _TOGETHER_S) -> list[int]:
         """Wait for what comes, write it, and say for which intervals [s since 1970] it was news."""
-        together_s = min(timeout_s, max(self.clock.wall(_TOGETHER_S), 0.1))
+        together_s = min(timeout_s, max(self.clock.wall(self._together_s), 0.1))
         new = self._write(list(self._waiting(together_s)))
         now = self.clock.now()
         if now - self._pruned > _DAY_S / 24:
@@ -125,7 +131,7 @@ class Meters:
     def _prune(self, now: float) -> None:
         self._pruned = now
         for one in self.channels:
-            kept = _KEEP_POWER_S if one.role == "power" else KEEP_DAYS * _DAY_S
+            kept = _KEEP_POWER_S if one.role in _SHORT else KEEP_DAYS * _DAY_S
             self.store.forget(one.name, now - kept)
 
     def _keep(self, source: Source) -> None:

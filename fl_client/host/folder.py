@@ -16,6 +16,8 @@ from common.errors import InputError
 from common.files import check_secret, write_secret
 from common.processes import environment, exec_process, is_loopback
 from common.yaml_text import read_yaml
+from fl_client.control.record import NONE
+from fl_client.control.settings import read_control
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
 from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
@@ -172,8 +174,8 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def start_client(root: Path) -> None:
-    """Become the daemon that keeps the household's SuperNode connected, its meters read and its
-    page served. Raises InputError.
+    """Become the daemon that keeps the household's SuperNode connected, its meters read, its
+    battery steered and its page served. Raises InputError.
     """
     command, env = supernode(root)
     file = read_client(root)
@@ -182,4 +184,6 @@ def start_client(root: Path) -> None:
     if (root / MAPPING).exists():
         read_mapping(root / MAPPING)
         command += [AND, sys.executable, "-m", "fl_client.host.meters", str(root)]
+        if read_control(root).mode != NONE:
+            command += [AND, sys.executable, "-m", "fl_client.host.control", str(root)]
     exec_process([sys.executable, "-m", "fl_client.host.keeper", *command], env)

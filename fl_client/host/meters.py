@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from common.errors import InputError
+from fl_client.control.settings import read_control
 from fl_client.home.clock import read_clock
 from fl_client.home.daemon import Meters, run
 from fl_client.host.client_file import read_client, secrets
@@ -20,7 +21,8 @@ MINUTES = 30
 def opened(home: Path) -> Meters:
     """The household's meters, to be read by this process alone. Raises InputError, Busy."""
     name, clock = read_client(home).name, read_clock(home)
-    return Meters(home, name, secrets(home), minutes=MINUTES, clock=clock)
+    battery = read_control(home).readback
+    return Meters(home, name, secrets(home), minutes=MINUTES, clock=clock, battery=battery)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from fl_client.control.settings import read_control
 from fl_client.home import look
 from fl_client.home.daemon import Busy, Meters
 from fl_client.home.mapping import MAPPING, Channel, read_mapping
@@ -24,7 +25,7 @@ def watch(home: Path, seconds: float | None) -> bool:
     Where the household's daemon runs it is looked at; otherwise this process reads the meters
     meanwhile, into the same store. Raises InputError.
     """
-    channels = read_mapping(home / MAPPING)
+    channels = [*read_mapping(home / MAPPING), *read_control(home).readback]
     try:
         meters: Meters | None = opened(home)
     except Busy:

@@ -1,0 +1,100 @@
+"""The process that steers a household's battery, or says what it would do.
+
+python -m fl_client.host.control HOME
+
+It reads what the meters' process has written and the plan that the ClientApp has left, and shares
+nothing else with them: any of the three may be killed without harm to the others.
+"""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from common.errors import InputError
+from fl_client.control.adapters import open_adapter
+from fl_client.control.adapters.adapter import Adapter
+from fl_client.control.controller import Controller
+from fl_client.control.plans import Plans
+from fl_client.control.record import COMMAND, NONE, Record
+from fl_client.control.settings import read_control
+from fl_client.control.sight import Seen, StoreSight
+from fl_client.home.clock import HouseClock, read_clock
+from fl_client.home.mapping import MAPPING, read_mapping
+from fl_client.home.store import STORE, Store
+from fl_client.host.client_file import read_client, secrets
+
+_LOOK_S, _SOONEST_S = 1.0, 0.05
+_DAY_S = 86400.0
+
+
+class Running:
+    """The control of the household in folder ``home``. Raises InputError."""
+
+    def __init__(self, home: Path) -> None:
+        control = read_control(home)
+        if control.mode == NONE:
+            raise InputError(f"{home}: control.yaml says none, or is not there")
+        self.clock: HouseClock = read_clock(home)
+        self._adapter: Adapter | None = None
+        if control.mode == COMMAND:
+            self._adapter = open_adapter(control, secrets(home), read_client(home).name)
+        channels = [*read_mapping(home / MAPPING), *control.readback]
+        self._store = Store(home / STORE)
+        self._sight = StoreSight(self._store, channels)
+        self._every_s = control.every_s
+        self.record = Record(home)
+        self.controller = Controller(
+            control, self._adapter, self._sight, self.record, Plans(home / "state").now
+        )
+        self._stepped = self._heard = self._tidied = -1.0
+
+    def step(self) -> None:
+        """One look; a step of the control where something new was said, or time has passed."""
+        now = self.clock.now()
+        seen = self._sight.see(now)
+        heard = seen.powers_at if isinstance(seen, Seen) else self._heard
+        if heard > self._heard or now - self._stepped >= self._every_s:
+            self._heard, self._stepped = heard, now
+            self.controller.step(now)
+        if now - self._tidied > _DAY_S:
+            self._tidied = now
+            self.record.forget(now)
+
+    def close(self) -> None:
+        """Hand the battery back, and end."""
+        self.controller.close(self.clock.now())
+        if self._adapter is not None:
+            self._adapter.close()
+        self.record.close()
+        self._store.close()
+
+
+def run(home: Path, stop: threading.Event) -> None:
+    """Steer until ``stop``. Raises InputError."""
+    while not (home / STORE).exists():  # the meters' process makes it
+        if stop.wait(_LOOK_S):
+            return
+    running = Running(home)
+    try:
+        while not stop.wait(max(running.clock.wall(_LOOK_S), _SOONEST_S)):
+            running.step()
+    finally:
+        running.close()
+
+
+def main() -> int:
+    """Steer the household's battery until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    try:
+        run(Path(sys.argv[1]), stop)
+    except InputError as error:
+        print(f"fedwatt: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Three processes and a broker: each may die at any moment, and the house goes on by itself."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from common.energy.connection import ConnectionSpec
+from common.errors import InputError
+from fl_client.control.record import COMMAND, HAND_BACK, OVERRIDDEN, OWN, STEERING, TAKE, Record
+from fl_client.control.steering import Steering
+from fl_client.host.folder import start_client
+from tests.support.mqtt_house import MqttHouse, control, meters
+from tests.support.steered import BATTERY
+
+CLIENT = {"name": "maple", "data": "meters", "server": "127.0.0.1:9092", "insecure": True}
+
+
+class Home:
+    """A household's folder, its house, and the processes that run for it."""
+
+    def __init__(self, folder, broker, house, **more):
+        self.folder, self.house = folder, house
+        (folder / "state").mkdir(parents=True)
+        clock = house.clock
+        files = {
+            "client.yaml": CLIENT,
+            "meters.yaml": meters(broker.port),
+            "control.yaml": control(broker.port, **more),
+            "clock.yaml": {"at": clock.at, "anchor": clock.anchor, "speed": clock.speed},
+        }
+        for name, content in files.items():
+            (folder / name).write_text(yaml.safe_dump(content))
+        # A plan that serves its house, whatever the price, for a long interval.
+        Steering(
+            "run", 0, clock.now() - 600, 86400.0, "greedy", {}, (0.0,), dict(BATTERY),
+            asdict(ConnectionSpec()), 0.3, 0.05, 0.3, 0.05, 0.2,
+        ).write(folder / "state")  # fmt: skip
+        self._running = {}
+        self.record = Record(folder)
+
+    def start(self, *names):
+        for name in names:
+            command = [sys.executable, "-m", f"fl_client.host.{name}", str(self.folder)]
+            self._running[name] = subprocess.Popen(command)
+
+    def kill(self, name, sign=signal.SIGKILL):
+        self._running[name].send_signal(sign)
+        return self._running.pop(name).wait(20)
+
+    def close(self):
+        for name in list(self._running):
+            self.kill(name, signal.SIGTERM)
+
+    def until(self, happened, seconds=40.0):
+        end = time.monotonic() + seconds
+        while not happened():
+            found = self.record.snapshot(), self.record.commands(most=5)
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+
+    def state(self, state, words=""):
+        """Whether control says so, now."""
+        found = self.record.snapshot()
+        fresh = found is not None and self.house.clock.now() - found.at < 60
+        return fresh and found.state == state and words in found.why
+
+    def steered(self):
+        return self.state(STEERING) and self.house.house.mode == "remote"
+
+
+@pytest.fixture
+def home(tmp_path, broker):
+    house = MqttHouse(broker.port)
+    made = Home(tmp_path / "home", broker, house)
+    made.start("meters", "control")
+    made.until(made.steered)
+    yield made
+    made.close()
+    house.close()
+
+
+def test_a_battery_is_steered_through_files_and_a_broker(home):
+    """From messages to commands: the house's grid stands near still, nothing is retained, and each
+    message that the inverter heard is a line of the log."""
+    home.until(lambda: len([c for c in home.record.commands(most=99) if c.sent]) > 8)
+    found = home.record.snapshot()
+    assert found.mode == COMMAND
+    assert found.age_s < 30
+    assert found.plan.target_kwh != 0.0
+    assert not any(retained for *_, retained in home.house.heard)
+    told = [float(text) for topic, text, _ in home.house.heard if "setpoint" in topic]
+    lines = [-1000 * c.kw for c in home.record.commands(most=999) if c.kw is not None and c.sent]
+    assert lines[::-1][: len(told)] == pytest.approx(told[: len(lines)])
+
+
+def test_killed_control_leaves_the_house_to_itself(home):
+    """The broker hands back in its place; the next process hands back first, then takes again."""
+    home.kill("control")
+    home.until(lambda: home.house.house.mode == "auto", 5)
+    assert home.house.heard[-1][:2] == ("house/mode/set", "auto")
+    heard = len(home.house.heard)
+    home.start("control")
+    home.until(home.steered)
+    modes = [text for topic, text, _ in home.house.heard[heard:] if "mode" in topic]
+    assert modes[:2] == ["auto", "remote"]
+
+
+def test_killed_meters_are_no_eyes(home):
+    """Without readings for a minute of the house's clock the battery is handed back."""
+    home.kill("meters")
+    home.until(lambda: home.state(OWN, "readings are"))
+    assert home.record.commands(most=9)[0].command in (HAND_BACK, "note")
+    home.until(lambda: home.house.house.mode == "auto", 5)
+    home.start("meters")
+    home.until(home.steered)
+
+
+def test_a_broker_that_dies_is_said(home, broker):
+    """Nothing can be sent; the inverter forgets by itself. When it is back all goes on."""
+    broker.stop()
+    home.until(lambda: home.record.snapshot().state == OWN)
+    home.until(lambda: home.house.house.mode == "auto", 15)
+    broker.start()
+    home.until(home.steered)
+    assert any(c.command == HAND_BACK for c in home.record.commands(most=99))
+
+
+def test_an_end_in_good_order_and_an_override(home):
+    """SIGTERM hands back; so does an override, which holds for the process that comes next."""
+    home.record.set_override(home.house.clock.now(), None, "page")
+    home.until(lambda: home.state(OVERRIDDEN, "page"))
+    home.until(lambda: home.house.house.mode == "auto", 5)
+    home.record.clear_override()
+    home.until(home.steered)
+    assert home.kill("control", signal.SIGTERM) == 0
+    assert home.house.heard[-1][:2] == ("house/mode/set", "auto")
+    assert home.record.snapshot().state == OWN
+    taken = [c for c in home.record.commands(most=999) if c.command == TAKE]
+    assert len(taken) == 2
+
+
+def test_a_folder_that_is_no_good_is_refused_before_anything_runs(tmp_path, broker):
+    """One line, with the file and what to write."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "client.yaml").write_text(yaml.safe_dump(CLIENT))
+    (folder / "meters.yaml").write_text(yaml.safe_dump(meters(broker.port)))
+    wrong = control(broker.port)
+    del wrong["hand_back"]
+    (folder / "control.yaml").write_text(yaml.safe_dump(wrong))
+    with pytest.raises(InputError, match=r"control\.yaml: hand_back: needed to command"):
+        start_client(folder)
