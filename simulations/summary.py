@@ -32,7 +32,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     reports = json.loads((directory / REPORTS).read_text())
     households: Mapping[str, Report] = reports["households"]
     names = sorted(households)
-    case = case_of(settings, names, reports["tariffs"])
+    case, zones = case_of(settings, names, reports["tariffs"])
     lines = read_lines(directory / INTERVALS)
     rounds = read_lines(directory / ROUNDS)
     left = np.array([households[n]["soc_end"] for n in names]) * case.battery.capacity_kwh
@@ -62,10 +62,10 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         "intervals": settings.intervals,
         "config_hash": settings.digest(),
         "data": {
-            "source": sorted({one["source"] for one in reports["joined"].values()})[0],
+            "source": "; ".join(sorted({one["source"] for one in reports["joined"].values()})),
             "real": all(one["real"] for one in reports["joined"].values()),
             "filled_values": sum(one["filled_values"] for one in reports["joined"].values()),
-            "timezone": source_of(settings).load(names[0]).timezone,
+            "timezone": ", ".join(dict.fromkeys(zones)),
         },
         "cost": cost | notes | ({"standing_charges": total_standing} if total_standing else {}),
         "energy": _energy(households, lines),
@@ -152,8 +152,8 @@ def _optima(settings: Settings) -> bool:
 
 def case_of(
     settings: Settings, names: Sequence[str], tariffs: Mapping[str, Any]
-) -> references.Case:
-    """The days of a run, with each household's own prices, battery and connection.
+) -> tuple[references.Case, list[str]]:
+    """The days of a run, with each household's own prices, battery and connection; and its zone.
 
     ``tariffs``: as ``reports.json`` has them.
     """
@@ -172,7 +172,7 @@ def case_of(
     retail, feed_in = np.array(tariffs["retail"]), np.array(tariffs["feed_in"])
     of = np.array([tariffs["of"][name] for name in names]).T
     days = {zone: local_days(begin, settings.intervals, zone) for zone in set(zones)}
-    return references.Case(
+    case = references.Case(
         load=load,
         pv=pv,
         retail=retail[0] if len(retail) == 1 else retail[of[0]],
@@ -183,6 +183,7 @@ def case_of(
         fee=settings.tariff.local_fee,
         days=days[zones[0]] if len(days) == 1 else np.stack([days[zone] for zone in zones]),
     )
+    return case, zones
 
 
 def _losers(costs: Floats, shadow: Floats | None) -> int | None:

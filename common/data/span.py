@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from common.data.frame import INTERVAL, Household, local_midnight
+from common.data.frame import DAY, INTERVAL, Household, local_midnight
 from common.errors import InputError
 
 
@@ -51,22 +51,39 @@ class Span:
     def start(self, spans: Sequence[tuple[str, str, pd.Timestamp, int]]) -> pd.Timestamp:
         """Return interval 0 for households given as (name, zone, first interval, rows)."""
         zone = self.timezone or spans[0][1]
+        latest = max(first for _, _, first, _ in spans).tz_convert(zone)
+        whole = latest.tz_localize(None).normalize()
+        if latest != latest.normalize():
+            whole += pd.Timedelta(days=1)
         if self.day is not None:
             begin = local_midnight(self.day.isoformat(), zone)
         else:
-            latest = max(first for _, _, first, _ in spans).tz_convert(zone)
-            days = self.history_days + (latest != latest.normalize())
-            begin = local_midnight(latest.tz_localize(None) + pd.Timedelta(days=days), zone)
+            begin = local_midnight(whole + pd.Timedelta(days=self.history_days), zone)
         end = begin + self.intervals * INTERVAL
         for name, _, first, rows in spans:
             last = first + rows * INTERVAL
             if begin < first or end > last:
+                ends = min(first + rows * INTERVAL for _, _, first, rows in spans)
                 raise InputError(
                     f"household {name} has readings from {first:%Y-%m-%d %H:%M} to "
                     f"{last:%Y-%m-%d %H:%M} UTC; the run needs {begin:%Y-%m-%d %H:%M} to "
-                    f"{end:%Y-%m-%d %H:%M}"
+                    f"{end:%Y-%m-%d %H:%M}: {self._way_out(whole, ends.tz_convert(zone))}"
                 )
         return begin
+
+    def _way_out(self, first_day: pd.Timestamp, ends: pd.Timestamp) -> str:
+        """Say what would fit between the first whole local day and the last reading of all."""
+        last_day = (ends - self.intervals * INTERVAL).tz_localize(None).normalize()
+        spare = (last_day - first_day).days
+        run = f"{self.intervals / DAY:g} days"
+        if spare < (0 if self.day is not None else 1):
+            return f"too few days for a run of {run}: fewer --days, or more readings"
+        if self.day is not None:
+            return f"a run of {run} may --start from {first_day:%Y-%m-%d} to {last_day:%Y-%m-%d}"
+        return (
+            f"it wants {self.history_days} days of history before its {run}, and there are "
+            f"{spare}: --set run.history_days={spare}"
+        )
 
     def adjust(self, household: Household) -> Household:
         """Return the household in the time zone asked for."""

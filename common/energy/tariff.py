@@ -42,16 +42,19 @@ def end_value(
     """End value of a run with prices of either sign.
 
     ``retail``: import prices of the whole run, (T,) for all or (H, T); ``feed_in``: export prices,
-    one for all or as retail. ``days``: (T,) or (H, T), numbers that tell the local days apart;
-    None: all one day. Prices that are not known (nan) are left out.
+    one for all, (T,) or (H, T). ``days``: (T,) or (H, T), numbers that tell the local days apart;
+    None: all one day. Prices that are not known (nan) are left out. The prices of the result are
+    (H,) as soon as one of the three is by household.
 
     Shortfall: the mean over the days of the day's lowest import price, over eta, per stored kWh
     (what buying it back costs at best). Surplus: the mean of the lowest export prices times eta
     (what exporting it earns), and never more than a shortfall costs. Neither is below zero. They
     reveal nothing that is measured.
     """
-    retail = np.asarray(retail, dtype=np.float64)
-    paid = np.broadcast_to(np.asarray(feed_in, dtype=np.float64), retail.shape)
+    retail, paid = np.asarray(retail, np.float64), np.asarray(feed_in, np.float64)
+    # One import price for homes with days, or export prices, of their own is each one's.
+    shape = np.broadcast_shapes(retail.shape, paid.shape, () if days is None else days.shape)
+    retail, paid = np.broadcast_to(retail, shape), np.broadcast_to(paid, shape)
     eta = spec.eta
     shortfall = np.maximum(_mean_lowest(retail, days), 0.0) / eta
     surplus = np.minimum(np.maximum(_mean_lowest(paid, days), 0.0) * eta, shortfall)

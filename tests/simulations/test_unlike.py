@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from common.config import Settings, load
+from common.data.frame import EXPORT_PRICE
+from common.data.store import read_household, write_household
 from common.errors import InputError
 from fl_server.bills import bill
 from fl_server.ledger import Ledger
@@ -67,6 +70,19 @@ def test_books_and_references_of_unlike_homes(lived: Path) -> None:
         bare["own_optimum"] < bare["greedy_battery"]
     )
     assert bare["greedy_battery"] == pytest.approx(bare["no_battery_no_trade"])
+
+
+def test_homes_of_several_zones_with_one_tariff(tmp_path: Path, run: Run) -> None:
+    """Each home's local days are its own where all pay one price; the summary names every zone."""
+    names = unlike_homes(tmp_path, households=3, days=1, tariffs=1, history_days=3)
+    for name, zone in zip(names, ("Europe/London", "America/New_York", "Asia/Tokyo"), strict=True):
+        home = read_household(tmp_path / f"{name}.parquet")
+        frame = home.frame.drop(columns=EXPORT_PRICE)
+        write_household(replace(home, frame=frame, timezone=zone), tmp_path)
+    lived = run(_settings(tmp_path, 3, "run.history_days=1", days=0.1))
+    found = summary(lived)
+    assert found["data"]["timezone"] == "Europe/London, America/New_York, Asia/Tokyo"
+    assert found["cost"]["community_optimum"] <= found["cost"]["own_optimum"] + 1e-9
 
 
 def test_each_home_pays_its_own_prices(lived: Path, unlike: Path) -> None:
