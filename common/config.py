@@ -289,8 +289,13 @@ class LocalTariff(Section):
 class Tariff(Section):
     """What the grid charges and pays."""
 
-    source: Literal["data", "flat"] = Field(
-        "data", description="data: prices that come with the readings; flat: retail at all times"
+    source: Literal["data", "flat", "file", "entsoe", "octopus", "energy-charts", "json"] = Field(
+        "data",
+        description="data: prices that come with the readings, in a deployment with tariff.csv;"
+        " flat: retail at all times; a file or service: see docs/bills.md",
+    )
+    source_options: dict[str, float | int | str | bool] = Field(
+        {}, description="settings of that file or service"
     )
     retail: Price = Field(
         0.30, description="the flat price, and the filler where data has none [currency per kWh]"

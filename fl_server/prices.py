@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
-from common.config import Settings
+from common.config import Settings, Tariff
 from common.data.prices import check_prices
 from common.data.span import Source
 from common.energy.charges import Charges, LocalFee
 from common.errors import InputError
 from common.market_rules import MICRO, PPM, to_micro
 from fl_server.price_lists import PriceList
+from fl_server.price_sources import open_prices
+from fl_server.price_sources.options import Options
 
 _DAY = 48
 
@@ -128,6 +130,7 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
     homes = [settings.home(name, source.block(name)) for name in names]
     count = settings.intervals + settings.published
     shared: tuple[Floats, Floats | None] | None = None
+    asked: dict[str, tuple[Floats, Floats | None]] = {}
     energies, exports = _Rows(), _Rows()
     charged: dict[tuple[int, Charges], int] = {}
     of = np.empty((2, len(names)), np.int64)
@@ -135,6 +138,11 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
         tariff = home.tariff
         if tariff.source == "flat":
             energy, paid = np.full(count, tariff.retail), None
+        elif tariff.source != "data":
+            place = Options(tariff.source, tariff.source_options).digest
+            if place not in asked:
+                asked[place] = _of_source(settings, tariff, start)
+            energy, paid = asked[place]
         else:
             if shared is None or not source.one_tariff:
                 shared = _of_data(source, name, start, settings.intervals, count)
@@ -168,6 +176,37 @@ class _Rows:
     @property
     def table(self) -> Floats:
         return np.stack([row for _, row in self._known.values()])
+
+
+def _of_source(
+    settings: Settings, tariff: Tariff, start: pd.Timestamp
+) -> tuple[Floats, Floats | None]:
+    """Import and export prices of the run, and published ahead, from a file or service.
+
+    Raises InputError where a price of the run is missing.
+    """
+    source = open_prices(tariff)
+    assert source is not None
+    step, intervals = settings.cadence.step, settings.intervals
+    count = intervals + settings.published
+    end = start + count * step
+    found: list[Floats | None] = []
+    for pieces in (source.imported(start, end), source.exported(start, end)):
+        if pieces is None:
+            found.append(None)
+            continue
+        prices = pieces.on_grid(start, step, count)
+        missing = np.flatnonzero(np.isnan(prices[:intervals]))
+        if len(missing):
+            when = start + int(missing[0]) * step
+            raise InputError(f"tariff {source.name}: no price for {when.isoformat()}")
+        day = settings.cadence.per_day
+        for t in np.flatnonzero(np.isnan(prices)).tolist():
+            # Beyond what is published the price of the day before is what one would expect.
+            prices[t] = prices[max(t - day, 0)]
+        found.append(prices)
+    assert found[0] is not None
+    return found[0], found[1]
 
 
 def _of_data(

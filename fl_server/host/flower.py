@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 from common.config import Settings
 from common.errors import InputError
@@ -76,7 +77,8 @@ def write_app(folder: Folder, settings: Settings) -> None:
 
     It carries no code, no path and no password: each host runs the fedwatt it has installed.
     """
-    plain = json.loads(settings.model_dump_json(exclude={"ledger", "data"}))
+    hidden: dict[str, Any] = {"ledger": True, "data": True, "tariff": {"source_options"}}
+    plain = json.loads(settings.model_dump_json(exclude=hidden))
     for layer in ("homes", "homes_last"):
         # Every node hears the settings; what others pay is none of its business.
         for block in plain[layer].values():

@@ -17,13 +17,15 @@ from common.processes import is_loopback
 from fl_server.host.flower import CONNECTION, await_superlink, flwr, write_connection
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.members import admit, admitted, expel, read_members
-from fl_server.host.tariff_file import check_tariff, write_tariff
+from fl_server.host.tariff_file import write_tariff
 from fl_server.host.tls import (
     check_address,
     check_public_key,
     make_authority,
     make_server_certificate,
 )
+from fl_server.price_sources import open_prices
+from fl_server.price_sources.table import read_table
 from fl_server.prices import published_prices
 
 
@@ -56,7 +58,7 @@ def init_server(
     try:
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o700)
-        if tariff is not None:
+        if tariff is not None and settings.tariff.source in ("data", "flat"):
             _write_tariff(folder, settings, tariff)
         folder.tls.mkdir(mode=0o700, exist_ok=True)
         if not deployment.insecure:
@@ -90,8 +92,9 @@ def _rehearsal(settings: Settings, tariff: str) -> Settings:
 def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None:
     """Time of interval 0 where a data source tells it."""
     if tariff is None:
-        if settings.tariff.source != "flat":
+        if settings.tariff.source == "data":
             raise InputError("--tariff: a CSV file or data source, or --set tariff.source=flat")
+        open_prices(settings.tariff)
         return None
     if _is_csv(tariff):
         return None
@@ -100,13 +103,13 @@ def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None
 
 def _write_tariff(folder: Folder, settings: Settings, tariff: str) -> None:
     if _is_csv(tariff):
-        check_tariff(Path(tariff))
+        read_table(Path(tariff))
         write_whole(folder.tariff, Path(tariff).read_bytes())
         return
     rehearsed = _rehearsal(settings, tariff)
     source = source_of(rehearsed)
     start = source.start()
-    write_tariff(folder.tariff, start, published_prices(rehearsed, source, start).retail[0])
+    write_tariff(folder.tariff, start, published_prices(rehearsed, source, start).energy[0])
 
 
 def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:

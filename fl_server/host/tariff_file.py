@@ -1,4 +1,5 @@
-"""The published tariff of a deployment: a CSV file that is extended while the run goes on.
+"""The published tariff of a deployment: a CSV file that is extended while the run goes on, or a
+service that publishes prices.
 
 What households were told once holds, whatever the file says later: they have planned and settled
 with it. So prices are written down before they are told, and read back when a coordinator starts.
@@ -11,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.arrays import Floats
+from common.arrays import Floats, Ints
 from common.config import Settings
 from common.data.frame import INTERVAL
-from common.data.prices import check_prices
 from common.errors import InputError
 from common.files import write_whole
+from fl_server.host.asking import Asking
 from fl_server.host.folder import Folder
+from fl_server.price_sources import SERVICES, open_prices
+from fl_server.price_sources.table import read_table
 from fl_server.prices import Prices, check_all_in
 
-_DAY = 48
 Events = Iterator[tuple[str, dict[str, str | int]]]
 
 
@@ -34,54 +36,15 @@ def write_tariff(path: Path, start: pd.Timestamp, retail: Floats) -> None:
 
 
 def read_tariff(path: Path, start: pd.Timestamp, count: int) -> Floats:
-    """Return prices (count,) from ``start`` on; nan where the file says nothing yet.
+    """Return prices (count,) of the half hours from ``start`` on; nan where the file says nothing.
 
-    Half-hourly, or hourly: then both half hours of an hour have its price. Raises InputError for a
-    file that is no tariff, has gaps or another step, or begins after ``start``.
+    Of any step: what is finer is averaged. Raises InputError for a file that is no tariff, has
+    gaps, or begins after ``start``.
     """
-    wanted = pd.date_range(start, periods=count, freq=INTERVAL)
-    known = check_tariff(path).reindex(wanted).to_numpy(np.float64, copy=True)
+    known = read_table(path)[0].on_grid(start, INTERVAL, count)
     if np.isnan(known[0]):
         raise InputError(f"tariff {path}: no price for {start}, the first interval")
     return known
-
-
-def check_tariff(path: Path) -> pd.Series:
-    """The prices of a tariff's file by half hour (UTC). Raises InputError for what is none."""
-    try:
-        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
-        times = pd.to_datetime(frame["time"], utc=True)
-        prices = np.array([float(text) for text in frame["retail"]])
-    except OSError as error:
-        raise InputError(f"tariff {path}: {error.strerror}") from None
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"tariff {path}: {' '.join(str(error).split())}") from None
-    if not len(times) or times.isna().any():
-        raise InputError(f"tariff {path}: a row without a time, or no rows")
-    check_prices(prices, lambda row: f"tariff {path}: {times.iloc[row]}: retail")
-    found = pd.Series(prices, index=pd.DatetimeIndex(times)).sort_index()
-    return _half_hours(path, found)
-
-
-def _half_hours(path: Path, prices: pd.Series) -> pd.Series:
-    """The same prices per half hour. A step that is not everywhere the same hides a mistake."""
-    times = pd.DatetimeIndex(prices.index)
-    if times.has_duplicates:
-        raise InputError(f"tariff {path}: {times[times.duplicated()][0]} stands there twice")
-    odd = times[times != times.floor(INTERVAL)]
-    if len(odd):
-        raise InputError(f"tariff {path}: {odd[0]} is no full or half hour (average to half hours)")
-    steps = times[1:] - times[:-1]
-    step = steps.min() if len(steps) else INTERVAL
-    if step not in (INTERVAL, 2 * INTERVAL):
-        raise InputError(f"tariff {path}: a price every {step}; expected every half hour or hour")
-    if (steps != step).any():
-        gap = times[:-1][steps != step][0]
-        raise InputError(f"tariff {path}: no price {step} after {gap}, though there are later ones")
-    if step == INTERVAL:
-        return prices
-    spread = pd.date_range(times[0], periods=2 * len(times), freq=INTERVAL)
-    return pd.Series(np.repeat(prices.to_numpy(), 2), index=spread)
 
 
 class MemberPrices(Prices):
@@ -91,18 +54,22 @@ class MemberPrices(Prices):
     of its own, and another price for its exports.
     """
 
-    def __init__(self, common: Floats, settings: Settings) -> None:
+    def __init__(self, common: Floats, paid: Floats, settings: Settings) -> None:
         none = np.zeros(0, np.int64)
-        paid = np.full((1, len(common)), settings.tariff.feed_in)
         charged = [(0, settings.tariff.charges)]
         zone = settings.data.timezone or "UTC"
-        super().__init__(common[None], paid, charged, none, none, zone)
+        super().__init__(common[None], paid[None], charged, none, none, zone)
         self._settings = settings
 
     @property
     def common(self) -> Floats:
         """Energy prices of whoever has none of its own, from interval 0 on."""
         return np.asarray(self.energy[0])
+
+    @property
+    def common_paid(self) -> Floats:
+        """Export prices of whoever has none of its own."""
+        return np.asarray(self.feed_in[0])
 
     def renew(self, when: slice) -> None:
         """Take over energy prices that have changed in these intervals."""
@@ -118,7 +85,9 @@ class MemberPrices(Prices):
             if (row, own.charges) not in self.charged:
                 self.charged.append((row, own.charges))
                 self.retail = self._all_in(slice(None))
-            self.feed_in, paid = _row(self.feed_in, own.feed_in, 0)
+            paid = 0
+            if own.feed_in != self._settings.tariff.feed_in:
+                self.feed_in, paid = _row(self.feed_in, own.feed_in, 1)
             self.import_of = np.append(self.import_of, self.charged.index((row, own.charges)))
             self.export_of = np.append(self.export_of, paid)
 
@@ -132,23 +101,38 @@ def _row(rows: Floats, price: float, first: int) -> tuple[Floats, int]:
 
 
 class PublishedTariff:
-    """Prices of a run that began at ``start``, from the file of its folder, and those told."""
+    """Prices of a run that began at ``start``, from the file of its folder or a service, and those
+    told."""
 
     def __init__(self, folder: Folder, settings: Settings, start: pd.Timestamp) -> None:
-        """Raises InputError for a file that is no tariff, unless prices were told already."""
+        """Raises InputError for a file that is no tariff, or a service that does not tell the
+        price of the first interval, unless prices were told already."""
         self._folder, self._start, self._tariff = folder, start, settings.tariff
-        self._published = settings.published
-        self._told = np.full(settings.intervals + settings.published, np.nan)
-        for interval, price in _lines(folder.told):
-            if interval < len(self._told):
-                self._told[interval] = price
-        self.prices = MemberPrices(self._told.copy(), settings)
+        self._published, self._cadence = settings.published, settings.cadence
+        count = settings.intervals + settings.published
+        # Import and export prices told; of the latter only those that were published.
+        self._told = np.full((2, count), np.nan)
+        for interval, price, paid in _lines(folder.told):
+            if interval < count:
+                self._told[:, interval] = price, paid
+        self._exports = not np.isnan(self._told[1]).all()
+        paid_ahead = self._told[1].copy()
+        if not self._exports:
+            paid_ahead[:] = settings.tariff.feed_in
+        self.prices = MemberPrices(self._told[0].copy(), paid_ahead, settings)
         self._read: tuple[int, int] | None = None
         self._begun = False
+        self._service: Asking | None = None
+        if settings.tariff.source in SERVICES:
+            source = open_prices(settings.tariff, folder.root / "prices")
+            assert source is not None
+            self._service = Asking(source)
         try:
-            self._refresh()
+            self._refresh(0)
+            if np.isnan(self.prices.common[0]):
+                raise InputError(f"tariff {self._name}: no price for {start}, the first interval")
         except InputError:
-            if np.isnan(self._told[0]):
+            if np.isnan(self._told[0, 0]):
                 raise
             self._read = None
 
@@ -158,30 +142,45 @@ class PublishedTariff:
         Where there is no price for ``t`` that of the day before holds. Yields what is to be noted.
         """
         try:
-            changed = self._refresh()
+            changed = self._refresh(t)
         except InputError as error:
             yield "tariff refused", {"error": str(error)}
         else:
             if changed is not None:
-                when = (self._start + changed * INTERVAL).isoformat()
+                when = (self._start + changed * self._cadence.step).isoformat()
                 yield "tariff differs from what was told: that holds", {"from": when}
-        retail = self.prices.common
-        if not self._begun and t > 0 and np.isnan(self._told[t - 1]):
+        retail, paid = self.prices.common, self.prices.common_paid
+        if not self._begun and t > 0 and np.isnan(self._told[0, t - 1]):
             yield "prices told before are lost: the tariff's hold", {"file": str(self._folder.told)}
+        day = self._cadence.per_day
+        before = t - day if t >= day else max(t - 1, 0)
         if np.isnan(retail[t]):
-            retail[t] = retail[t - _DAY] if t >= _DAY else retail[max(t - 1, 0)]
+            retail[t] = retail[before]
             self.prices.renew(slice(t, t + 1))
             yield "no price published: that of the day before holds", {"interval": t}
+        if np.isnan(paid[t]):
+            paid[t] = self._tariff.feed_in if np.isnan(paid[before]) else paid[before]
         self._begun = True
         ahead = slice(t, t + self._published)
-        new = t + np.flatnonzero(np.isnan(self._told[ahead]) & ~np.isnan(retail[ahead]))
+        new = t + np.flatnonzero(np.isnan(self._told[0, ahead]) & ~np.isnan(retail[ahead]))
         if len(new):
-            self._write_down(new, retail[new])
+            self._write_down(new, retail[new], paid[new])
 
-    def _refresh(self) -> int | None:
+    @property
+    def _name(self) -> str:
+        return str(self._file) if self._service is None else self._service.source.name
+
+    @property
+    def _file(self) -> Path:
+        named = self._tariff.source_options.get("path")
+        return self._folder.tariff if named is None else Path(str(named)).expanduser()
+
+    def _refresh(self, t: int) -> int | None:
         """Take over prices not told yet; returns the first interval told otherwise, if there is."""
-        retail, file = self.prices.common, self._folder.tariff
-        flat = self._tariff.source == "flat"
+        if self._service is not None:
+            self._from_service(self._service, t)
+            return None
+        flat, file = self._tariff.source == "flat", self._file
         try:
             about = None if flat else file.stat()
         except OSError as error:
@@ -190,34 +189,78 @@ class PublishedTariff:
         if stamp == self._read:
             return None
         self._read = stamp
-        if flat:
-            known = np.full(len(retail), self._tariff.retail)
-        else:
-            known = read_tariff(file, self._start, len(retail))
-        for row, charges in self.prices.charged:
-            if row == 0:
-                check_all_in(charges, known, f"tariff {file}")
-        told = ~np.isnan(self._told)
+        count = self._told.shape[1]
+        known, paid = np.full(count, self._tariff.retail), None
+        if not flat:
+            sides = [
+                None if side is None else side.on_grid(self._start, self._cadence.step, count)
+                for side in read_table(file)
+            ]
+            assert sides[0] is not None
+            known, paid = sides[0], sides[1]
+            if np.isnan(known[0]):
+                raise InputError(f"tariff {file}: no price for {self._start}, the first interval")
         # Where the file says nothing more, what was known before goes with it.
-        retail[~told] = known[~told]
-        self.prices.renew(slice(None))
-        other = np.flatnonzero(told & ~np.isnan(known) & (known != self._told))
+        self._take_over(known, paid, 0, forget=True)
+        told = self._told[0]
+        other = np.flatnonzero(~np.isnan(told) & ~np.isnan(known) & (known != told))
         return int(other[0]) if len(other) else None
 
-    def _write_down(self, intervals: np.ndarray, prices: Floats) -> None:
+    def _from_service(self, service: Asking, t: int) -> None:
+        """Take over what a service has answered; ask it again where prices are missing."""
+        step, count = self._cadence.step, self._told.shape[1]
+        last = min(t + self._published, count)
+        asked = service.answer(
+            self._start + t * step,
+            self._start + last * step,
+            # Only for the price of the interval that begins it is worth to wait.
+            wait=bool(np.isnan(self.prices.common[t])),
+            needed=bool(np.isnan(self.prices.common[t:last]).any()),
+        )
+        if asked is None:
+            return
+        begin, imported, exported = asked
+        at = round((begin - self._start) / step)
+        known = imported.on_grid(begin, step, self._published)[: count - at]
+        paid = None
+        if exported is not None:
+            paid = exported.on_grid(begin, step, self._published)[: count - at]
+        self._take_over(known, paid, at, forget=False)
+
+    def _take_over(self, known: Floats, paid: Floats | None, at: int, *, forget: bool) -> None:
+        """Put prices published for intervals from ``at`` on in the place of those not told."""
+        for row, charges in self.prices.charged:
+            if row == 0:
+                check_all_in(charges, known, f"tariff {self._name}")
+        here = slice(at, at + len(known))
+        open_ = np.isnan(self._told[0, here])
+        self._exports = self._exports or paid is not None
+        for column, now in ((self.prices.common, known), (self.prices.common_paid, paid)):
+            if now is not None:
+                new = open_ & (forget | ~np.isnan(now))
+                column[here][new] = now[new]
+        self.prices.renew(here)
+
+    def _write_down(self, intervals: Ints, prices: Floats, paid: Floats) -> None:
+        table = zip(intervals.tolist(), prices.tolist(), paid.tolist(), strict=True)
         lines = [
-            f"{interval},{price!r}\n"
-            for interval, price in zip(intervals.tolist(), prices.tolist(), strict=True)
+            f"{interval},{price!r}" + (f",{export!r}\n" if self._exports else "\n")
+            for interval, price, export in table
         ]
         with self._folder.told.open("ab") as file:
             file.write("".join(lines).encode())
             file.flush()
             os.fsync(file.fileno())
-        self._told[intervals] = prices
+        self._told[0, intervals] = prices
+        if self._exports:
+            self._told[1, intervals] = paid
 
 
-def _lines(path: Path) -> Iterator[tuple[int, float]]:
-    """(interval, price) of the prices told. A last line that is not whole was never told."""
+def _lines(path: Path) -> Iterator[tuple[int, float, float]]:
+    """(interval, import price, export price or nan) of the prices told.
+
+    A last line that is not whole was never told.
+    """
     if not path.exists():
         return
     text = path.read_bytes()
@@ -226,10 +269,11 @@ def _lines(path: Path) -> Iterator[tuple[int, float]]:
         # Or the next line would make it whole, and a price of it.
         os.truncate(path, len(whole))
     for line in whole.decode("ascii", errors="replace").splitlines():
-        interval, _, price = line.partition(",")
+        interval, _, prices = line.partition(",")
+        price, _, paid = prices.partition(",")
         try:
-            pair = int(interval), float(price)
+            told = int(interval), float(price), float(paid or "nan")
         except ValueError:
             continue
-        if pair[0] >= 0 and np.isfinite(pair[1]):
-            yield pair
+        if told[0] >= 0 and np.isfinite(told[1]):
+            yield told

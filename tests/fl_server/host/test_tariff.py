@@ -38,15 +38,27 @@ def test_half_hours_and_hours_are_read_and_the_rest_is_open(tmp_path: Path) -> N
     assert read_tariff(half, START, 1).tolist() == [0.3]
 
 
-QUARTER = stamps(8, "15min")
+def test_files_of_any_step(tmp_path: Path) -> None:
+    """Finer prices are averaged over the half hour, coarser ones hold for all of it; a half hour
+    that the file covers in part has none."""
+    fine = written(tmp_path / "fine.csv", stamps(7, "10min"), [1, 2, 6, -1, 0, 1, 5])
+    known = read_tariff(fine, START, 3)
+    assert known[:2].tolist() == [3.0, 0.0]
+    assert np.isnan(known[2])
+    coarse = written(tmp_path / "coarse.csv", stamps(2, "2h"), [0.3, 0.1])
+    assert read_tariff(coarse, START, 8).tolist() == [0.3] * 4 + [0.1] * 4
+    day = written(tmp_path / "day.csv", stamps(2, "1D"), [0.3, 0.1])
+    assert read_tariff(day, START + pd.Timedelta(hours=23), 4).tolist() == [0.3, 0.3, 0.1, 0.1]
+
+
 HALF = stamps(8, "30min")
 
 
 @pytest.mark.parametrize(
     ("times", "prices", "why"),
     [
-        (QUARTER, [0.3] * 8, "no full or half hour"),
-        (stamps(3, "2h"), [0.3] * 3, "a price every 0 days 02:00:00"),
+        (stamps(8, "20s"), [0.3] * 8, "a price every 0 days 00:00:20; expected whole minutes"),
+        (stamps(3, "2D"), [0.3] * 3, "a price every 2 days 00:00:00"),
         ([*HALF[:3], *HALF[4:]], [0.3] * 7, "no price 0 days 00:30:00 after"),
         ([*HALF[:3], *stamps(4, "1h")[2:]], [0.3] * 5, "no price 0 days 00:30:00 after"),
         ([*HALF, HALF[3]], [0.3] * 9, "stands there twice"),
@@ -168,6 +180,46 @@ def test_a_broken_tariff_keeps_no_run_down(
     breaks()
     with pytest.raises(InputError, match=r"tariff\.csv"):
         opened()
+
+
+def test_export_prices_of_the_file(tmp_path: Path, settings: Settings) -> None:
+    """A column ``feed_in`` is what exports earn; told prices of both kinds come back, and where
+    nothing is published those of the day before hold. A member's own feed-in is its own."""
+    folder = Folder(tmp_path)
+    folder.run.mkdir()
+    rows = [f"{time},{0.1 * t:.1f},{0.01 * t:.2f}" for t, time in enumerate(stamps(6, "30min"), 1)]
+    folder.tariff.write_text("\n".join(["time,retail,feed_in", *rows]) + "\n")
+    own = settings.model_copy(update={"homes": {"Ada": {"tariff": {"feed_in": -0.02}}}})
+    for _ in range(2):
+        tariff = PublishedTariff(folder, own, START)
+        told(tariff, 0)
+        tariff.prices.seat(["Ada", "Bob"])
+        assert tariff.prices.exported(2).tolist() == [-0.02, 0.03]
+        assert tariff.prices.imported(2) == pytest.approx([0.3, 0.3])
+        folder.tariff.write_text("nonsense")
+    for t in range(1, 5):
+        told(tariff, t)
+    assert tariff.prices.exported(4).tolist() == [-0.02, 0.04]
+
+
+def test_charges_come_on_top_of_what_is_published(tmp_path: Path) -> None:
+    """What is told and written down is the energy price; the members pay it with their charges, a
+    member with those the operator set for it."""
+    folder = Folder(tmp_path)
+    folder.run.mkdir()
+    write_tariff(folder.tariff, START, np.arange(1, 9) / 10)
+    charged = load(
+        None,
+        ["run.days=2", "tariff.published_hours=2", "tariff.markup=0.1", "tariff.vat=0.2",
+         "homes.Ada.tariff.network_fee=0.05"],
+    )  # fmt: skip
+    tariff = PublishedTariff(folder, charged, START)
+    told(tariff, 0)
+    tariff.prices.seat(["Ada", "Bob"])
+    assert tariff.prices.imported(1) == pytest.approx([(0.2 + 0.15) * 1.2, (0.2 + 0.1) * 1.2])
+    told(tariff, 8)
+    assert tariff.prices.imported(8) == pytest.approx([(0.8 + 0.15) * 1.2, (0.8 + 0.1) * 1.2])
+    assert (folder.told).read_text().splitlines()[0] == "0,0.1"
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b"", lambda b: b[:-3], lambda b: b + b"\0\0\0\0"])

@@ -1,0 +1,43 @@
+"""Where energy prices come from: a file of any step, or a service that publishes them.
+
+``open_prices`` is the one way in.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from common.config import Tariff, cache_root
+from common.errors import InputError
+from fl_server.price_sources import energy_charts, entsoe, mapped_json, octopus, table
+from fl_server.price_sources.kept import Kept
+from fl_server.price_sources.options import Options
+from fl_server.price_sources.pieces import PriceSource
+
+__all__ = ["SERVICES", "open_prices"]
+
+SERVICES: Final[dict[str, Callable[[Options], PriceSource]]] = {
+    "entsoe": entsoe.open_source,
+    "octopus": octopus.open_source,
+    "energy-charts": energy_charts.open_source,
+    "json": mapped_json.open_source,
+}
+
+
+def open_prices(tariff: Tariff, cache: Path | None = None) -> PriceSource | None:
+    """The source of a tariff; None for data and flat prices, which need none.
+
+    ``cache``: where days that are complete are kept; None: in fedwatt's cache. Raises InputError.
+    """
+    options = Options(tariff.source, tariff.source_options)
+    if tariff.source == "file":
+        source = table.open_source(options)
+    elif tariff.source in SERVICES:
+        source = SERVICES[tariff.source](options)
+        source = Kept(source, (cache or cache_root() / "prices") / options.digest)
+    else:
+        if tariff.source_options:
+            raise InputError(f"tariff.source_options: {tariff.source} prices have none")
+        return None
+    options.all_read()
+    return source
