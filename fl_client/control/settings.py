@@ -215,7 +215,9 @@ def _server(entry: Mapping[Any, Any], adapter: str) -> str:
         return ""
     if "://" in server and urlsplit(server).password is not None:
         raise InputError("server: no password here; it belongs into secret.env")
-    schemes = _SCHEMES.get(adapter, ())
+    if not adapter:
+        raise InputError(f"server: say the adapter too; known are {', '.join(ADAPTERS)}")
+    schemes = _SCHEMES[adapter]
     if server.split("://")[0] not in schemes or "://" not in server:
         raise InputError(
             f"server {server!r}: expected {' or '.join(f'{s}://...' for s in schemes)}"

@@ -1,0 +1,99 @@
+"""``control.yaml``: what it may say, and what is said of one that is wrong."""
+
+import pytest
+import yaml
+
+from common.errors import InputError
+from fl_client.control.record import COMMAND, NONE, SHADOW
+from fl_client.control.settings import Order, read_control
+
+POWER = {"topic": "b", "json": "power_w", "sign": -1}
+FULL = {
+    "mode": "command",
+    "adapter": "mqtt",
+    "server": "mqtt://broker.lan:1883",
+    "setpoint": {"topic": "p/set", "unit": "W", "sign": -1},
+    "take": {"topic": "m/set", "value": "remote"},
+    "hand_back": [{"topic": "p/set", "value": "0"}, {"topic": "m/set", "value": "auto"}],
+    "readback": {"power": [POWER, POWER | {"topic": "c"}], "switch": {"topic": "s", "is": "ON"}},
+    "limits": {"charge_kw": 3, "soc_min": 0.2},
+    "watchdog_s": 120,
+}
+
+
+def _read(folder, content):
+    text = content if isinstance(content, str) else yaml.safe_dump(content)
+    (folder / "control.yaml").write_text(text)
+    return read_control(folder)
+
+
+def test_without_a_file_nothing_is_done_and_with_one_it_is_a_shadow(tmp_path):
+    """The battery is left alone until somebody says otherwise; then nothing is sent until somebody
+    says command."""
+    assert read_control(tmp_path).mode == NONE
+    found = _read(tmp_path, {"readback": {"power": POWER}})
+    assert found.mode == SHADOW
+    assert found.stale_s == 60
+
+
+def test_all_of_it(tmp_path):
+    """Orders in order, signs and units as a factor, channels with their roles, a slow path's
+    patience."""
+    found = _read(tmp_path, FULL)
+    assert found.mode == COMMAND
+    assert found.setpoint == Order("p/set", factor=-1000.0)
+    assert [one.value for one in found.hand_back] == ["0", "auto"]
+    assert [(one.role, one.address) for one in found.readback] == [
+        ("battery", "b"), ("battery", "c"), ("switch", "s"),
+    ]  # fmt: skip
+    assert found.readback[0].scale == -1e-3
+    assert (found.charge_kw, found.discharge_kw) == (3.0, float("inf"))
+    slow = FULL | {"readback": {"power": {"entity": "sensor.b"}}}
+    assert _read(tmp_path, slow).stale_s == 150
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mode": "on"}, "mode 'on': known are none, observe, shadow, command"),
+        ({"modes": "x"}, "unknown key modes"),
+        ({"adapter": "modbus"}, "adapter 'modbus': known are mqtt, homeassistant"),
+        ({"adapter": ""}, "say the adapter too"),
+        ({"setpoint": {"topic": ""}}, "setpoint.topic: needed with adapter mqtt"),
+        ({"setpoint": {"entity": "number.x"}}, "unknown key setpoint.entity"),
+        ({"setpoint": {"topic": "p/#"}}, "is no topic to write to"),
+        ({"setpoint": {"topic": "p", "sign": 0}}, "setpoint.sign: 1 where charging is positive"),
+        ({"setpoint": {"topic": "p", "unit": "A"}}, "setpoint.unit 'A': known are W, kW"),
+        ({"take": {"topic": "m", "value": True}}, "take.value: expected text; YAML reads"),
+        ({"take": {"topic": "m"}}, "take.value: what to write"),
+        ({"hand_back": []}, "hand_back: needed to command"),
+        ({"readback": {}}, "readback.power: needed"),
+        ({"readback": {"power": {"topic": "b", "unit": "Wh"}}}, "unit 'Wh' of a power"),
+        ({"readback": {"power": POWER, "switch": {"topic": "s"}}}, "is: the text that means yes"),
+        ({"readback": {"power": POWER | {"role": "soc"}}}, "it has its role already"),
+        ({"limits": {"soc_min": 0.9, "soc_max": 0.8}}, "soc_min 0.9 is not below soc_max 0.8"),
+        ({"limits": {"charge_kw": -1}}, "limits.charge_kw: -1: expected 0 to inf"),
+        ({"limits": {"soc_max": "full"}}, "limits.soc_max: expected a number, not 'full'"),
+        ({"limits": {"power_kw": 3}}, "unknown key limits.power_kw"),
+        ({"every_s": 0.1}, "every_s: 0.1: expected 2 to 300"),
+        ({"watchdog_s": 20}, "the inverter would forget a command before"),
+        ({"server": "mqtt://me:secret@broker"}, "no password here"),
+        ({"server": "http://broker"}, "expected mqtt://... or mqtts://..."),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, change, says):
+    """File, key, cause, what would be right; never the secret."""
+    with pytest.raises(InputError) as error:
+        _read(tmp_path, FULL | change)
+    text = str(error.value)
+    assert text.startswith(f"{tmp_path / 'control.yaml'}: ")
+    assert says in text
+    assert "\n" not in text
+    assert "secret@" not in text
+
+
+def test_a_file_that_is_no_mapping(tmp_path):
+    """A list, a word, nothing at all."""
+    for text in ("- 1\n", "command\n", ""):
+        with pytest.raises(InputError, match="expected keys and values"):
+            _read(tmp_path, text)
