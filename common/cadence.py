@@ -43,6 +43,12 @@ class Cadence:
         return pd.Timedelta(minutes=self.minutes)
 
     @property
+    def noun(self) -> str:
+        """What people call an interval; of several, with an s."""
+        short = {1: "minute", 15: "quarter hour", 30: "half hour", 60: "hour"}
+        return short.get(self.minutes, f"{self.minutes}-minute interval")
+
+    @property
     def per_day(self) -> int:
         """Intervals in 24 hours."""
         return DAY_MINUTES // self.minutes
@@ -55,6 +61,10 @@ class Cadence:
         """Whether ``hours`` are a whole number of intervals, and at least one."""
         count = hours * 60 / self.minutes
         return count > 0.5 and abs(count - round(count)) < 1e-6
+
+    def half_hours(self, intervals: int) -> int:
+        """How many half hours ``intervals`` are, one that has only begun included."""
+        return -(-intervals * self.minutes // 30)
 
 
 HALF_HOUR = Cadence(30)

@@ -70,6 +70,11 @@ class Run(Section):
     days: Annotated[float, Field(gt=0, le=36525)] = Field(
         7.0, description="length of the run [days]"
     )
+    interval_minutes: Literal[1, 5, 10, 15, 30, 60] = Field(
+        30,
+        description="of metering, market and settlement; 1 is for tests of live homes, models keep"
+        " half hours [minutes]",
+    )
     start: date | None = Field(
         None, description="first local midnight; null: after history_days of data"
     )
@@ -576,7 +581,7 @@ class Settings(Section):
     @property
     def cadence(self) -> Cadence:
         """How long an interval of this run is."""
-        return HALF_HOUR
+        return Cadence(self.run.interval_minutes)
 
     @property
     def intervals(self) -> int:
@@ -611,6 +616,8 @@ class Settings(Section):
             }
             if plain:
                 left_out[name] = left_out.get(name, set()) | plain
+        if self.cadence == HALF_HOUR:
+            left_out["run"].add("interval_minutes")
         if not self.homes:
             left_out["homes"] = True
             if self.homes_last.keys() <= {"*"}:  # says no more than the sections do

@@ -18,6 +18,7 @@ runs = sa.Table(
     # Last row of the chain, so that a cut tail shows.
     sa.Column("head_seq", sa.BigInteger, nullable=False),
     sa.Column("head_hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("interval_minutes", sa.Integer, nullable=False, server_default="30"),
 )
 
 accounts = sa.Table(

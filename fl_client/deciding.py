@@ -14,6 +14,7 @@ from fl_client.log import Log
 from fl_client.physics import Physics
 from fl_client.prices import PublicPrices
 from fl_client.readings import Calendar
+from fl_client.tokens import Tokens
 from fl_client.trader.base import HOLD_REASONS, Decision, Situation, Trader, TraderForecast
 from fl_client.trader.scene import Scene
 
@@ -21,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 class DayAhead(NamedTuple):
-    """Forecasts (H, 48) from one interval on for ``households``: consumption [kWh], retail price;
+    """Forecasts (H, 48) by half hours for ``households``: consumption [kWh], retail price;
     quantiles (H, Q, 48) of consumption at ``levels``, or None."""
 
     households: Ints
@@ -31,12 +32,12 @@ class DayAhead(NamedTuple):
     levels: tuple[float, ...]
 
 
-# (households of the group, rows at the end of their histories that are not known yet, how many
-# intervals to skip) -> forecast for those of them that have a model; None where nobody has
+# (households of the group, half hours at the end of their histories that are not known yet, how
+# many of these to skip) -> forecast for those of them that have a model; None where nobody has
 AskModel = Callable[[Ints, int, int], DayAhead | None]
 
 
-# The same -> quantiles (H, Q, 48) of net load from the interval on, nan where there are none
+# The same -> quantiles (H, Q, 48) of net load from there on, nan where there are none
 AskNet = Callable[[Ints, int, int], Floats | None]
 
 
@@ -75,14 +76,15 @@ class Deciding:
         prices: PublicPrices,
         physics: Physics,
         names: Sequence[str],
-        intervals: int,
+        tokens: Tokens,
     ) -> None:
         self.ask: AskModel = no_forecast
         self.ask_net: AskNet = no_net
         self.hand_over: HandOver = nothing_to_hand_over
         self._scenes = scenes
         self._log, self._prices, self._physics = log, prices, physics
-        self._names, self._intervals = names, intervals
+        self._names, self._tokens = names, tokens
+        self._intervals = tokens.intervals
         self._ends: dict[int, EndValue] = {}  # by scene, once all prices of the run are known
         self._held = np.zeros(len(names), np.int8)  # why each household's trader holds, if it does
 
@@ -107,12 +109,12 @@ class Deciding:
         self._log.decided = t
 
     def unknown(self, h: int) -> int:
-        """Rows at the end of household ``h``'s history that the next decision may not read."""
+        """Half hours at the end of ``h``'s history that the next decision may not read."""
         t = min(self._log.decided + 1, self._intervals - 1)
         calendar = next(calendar for calendar, *_ in self._scenes if h in calendar.index)
         # What has not been settled is not known either, whatever the source says.
         newest = min(t - int(calendar.lag[t]), self._log.settled + 1)
-        return self._intervals - newest
+        return self._tokens.count - self._tokens.over(newest)
 
     def end_value(self, h: int) -> EndValue:
         """What is left in household ``h``'s battery at the end is worth, by the run's prices."""
@@ -156,8 +158,8 @@ class Deciding:
             feed_in,
             market=market,
             signals=prices.signals,
-            forecast=None if ahead is None else _for_trader(ahead, int(scene.lag[t])),
-            net=net,
+            forecast=None if ahead is None else self._for_trader(ahead, t, int(scene.lag[t])),
+            net=None if net is None else self._tokens.energy(net, t),
             share_kwh=prices.share_kwh,
             scarcity_price=prices.scarcity_price,
             terms=prices.terms,
@@ -173,7 +175,7 @@ class Deciding:
         log["retail"][pick, t] = retail[:, 0] if retail.size else np.nan
         log["feed_in"][pick, t] = feed_in[:, 0] if feed_in.size else np.nan
         if ahead is not None:
-            log["forecast_load"][pick, t] = ahead.consumption[:, 0]
+            log["forecast_load"][pick, t] = self._tokens.energy(ahead.consumption, t)[:, 0]
         if self._physics.shadowed:
             alone = replace(
                 situation, market=False, past_local=None, soc=before["shadow_soc"][pick],
@@ -196,26 +198,37 @@ class Deciding:
         """Own days as the model corrects them, where the trader plans with them."""
         if not trader.corrects:
             return None
-        lag = int(calendar.lag[t])
-        return self.ask_net(calendar.index, self._intervals - t + lag, lag)
+        return self.ask_net(calendar.index, *self._unknown(t, calendar))
+
+    def _unknown(self, t: int, calendar: Calendar) -> tuple[int, int]:
+        """When interval t is decided: how many half hours at the end of the histories of one
+        calendar are not known, and how many of them lie before that of t."""
+        over = self._tokens.over(t - int(calendar.lag[t]))
+        return self._tokens.count - over, self._tokens.at(t) - over
+
+    def _for_trader(self, ahead: DayAhead, t: int, lag: int) -> TraderForecast:
+        """A forecast by half hours in intervals from t on."""
+        quantiles = ahead.quantiles
+        return TraderForecast(
+            self._tokens.energy(ahead.consumption, t),
+            self._tokens.level(ahead.price, t),
+            None if quantiles is None else self._tokens.energy(quantiles, t),
+            ahead.levels,
+            lag,
+        )
 
     def _forecast(self, t: int, calendar: Calendar, trader: Trader) -> DayAhead | None:
         """The model's forecast for the trader; at midnight it is kept, whoever reads it."""
         midnight = calendar.slot[t] == 0
         if not (midnight or trader.uses_forecast):
             return None
-        lag = int(calendar.lag[t])
-        ahead = self.ask(calendar.index, self._intervals - t + lag, lag)
+        ahead = self.ask(calendar.index, *self._unknown(t, calendar))
         if ahead is not None and midnight:
             for h, consumption, price in zip(
                 ahead.households, ahead.consumption, ahead.price, strict=True
             ):
                 self._log.midnight[h][t] = (consumption.copy(), price.copy())
         return ahead if trader.uses_forecast else None
-
-
-def _for_trader(ahead: DayAhead, lag: int) -> TraderForecast:
-    return TraderForecast(ahead.consumption, ahead.price, ahead.quantiles, ahead.levels, lag)
 
 
 def orders_of(decision: Decision) -> list[Ints]:

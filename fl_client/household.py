@@ -13,7 +13,7 @@ import pandas as pd
 
 from common.arrays import Floats, Ints
 from common.config import Settings
-from common.data.frame import COLUMNS, INTERVAL
+from common.data.frame import COLUMNS
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.pv import clear_sky
@@ -27,12 +27,12 @@ from fl_client.physics import NO_CAP, Physics
 from fl_client.prices import PublicPrices
 from fl_client.readings import Calendar, Member, RunReadings
 from fl_client.steered import SteeredBatteries
+from fl_client.tokens import Tokens
 from fl_client.trader.scene import Scene
 from fl_client.traders import Traders
 
-DAY = 48
 # How far back a meter may correct itself: five weeks, a month's bill and some.
-_REVISED = 35 * DAY
+_REVISED_DAYS = 35
 _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") + 1)
 
 
@@ -51,13 +51,16 @@ class Group:
         # What household h tells of itself at the end; nothing, unless somebody sets it.
         self.closing_report: Callable[[int], Mapping[str, float]] = lambda h: {}
         self._flush_every = flush_every
-        self.origin = settings.run.history_days * DAY  # the row that interval 0 has
+        self.cadence = settings.cadence
+        self.tokens = Tokens(self.cadence, join.intervals)
+        days = settings.run.history_days
+        self.origin = days * self.cadence.per_day  # the row that interval 0 has
         self._index = pd.date_range(
-            pd.Timestamp(join.start) - self.origin * INTERVAL,
+            pd.Timestamp(join.start) - pd.Timedelta(days=days),
             periods=self.origin + join.intervals,
-            freq=INTERVAL,
+            freq=self.cadence.step,
         )
-        self._readings = RunReadings(members, self._index, self.origin)
+        self._readings = RunReadings(members, self._index, self.origin, self.tokens)
         self.load, self.pv = self._readings.load, self._readings.pv
         self.about = self._readings.about
         self.names = [one.name for one in self.about]
@@ -89,6 +92,7 @@ class Group:
             origin=self.origin,
             shadowed=settings.run.shadow,
             steered=self._steered,
+            hours=self.cadence.hours,
         )
         self.deciding = Deciding(
             [
@@ -101,7 +105,7 @@ class Group:
             prices=self.prices,
             physics=self.physics,
             names=self.names,
-            intervals=join.intervals,
+            tokens=self.tokens,
         )
         self.deciding.hand_over = self._steered.hand_over
         self.prices.recall(0, *self.log.prices(0))
@@ -118,7 +122,9 @@ class Group:
             weekday=calendar.weekday,
             days=calendar.days,
             lag=calendar.lag,
-            clear_sky=clear_sky(self._index, calendar.timezone) if sun else None,
+            clear_sky=clear_sky(self._index, calendar.timezone, self.cadence.minutes)
+            if sun
+            else None,
             battery=self.physics.battery,
             connection=self.physics.connection,
             rules=MarketRules(
@@ -128,6 +134,7 @@ class Group:
                 local_fee=settings.tariff.local_fee,
             ),
             ends=self.join.ends,
+            hours=self.cadence.hours,
         )
 
     def end_value(self, h: int) -> EndValue:
@@ -136,7 +143,8 @@ class Group:
 
     @property
     def histories(self) -> list[History]:
-        """All columns of every household, with the battery's sensors up to the last settlement."""
+        """All columns of every household in half hours, with the battery's sensors up to the last
+        settlement."""
         made = self._readings.has_histories
         histories = self._readings.histories
         if not made:
@@ -213,7 +221,7 @@ class Group:
         metered = self._readings.metered(h, asked)
         if metered is None:
             return self.physics.metered(h, asked)
-        state, first = self.log.states[h], max(request.t - _REVISED, 0)
+        state, first = self.log.states[h], max(request.t - _REVISED_DAYS * self.cadence.per_day, 0)
         told = state.told(first)
         # What it was not asked for has been told before, or was estimated without it.
         others = np.setdiff1d(np.arange(first, request.t - 1), asked)
@@ -276,13 +284,22 @@ class Group:
             if told is not None:
                 into[h] = told
 
+    def measured(self, h: int) -> tuple[Floats, Floats]:
+        """Load and PV [kWh] of household ``h``, row by row of its history."""
+        return self._readings.measured(h)
+
     def _sense(self, t: int) -> None:
         """Write the battery's sensors of t into the histories that the model learns from."""
         if not self._readings.has_histories:
             return
-        back = len(self._index) - (self.origin + t)
-        for history, values in zip(self._readings.histories, self.log.sensors(t), strict=True):
-            history.values[len(history) - back, _SENSORS] = values
+        over = range(self.tokens.at(t), self.tokens.over(t + 1))
+        if not over:
+            return  # its half hour goes on
+        sensors = self.log.sensors(self.tokens.first(over.start), t, len(over))
+        back = self.tokens.count - over.start
+        for history, values in zip(self._readings.histories, sensors, strict=True):
+            row = len(history) - back
+            history.values[row : row + len(over), _SENSORS] = values
 
 
 def _of_interval(request: IntervalRequest, s: int) -> Floats:

@@ -17,8 +17,9 @@ class Log:
     ``values``: by name of ``state.QUANTITIES``, (H, T), nan where nothing has happened yet.
     ``plan``, ``shadow_plan`` (H, G): the trader's plans of interval ``decided``, with and without
     a market; ``orders`` one (M, 3) a household, the orders of that interval, where they are known.
-    ``midnight``: per household, the forecasts (48,) of consumption and price issued at its
-    midnights. ``decided``, ``settled``: the newest interval that is; -1 before the first.
+    ``midnight``: per household, the forecasts (48,) of consumption and price issued at
+    midnights, by half hours. ``decided``, ``settled``: the newest interval that is; -1 before the
+    first.
     """
 
     def __init__(
@@ -68,10 +69,13 @@ class Log:
             self.settled = min(self.settled, _settled(rows, -1))
         self._written = self.settled
 
-    def sensors(self, t: int) -> Floats:
-        """The battery's sensors of ``t``, (H, 4): state of charge, health, charge [kWh], cycles."""
-        charge = self["charge"][:, t] - self["discharge"][:, t]
-        return np.stack([self["soc"][:, t], self["soh"][:, t], charge, self["cycles"][:, t]], 1)
+    def sensors(self, first: int, last: int, parts: int) -> Floats:
+        """The battery's sensors of ``first`` to ``last``, (H, 4): state of charge, health, charge
+        [kWh] in each of as many ``parts``, cycles."""
+        span = slice(first, last + 1)
+        charge = (self["charge"][:, span] - self["discharge"][:, span]).sum(axis=1) / parts
+        now = [self[name][:, last] for name in ("soc", "soh", "cycles")]
+        return np.stack([now[0], now[1], charge, now[2]], 1)
 
     def prices(self, first: int) -> tuple[Floats, Floats, Floats]:
         """Prices from ``first`` on: retail and feed-in (H, N) of what is decided, signals (M, 2) of

@@ -27,8 +27,9 @@ class Physics:
     """The devices of H households. It writes what they did into ``log`` and reads no other future
     than the rows of the interval it settles.
 
-    load, pv (H, R) [kWh per interval], ``origin`` being the row of interval 0. ``shadowed``: the
-    same households are also lived through without a market, as what trading is compared with.
+    load, pv (H, R) [kWh per interval of ``hours``], ``origin`` being the row of interval 0.
+    ``shadowed``: the same households are also lived through without a market, as what trading is
+    compared with.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Physics:
         origin: int,
         shadowed: bool,
         steered: SteeredBatteries,
+        hours: float = 0.5,
     ) -> None:
         self._steered = steered
         self.battery, self.connection = battery, connection
-        self.shadowed = shadowed
+        self.shadowed, self._hours = shadowed, hours
         self._traders = traders
         self._log, self._prices = log, prices
         self._load, self._pv, self._origin = load, pv, origin
@@ -94,8 +96,9 @@ class Physics:
             unused=np.where(np.isnan(undelivered[:, 1]), prices.feed_in[:, t], undelivered[:, 1]),
             battery=self.battery,
             connection=self.connection,
+            hours=self._hours,
         )
-        moved = step(self.battery, actual.soc, self._dispatch(actual, allowed))
+        moved = step(self.battery, actual.soc, self._dispatch(actual, allowed), self._hours)
         moved = self._steered.measured(t, moved)
         flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, actual)
         health, cycles = age(self.battery, before["soh"], before["cycles"], actual.soc, moved)
@@ -125,7 +128,9 @@ class Physics:
     def _flows(
         self, load: Floats, pv: Floats, charge: Floats, discharge: Floats, actual: Actual
     ) -> Flows:
-        return flows(load, pv, charge, discharge, actual.bought, actual.sold, self.connection)
+        return flows(
+            load, pv, charge, discharge, actual.bought, actual.sold, self.connection, self._hours
+        )
 
     def _dispatch(self, actual: Actual, allowed: Ints) -> Floats:
         """The batteries' actions (H,), each within its household's allowance."""
@@ -149,7 +154,8 @@ class Physics:
         """The same households without a market: what trading is compared with."""
         none = np.zeros(len(load))
         alone = replace(actual, soc=soc, bought=none, sold=none)
-        moved = step(self.battery, soc, self._traders.dispatch(self._log.shadow_plan, alone))
+        action = self._traders.dispatch(self._log.shadow_plan, alone)
+        moved = step(self.battery, soc, action, self._hours)
         flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, alone)
         self._log["shadow_soc"][:, t] = moved.soc
         self._log["shadow_cost"][:, t] = grid_cost(

@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
+from common.cadence import HALF_HOUR
 from common.config import Home
-from common.data.frame import APPLIANCES, COLUMNS, DAY, Household
+from common.data.frame import APPLIANCES, COLUMNS, Household
+from common.data.regrid import regrid
 from common.data.resample import fill_gaps
 from common.errors import InputError
 from common.forecast.history import History
+from fl_client.tokens import Tokens
 
 if TYPE_CHECKING:
     from fl_client.control.steering import Steered
@@ -72,17 +75,22 @@ class Calendar:
 class RunReadings:
     """What H households have measured on the R rows of ``index``: ``load``, ``pv`` (H, R) [kWh].
 
-    Rows from before a household's data begins are nan. Raises InputError where its data begin
-    after row ``origin`` or end before the last. ``histories`` hold all columns; the run writes
-    its battery's sensors there. They are made when first asked for.
+    Rows are intervals of the run, whose half hours are ``tokens``. Rows from before a household's
+    data begins are nan. Raises InputError where its data begin after row ``origin`` or end before
+    the last. ``histories`` hold all columns by half hours; the run writes its battery's sensors
+    there. They are made when first asked for.
     """
 
-    def __init__(self, members: Iterable[Member], index: pd.DatetimeIndex, origin: int) -> None:
+    def __init__(
+        self, members: Iterable[Member], index: pd.DatetimeIndex, origin: int, tokens: Tokens
+    ) -> None:
         self._members = list(members)
-        self._index, self._origin = index, origin
+        self._index, self._origin, self._tokens = index, origin, tokens
+        self._cadence = tokens.cadence
         shape = (len(self._members), len(index))
         self.load, self.pv = self._allocate(shape), self._allocate(shape)
         self.load[:], self.pv[:] = np.nan, np.nan
+        self._load, self._pv = self.load, self.pv  # by half hours
         self.about: list[About] = []
         self.calendars: list[Calendar] = []
         self._histories: list[History] | None = None
@@ -92,7 +100,7 @@ class RunReadings:
         self.known = np.full(len(self._members), len(index))
         self._metered: dict[int, Rows] = {}
         for h, member in enumerate(self._members):
-            data = member.load()
+            data = member.load().at(self._cadence, index[0])
             if member.arrivals is not None:
                 begin = self._arrived(h, member.arrivals)
                 if begin > origin:
@@ -102,7 +110,7 @@ class RunReadings:
                     )
                 self._add(kinds, first_of, h, data)
                 continue
-            begin, rows = self._rows(data)
+            begin, rows = _rows(data, index, origin)
             self.load[h, begin:] = data.consumption[rows]
             self.pv[h, begin:] = data.frame["pv"].to_numpy(np.float64)[rows]
             self._add(kinds, first_of, h, data)
@@ -133,7 +141,7 @@ class RunReadings:
             if member.arrivals is None:
                 continue
             self._arrived(h, member.arrivals)
-            floor = self._origin + t - DAY
+            floor = self._origin + t - self._cadence.per_day
             if self.known[h] < floor:
                 self._fill(h, int(floor))
             calendar = next(one for one in self.calendars if h in one.index)
@@ -143,7 +151,7 @@ class RunReadings:
     def _arrived(self, h: int, arrivals: "Arrivals") -> int:
         """Place what is known by now; returns the first row that is."""
         start = int(self._index[0].timestamp())
-        rows = arrivals.rows(start, len(self._index))
+        rows = arrivals.rows(start, len(self._index), self._cadence)
         self._metered[h] = rows
         self.load[h], self.pv[h] = rows.load, rows.pv
         there = np.flatnonzero(np.isfinite(rows.load))
@@ -158,7 +166,9 @@ class RunReadings:
         first = int(np.flatnonzero(np.isfinite(self.load[h]))[0])
         for values in (self.load[h], self.pv[h]):
             there = np.isfinite(values[first:count])
-            values[first:count] = fill_gaps(np.nan_to_num(values[first:count]), there)
+            values[first:count] = fill_gaps(
+                np.nan_to_num(values[first:count]), there, self._cadence.per_day
+            )
         self.known[h] = count
 
     def told_soc(self, h: int) -> float:
@@ -196,43 +206,74 @@ class RunReadings:
 
     @property
     def histories(self) -> list[History]:
-        """One history a household, over the rows it has data for."""
+        """One history a household, over the half hours it has data for."""
         if self._histories is None:
-            values = self._allocate((len(self._members), len(self._index), len(COLUMNS)))
+            index, origin = self._half_hours
+            values = self._allocate((len(self._members), len(index), len(COLUMNS)))
+            if self._cadence != HALF_HOUR:
+                self._load, self._pv = (self._allocate(values.shape[:2]) for _ in range(2))
             self._histories = []
             for h, member in enumerate(self._members):
-                data = member.load()
+                data = member.load().at(HALF_HOUR, index[0])
                 if member.arrivals is not None:
                     self._histories.append(self._history(h, values[h], data))
                     continue
-                begin, rows = self._rows(data)
+                begin, rows = _rows(data, index, origin)
                 values[h, begin:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[rows]
+                if self._cadence != HALF_HOUR:
+                    self._load[h, begin:] = data.consumption[rows]
+                    self._pv[h, begin:] = data.frame["pv"].to_numpy(np.float64)[rows]
                 self._histories.append(
                     History(
                         values[h, begin:],
-                        self._index[begin:],
+                        index[begin:],
                         data.timezone,
                         data.lags(rows.stop)[rows],
                     )
                 )
         return self._histories
 
+    @property
+    def _half_hours(self) -> tuple[pd.DatetimeIndex, int]:
+        """The half hours of the rows, and which of them is the first of the run."""
+        origin = self._origin // self._cadence.per_day * HALF_HOUR.per_day
+        count = origin + self._tokens.count
+        return pd.date_range(self._index[0], periods=count, freq=HALF_HOUR.step), origin
+
+    def measured(self, h: int) -> tuple[Floats, Floats]:
+        """Load and PV [kWh] of household ``h``, row by row of its history."""
+        rows = slice(-len(self.histories[h]), None)
+        return self._load[h, rows], self._pv[h, rows]
+
     def _history(self, h: int, values: Floats, data: Household) -> History:
         """The history of a home whose readings arrive, filled in as they do."""
-        begin = int(np.flatnonzero(np.isfinite(self.load[h]))[0])
+        index, _ = self._half_hours
         values[:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[-1]
         values[:, [COLUMNS.index(name) for name in APPLIANCES]] = 0.0
-        values[:, COLUMNS.index("misc")], values[:, COLUMNS.index("pv")] = self.load[h], self.pv[h]
-        return History(values[begin:], self._index[begin:], data.timezone)
+        self._sum(h)
+        begin = int(np.flatnonzero(np.isfinite(self._load[h]))[0])
+        misc, pv = COLUMNS.index("misc"), COLUMNS.index("pv")
+        values[:, misc], values[:, pv] = self._load[h], self._pv[h]
+        return History(values[begin:], index[begin:], data.timezone)
+
+    def _sum(self, h: int) -> None:
+        """Sum up, or spread, what home ``h`` has told by now, to half hours."""
+        if self._cadence == HALF_HOUR:
+            return
+        for told, into in ((self.load[h], self._load[h]), (self.pv[h], self._pv[h])):
+            made = regrid(told, self._cadence.minutes, HALF_HOUR.minutes, 0, "energy")
+            into[:] = np.nan
+            into[: len(made)] = made[: len(into)]
 
     def grow(self) -> None:
         """Write into the histories what has arrived since they were made."""
         assert self._histories is not None
         for h, history in enumerate(self._histories):
             if self._members[h].arrivals is not None:
-                rows = slice(len(self._index) - len(history), None)
-                history.values[:, COLUMNS.index("misc")] = self.load[h, rows]
-                history.values[:, COLUMNS.index("pv")] = self.pv[h, rows]
+                self._sum(h)
+                load, pv = self.measured(h)
+                history.values[:, COLUMNS.index("misc")] = load
+                history.values[:, COLUMNS.index("pv")] = pv
 
     @property
     def has_histories(self) -> bool:
@@ -245,19 +286,6 @@ class RunReadings:
         with tempfile.TemporaryFile(dir=self._members[0].directory.parent) as file:
             return np.memmap(file, np.float64, "w+", shape=shape)
 
-    def _rows(self, data: Household) -> tuple[int, slice]:
-        """(First row of the run that the data has, the data's own rows from there on)."""
-        index, first = self._index, data.row(self._index[0])
-        last = first + len(index)
-        if first + self._origin < 0 or last > len(data.frame):
-            raise InputError(
-                f"household {data.name} has readings from {data.frame.index[0]} to "
-                f"{data.frame.index[-1]}; the run needs {index[self._origin]} to {index[-1]}"
-            )
-        # Less history than asked for: the rows before the data begins do not exist.
-        begin = max(first, 0)
-        return begin - first, slice(begin, last)
-
     def _calendar(self, one: Household, which: Ints) -> Calendar:
         run = self._index[self._origin :]
         local = run.tz_convert(one.timezone)
@@ -266,8 +294,22 @@ class RunReadings:
         return Calendar(
             which,
             one.timezone,
-            (local.hour * 2 + local.minute // 30).to_numpy(),
+            ((local.hour * 60 + local.minute) // self._cadence.minutes).to_numpy(),
             local.day_of_week.to_numpy(),
             np.asarray(local.tz_localize(None).normalize().asi8, dtype=np.int64),
             np.arange(len(run)) - known,
         )
+
+
+def _rows(data: Household, index: pd.DatetimeIndex, origin: int) -> tuple[int, slice]:
+    """(First row of the run that the data has, the data's own rows from there on)."""
+    first = data.row(index[0])
+    last = first + len(index)
+    if first + origin < 0 or last > len(data.frame):
+        raise InputError(
+            f"household {data.name} has readings from {data.frame.index[0]} to "
+            f"{data.frame.index[-1]}; the run needs {index[origin]} to {index[-1]}"
+        )
+    # Less history than asked for: the rows before the data begins do not exist.
+    begin = max(first, 0)
+    return begin - first, slice(begin, last)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.arrays import Floats
+from common.cadence import HALF_HOUR
 from common.config import Home, Settings
+from common.data.regrid import regrid
 from common.forecast.baselines import BASELINES
 from common.forecast.metrics import bias, mae, mase, nrmse, rmse, weekly_naive_scale
-from fl_client.household import DAY, Group
+from fl_client.household import Group
 
+DAY = HALF_HOUR.per_day
 _TOLERANCE_KWH = 1e-9
 _COMPARED = ("mean_7_days", "weekly_naive")
 
@@ -27,7 +30,7 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
         "soh_end": float(log["soh"][-1]),
         "cycles": float(log["cycles"][-1]),
         "energy_residual_kwh_max": float(np.abs(_residual(log)).max()),
-        "limit_violations": float(_violations(log, group.homes[h])),
+        "limit_violations": float(_violations(log, group.homes[h], group.cadence.hours)),
         "unserved_intervals": float(np.count_nonzero(log["unserved"] > _TOLERANCE_KWH)),
         "held_for_a_reason": float(np.count_nonzero(log["reason"] > 0)),
     }
@@ -62,51 +65,46 @@ def _residual(log: Mapping[str, Floats]) -> Floats:
     return came - out
 
 
-def _violations(log: Mapping[str, Floats], home: Home) -> int:
+def _violations(log: Mapping[str, Floats], home: Home, hours: float) -> int:
     """Intervals in which a battery or connection limit was passed."""
-    battery, connection = home.battery, home.connection
+    battery = home.battery
+    import_kwh, export_kwh = home.connection_spec.limits(hours)
     net = log["grid_import"] + log["bought"] - log["grid_export"] - log["sold"]
     passed = (
         (log["soc"] < battery.soc_min - 1e-9)
         | (log["soc"] > battery.soc_max + 1e-9)
-        | (np.maximum(log["charge"], log["discharge"]) > battery.power_kw / 2 + _TOLERANCE_KWH)
-        | (net > connection.import_kwh + _TOLERANCE_KWH)
-        | (-net > connection.export_kwh + _TOLERANCE_KWH)
+        | (np.maximum(log["charge"], log["discharge"]) > battery.power_kw * hours + _TOLERANCE_KWH)
+        | (net > import_kwh + _TOLERANCE_KWH)
+        | (-net > export_kwh + _TOLERANCE_KWH)
     )
     return int(np.count_nonzero(passed))
 
 
 def _forecast_errors(group: Group, h: int) -> dict[str, float]:
     """Errors of the day-ahead forecasts issued at midnight, beside those anyone could make."""
-    days = [t for t in sorted(group.log.midnight[h]) if t + DAY <= group.intervals]
+    made = group.log.midnight[h]
+    over = group.tokens.over(group.intervals)
+    days = [t for t in sorted(made) if group.tokens.at(t) + DAY <= over]
     report: dict[str, float] = {}
     if not days:
         return report
-    origin, row = group.origin, group.load[h]
-    price = np.concatenate([_past_price(group, h), group.log["retail"][h]])
+    row, _ = group.measured(h)
+    origin = len(row) - group.tokens.count
+    paid = regrid(group.log["retail"][h], group.cadence.minutes, HALF_HOUR.minutes, 0, "level")
+    price = np.concatenate([group.histories[h].price(0, origin), paid])
+    begins = [origin + group.tokens.at(t) for t in days]
     known = ~np.isnan(row[:origin])
     scale = weekly_naive_scale(row[:origin][known])
-    for stream, series, made in (
-        ("consumption_day", row, [group.log.midnight[h][t][0] for t in days]),
-        ("price_day", price, [group.log.midnight[h][t][1] for t in days]),
-    ):
-        actual = np.stack([series[origin + t : origin + t + DAY] for t in days])
-        report |= _errors(stream, np.stack(made), actual, scale)
+    for number, (stream, series) in enumerate((("consumption_day", row), ("price_day", price))):
+        actual = np.stack([series[begin : begin + DAY] for begin in begins])
+        report |= _errors(stream, np.stack([made[t][number] for t in days]), actual, scale)
         for name in _COMPARED:
-            past = [series[: origin + t] for t in days]
+            past = [series[:begin] for begin in begins]
             if min(np.count_nonzero(~np.isnan(p)) for p in past) < 7 * DAY:
                 continue
             simple = np.stack([BASELINES[name](p, DAY) for p in past])
             report |= _errors(f"{name}.{stream}", simple, actual, scale)
     return report
-
-
-def _past_price(group: Group, h: int) -> Floats:
-    history = group.histories[h]
-    before = len(history) - group.intervals
-    past = np.full(group.origin, np.nan)
-    past[group.origin - before :] = history.price(0, before)
-    return past
 
 
 def _errors(name: str, forecast: Floats, actual: Floats, scale: float) -> dict[str, float]:

@@ -46,10 +46,17 @@ class Account:
     since: int
 
 
-def genesis(name: str, start: str, timezone: str, chart: Sequence[Account]) -> bytes:
-    """What row 0 follows: the hash of the run and the accounts it began with."""
+def genesis(
+    name: str, start: str, timezone: str, chart: Sequence[Account], interval_minutes: int = 30
+) -> bytes:
+    """What row 0 follows: the hash of the run and the accounts it began with.
+
+    Runs of half hours have the hash they had before there were others.
+    """
     founders = [(account.kind, account.name) for account in chart if account.since < 0]
-    told = [f"fedwatt ledger {PROTOCOL}", name, start, timezone, founders]
+    told: list[object] = [f"fedwatt ledger {PROTOCOL}", name, start, timezone, founders]
+    if interval_minutes != 30:
+        told.append(interval_minutes)
     return hashlib.sha256(json.dumps(told).encode()).digest()
 
 

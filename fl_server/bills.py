@@ -14,7 +14,6 @@ from fl_server.ledger import Kind, Ledger
 
 Period = Literal["interval", "day", "month", "total"]
 _FREQUENCY = {"day": "D", "month": "M"}
-_HALF_HOUR = pd.Timedelta(minutes=30)
 
 FIGURES = (
     "bought_kwh",
@@ -129,7 +128,7 @@ def local_time(
     try:
         origin = pd.Timestamp(start)
         origin = origin.tz_localize("UTC") if origin.tzinfo is None else origin
-        moments = pd.to_datetime(origin + interval * _HALF_HOUR, utc=True)
+        moments = pd.to_datetime(origin + interval * ledger.cadence.step, utc=True)
         return pd.DatetimeIndex(moments).tz_convert(zone), zone
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"ledger: start {start!r}, time zone {zone!r}: {error}") from None

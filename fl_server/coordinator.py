@@ -15,7 +15,6 @@ from flwr.app import ConfigRecord, RecordDict
 
 from common.arrays import Floats, Ints
 from common.config import Home, Settings
-from common.data.frame import INTERVAL as HALF_HOUR
 from common.energy.connection import ConnectionSpec
 from common.market_rules import (
     MAX_PRICE_MICRO,
@@ -46,8 +45,8 @@ from fl_server.prices import Prices, bounds_micro, micro
 from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 
 NO_FILL = (0, 0, 0, 0)
-REVISED = 35 * 48
-"""So many intervals back a meter may correct itself."""
+REVISED_DAYS = 35
+"""So far back a meter may correct itself."""
 NO_READING = np.zeros((0, 3), dtype=np.int64)
 
 
@@ -101,14 +100,15 @@ class Coordinator:
             settings.tariff.local_fee,
         )
         self._local_fee = settings.tariff.local_parts
-        # mWh in half an hour from a limit in kW.
+        self._cadence = settings.cadence
+        # mWh in an interval from a limit in kW.
+        kw_milliwh = self._cadence.hours * MILLI_WH_PER_KWH
         kw, export_kw = market.import_cap_kw, market.export_cap_kw
-        self._cap = None if kw is None else round(kw * MILLI_WH_PER_KWH / 2)
-        self._allowed = (
-            None if kw is None else round(kw * (1 - market.cap_reserve) * MILLI_WH_PER_KWH / 2)
-        )
-        self._export_cap = None if export_kw is None else round(export_kw * MILLI_WH_PER_KWH / 2)
-        self._wait = round(settings.settlement.wait_hours * 2)
+        self._cap = None if kw is None else round(kw * kw_milliwh)
+        self._allowed = None if kw is None else round(kw * (1 - market.cap_reserve) * kw_milliwh)
+        self._export_cap = None if export_kw is None else round(export_kw * kw_milliwh)
+        self._wait = self._cadence.of_hours(settings.settlement.wait_hours)
+        self._revised = REVISED_DAYS * self._cadence.per_day
         self._refused: dict[int, tuple[str, ...]] = {}
 
     def interval(self, t: int) -> Answers:
@@ -147,7 +147,7 @@ class Coordinator:
         self._remember(t, clearing, fills)
         self.state.lines[t] = {
             "interval": t,
-            "time": (self._start + t * HALF_HOUR).isoformat(),
+            "time": (self._start + t * self._cadence.step).isoformat(),
             "retail": _mean(self._prices.imported(t)),
             "feed_in": _mean(self._prices.exported(t)),
             "local_price": None if clearing.price is None else clearing.price / MICRO,
@@ -177,7 +177,9 @@ class Coordinator:
 
     def _standing(self, t: int) -> Ints | None:
         """What the members that are in pay for the local day that begins with interval t (H,)."""
-        days = [(self._start + s * HALF_HOUR).tz_convert(self._prices.zone) for s in (t - 1, t)]
+        days = [
+            (self._start + s * self._cadence.step).tz_convert(self._prices.zone) for s in (t - 1, t)
+        ]
         if days[0].date() == days[1].date():
             return None
         charges = self._prices.standing()
@@ -272,15 +274,11 @@ class Coordinator:
         readings = reply.readings
         told = readings[:, 0].tolist()
         # A reading may come later than its interval is over, and be corrected later still.
-        if told != sorted(set(told)) or not all(max(t - REVISED, 0) <= s < t for s in told):
+        if told != sorted(set(told)) or not all(max(t - self._revised, 0) <= s < t for s in told):
             raise MessageError("readings of other intervals than asked for")
         if not all(self.state.was_in(h, s) for s in told):
             raise MessageError("readings of intervals that it took no part in")
-        connection = self._connection
-        carried = (
-            np.broadcast_to(connection.import_kwh, len(self._limits))[h],
-            np.broadcast_to(connection.export_kwh, len(self._limits))[h],
-        )
+        carried = [np.broadcast_to(limit, len(self._limits))[h] for limit in self._carried]
         # A reading is rounded to a whole mWh. Registers may both have counted within an interval.
         most = np.ceil(np.array(carried) * MILLI_WH_PER_KWH).astype(np.int64)
         if (readings < 0).any() or (readings[:, 1:] > most).any():
@@ -352,7 +350,8 @@ class Coordinator:
         for s in sorted(s for s in self.state.open if s < overdue):
             for h in sorted(self.state.open[s]):
                 fill = self.state.fills[s].get(h, NO_FILL)
-                days = [s - 48 * day for day in range(1, 8) if s >= 48 * day]
+                day = self._cadence.per_day
+                days = [s - back * day for back in range(1, 8) if s >= back * day]
                 past = np.array(list(self._books.ledger.metered(h, days).values()), dtype=np.int64)
                 drawn, fed = (
                     int(np.maximum(side * past, 0).sum()) // max(len(past), 1) for side in (1, -1)
@@ -395,11 +394,13 @@ class Coordinator:
         return replace(settlement, surcharge=charge)
 
     @property
-    def _connection(self) -> ConnectionSpec:
-        """The members' limits (H,): those who have joined since included."""
+    def _carried(self) -> tuple[Floats, Floats]:
+        """What connections carry in and out in an interval [kWh], () or (H,) where they differ;
+        those of members who have joined since included.
+        """
         for name in self._roster.names[len(self._limits) :]:
             self._limits.append(self._home(name).connection_spec)
-        return ConnectionSpec.together(self._limits)
+        return ConnectionSpec.together(self._limits).limits(self._cadence.hours)
 
     def _scarcity(self, t: int) -> int:
         """What a kWh beyond an allowance costs in interval t [micro]."""
@@ -431,14 +432,14 @@ class Coordinator:
         orders = _orders(t, replies, feeder)
         lowest, highest, _, _ = self._terms(t)
         imported, exported = self._micro(t)
-        connection = self._connection
+        import_kwh, export_kwh = self._carried
         admitted = admit(
             orders,
             self._rules,
             interval=t,
             households=len(self._roster.names),
-            import_kwh=connection.import_kwh,
-            export_kwh=connection.export_kwh,
+            import_kwh=import_kwh,
+            export_kwh=export_kwh,
             bounds=bounds_micro(lowest, highest),
         )
         self._refused = {
@@ -474,7 +475,7 @@ class Coordinator:
         self, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
     ) -> Ints | None:
         """What moves from gainers to losers (H,) [micro] with the last settlement, if anything."""
-        settings, connection, prices = self._settings, self._connection, self._prices
+        settings, prices = self._settings, self._prices
         if not settings.market.compensate_losers:
             return None
         run = slice(0, settings.intervals)
@@ -482,8 +483,7 @@ class Coordinator:
         limit = most_carried(
             dearest,
             0.0,
-            float(np.max(connection.import_kwh)),
-            float(np.max(connection.export_kwh)),
+            *(float(np.max(limit)) for limit in self._carried),
         )
         told = [reports.get(h, {}) for h in range(len(self._roster.names))]
         owed = self._books.ledger.owed(settings.intervals - 1, settled)

@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from common import database
 from common.arrays import Ints
+from common.cadence import Cadence
 from common.energy.charges import LocalFee
 from common.errors import InputError
 from common.schema_ledger import (
@@ -80,8 +81,12 @@ class Ledger:
         with database.one_line(self._engine):
             there = sa.inspect(self._engine)
             if there.has_table(postings.name):
-                columns = {column["name"] for column in there.get_columns(postings.name)}
-                if not {"late_household", "revision"} <= columns:
+                columns = {
+                    column["name"]
+                    for table in (postings, runs)
+                    for column in there.get_columns(table.name)
+                }
+                if not {"late_household", "revision", "interval_minutes"} <= columns:
                     raise InputError(
                         f"database {database.shown(self._engine.url)}: a ledger of an older "
                         f"release; 'fedwatt data migrate {database.shown(self._engine.url)}' "
@@ -124,12 +129,14 @@ class Ledger:
         start: str = "",
         timezone: str = "UTC",
         local: LocalFee | None = None,
+        interval_minutes: int = 30,
     ) -> None:
         """Begin a run or continue it. ``start``: ISO time of interval 0 in UTC. ``local``: what is
         charged on local energy, as far as ``record`` is to book any.
 
         Households beyond those the run has are admitted with the next ``record``. Raises
-        InputError if a run of that name has others, in another order, or another start.
+        InputError if a run of that name has others, in another order, another start or intervals
+        of another length.
         """
         self._local = local or LocalFee()
         if len(set(households)) != len(households):
@@ -151,10 +158,15 @@ class Ledger:
                 )
             ]
             if known is None:
-                origin = genesis(name, start, timezone, chart)
+                origin = genesis(name, start, timezone, chart, interval_minutes)
                 key = db.execute(
                     runs.insert().values(
-                        name=name, start=start, timezone=timezone, head_seq=-1, head_hash=origin
+                        name=name,
+                        start=start,
+                        timezone=timezone,
+                        head_seq=-1,
+                        head_hash=origin,
+                        interval_minutes=interval_minutes,
                     )
                 ).inserted_primary_key
                 assert key is not None
@@ -170,6 +182,11 @@ class Ledger:
                 ]:
                     raise InputError(
                         f"ledger: run {name!r} exists with other households or another start"
+                    )
+                if known.interval_minutes != interval_minutes:
+                    raise InputError(
+                        f"ledger: run {name!r} has intervals of {known.interval_minutes} minutes, "
+                        f"not {interval_minutes}"
                     )
                 self._seq, self._hash = int(known.head_seq), bytes(known.head_hash)
                 chart = there
@@ -512,7 +529,9 @@ class Ledger:
 
     def _genesis(self, db: sa.Connection) -> bytes:
         row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
-        return genesis(row.name, row.start, row.timezone, _chart(db, int(row.run)))
+        return genesis(
+            row.name, row.start, row.timezone, _chart(db, int(row.run)), row.interval_minutes
+        )
 
     @property
     def head(self) -> str:
@@ -599,6 +618,13 @@ class Ledger:
         with self._engine.connect() as db:
             row = db.execute(sa.select(runs).where(runs.c.run == self._run)).one()
         return str(row.start), str(row.timezone)
+
+    @property
+    def cadence(self) -> Cadence:
+        """How long the run's intervals are."""
+        with self._engine.connect() as db:
+            query = sa.select(runs.c.interval_minutes).where(runs.c.run == self._run)
+            return Cadence(int(db.scalars(query).one()))
 
     def verify(self) -> Verdict:
         """Recompute the chain and every balance; name the first row that is wrong."""

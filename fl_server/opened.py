@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.cadence import HALF_HOUR
 from common.config import Home, Settings, dump
 from common.files import write_json, write_whole
 from common.messages import Joined, encode_arrays
@@ -102,7 +103,11 @@ def open_run(
     write_whole(directory / "config.yaml", dump(settings), durable=durable)
     with Ledger(ledger_url(settings, directory), durable=durable) as ledger:
         ledger.open_run(
-            name, roster.names, start=start.isoformat(), local=settings.tariff.local_parts
+            name,
+            roster.names,
+            start=start.isoformat(),
+            interval_minutes=settings.cadence.minutes,
+            local=settings.tariff.local_parts,
         )
         state = stored
         if state_with_postings:
@@ -186,7 +191,8 @@ def _open_rounds(
         privacy=privacy,
         compression_down=fl.compression_down,
         min_replies=fl.min_replies,
-        history=run.history_days * 48,
+        history=run.history_days * HALF_HOUR.per_day,
+        cadence=settings.cadence,
         local_steps=fl.local_steps,
         secure_run=name if fl.secure_aggregation else None,
     )

@@ -17,8 +17,6 @@ from fl_server.price_lists import PriceList
 from fl_server.price_sources import open_prices
 from fl_server.price_sources.options import Options
 
-_DAY = 48
-
 
 class Prices:
     """Import and export prices of either sign, currency per kWh.
@@ -145,7 +143,7 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
             energy, paid = asked[place]
         else:
             if shared is None or not source.one_tariff:
-                shared = _of_data(source, name, start, settings.intervals, count)
+                shared = _of_data(source, name, start, settings, count)
             energy, paid = shared
         one = energies.number(energy), tariff.charges
         of[0, h] = charged.setdefault(one, len(charged))
@@ -210,10 +208,10 @@ def _of_source(
 
 
 def _of_data(
-    source: Source, name: str, start: pd.Timestamp, intervals: int, count: int
+    source: Source, name: str, start: pd.Timestamp, settings: Settings, count: int
 ) -> tuple[Floats, Floats | None]:
     """Import and export prices (``count``,) of a home's data from ``start`` on."""
-    home = source.load(name)
+    home = source.load(name).at(settings.cadence, start)
     row = home.row(start)
     columns = [home.frame["price"].to_numpy(np.float64), home.export_price]
     found: list[Floats | None] = []
@@ -222,11 +220,11 @@ def _of_data(
             found.append(None)
             continue
         prices = column[: row + count]
-        if len(prices) < row + intervals:
+        if len(prices) < row + settings.intervals:
             raise InputError(f"household {home.name}: prices end before the run does")
-        # Beyond the data the same half hour of the day before is what one would expect.
+        # Beyond the data the same time of the day before is what one would expect.
         while len(prices) < row + count:
-            prices = np.append(prices, prices[max(len(prices) - _DAY, 0)])
+            prices = np.append(prices, prices[max(len(prices) - settings.cadence.per_day, 0)])
         found.append(prices[row:])
     retail = found[0]
     assert retail is not None

@@ -13,6 +13,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
 
+from common.cadence import HALF_HOUR, Cadence
 from common.compression import parse_compression
 from common.messages import (
     ARRAYS,
@@ -101,7 +102,8 @@ class Rounds:
     raises or returns what is no such model.
 
     What one household may do to the model is bounded: it counts for no more windows than
-    ``history`` half hours and those of the run can give it (None: for 10^7), says of itself no
+    ``history`` half hours and those of the run, whose intervals are ``cadence`` long, can give it
+    (None: for 10^7), says of itself no
     more than ``local_steps`` of training and those the strategy adds, and moves the model no
     further than ``Lengths`` allows. With ``secure_run``, the run's name, updates arrive summed up
     (``fl_server.secure``) and each household holds its own change to that length.
@@ -121,12 +123,14 @@ class Rounds:
         compression_down: str = "none",
         min_replies: int = 1,
         history: int | None = None,
+        cadence: Cadence = HALF_HOUR,
         local_steps: int | None = None,
         secure_run: str | None = None,
     ) -> None:
         self._secure_run = secure_run
         self._min_replies = min_replies
         self._history, self._local_steps = history, local_steps
+        self._cadence = cadence
         self.lengths = {ARRAYS: Lengths(), CONTROL: Lengths()}
         parse_compression(compression)
         down = parse_compression(compression_down)
@@ -258,7 +262,7 @@ class Rounds:
             steps = max((_steps(one, self._local_steps) for one in asked), default=1)
         examples, now = MAX_EXAMPLES, config.get("interval")
         if self._history is not None and isinstance(now, int):
-            examples = self._history + now + 1
+            examples = self._history + self._cadence.half_hours(now + 1)
         told = self.privacy is None
         # Under privacy every household counts the same.
         return Limits(

@@ -27,7 +27,7 @@ def load_households(
         history_days=max(1, days - 1),
         timezone=timezone,
     )
-    return [source.load(name) for name in track(source.names(), "reading")]
+    return [source.load(name).half_hours() for name in track(source.names(), "reading")]
 
 
 def _count(spec: str) -> int:

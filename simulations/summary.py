@@ -37,7 +37,12 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     rounds = read_lines(directory / ROUNDS)
     left = np.array([households[n]["soc_end"] for n in names]) * case.battery.capacity_kwh
     with Ledger(ledger_url(settings, directory)) as ledger:
-        ledger.open_run(settings.digest(), names, start=reports["start"])
+        ledger.open_run(
+            settings.digest(),
+            names,
+            start=reports["start"],
+            interval_minutes=settings.cadence.minutes,
+        )
         verdict = ledger.verify()
         balances = ledger.balances()
         compensated = ledger.compensated()
@@ -68,7 +73,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "timezone": ", ".join(dict.fromkeys(zones)),
         },
         "cost": cost | notes | ({"standing_charges": total_standing} if total_standing else {}),
-        "energy": _energy(households, lines),
+        "energy": _energy(households, lines, settings.cadence.hours),
         **_cap(settings, case, lines, cost),
         "forecast": _forecast(households),
         "fl": {
@@ -163,7 +168,7 @@ def case_of(
     pv = np.empty_like(load)
     zones = []
     for h, name in enumerate(names):
-        home = source.load(name)
+        home = source.load(name).at(settings.cadence, begin)
         rows = slice(home.row(begin), home.row(begin) + settings.intervals)
         load[h] = home.consumption[rows]
         pv[h] = home.frame["pv"].to_numpy(np.float64)[rows]
@@ -171,7 +176,8 @@ def case_of(
     homes = [settings.home(name, source.block(name)) for name in names]
     retail, feed_in = np.array(tariffs["retail"]), np.array(tariffs["feed_in"])
     of = np.array([tariffs["of"][name] for name in names]).T
-    days = {zone: local_days(begin, settings.intervals, zone) for zone in set(zones)}
+    minutes = settings.cadence.minutes
+    days = {zone: local_days(begin, settings.intervals, zone, minutes) for zone in set(zones)}
     case = references.Case(
         load=load,
         pv=pv,
@@ -181,6 +187,7 @@ def case_of(
         connection=ConnectionSpec.together([home.connection_spec for home in homes]),
         loss=settings.market.loss,
         fee=settings.tariff.local_fee,
+        hours=settings.cadence.hours,
         days=days[zones[0]] if len(days) == 1 else np.stack([days[zone] for zone in zones]),
     )
     return case, zones
@@ -209,7 +216,7 @@ def _shadow(
 
 
 def _energy(
-    households: Mapping[str, Report], lines: Sequence[Mapping[str, object]]
+    households: Mapping[str, Report], lines: Sequence[Mapping[str, object]], hours: float
 ) -> dict[str, float | None]:
     """Energy of the community [kWh]; self-sufficiency and self-consumption as shares."""
 
@@ -232,7 +239,7 @@ def _energy(
         "curtailed_kwh": total("curtailed"),
         "self_sufficiency": 1.0 - imported / load if load > 0 else None,
         "self_consumption": 1.0 - (exported + total("curtailed")) / pv if pv > 0 else None,
-        "peak_import_kw": float(column("grid_import_kwh").max() * 2),
+        "peak_import_kw": float(column("grid_import_kwh").max() / hours),
     }
 
 
@@ -253,7 +260,7 @@ def _cap(
     def column(name: str) -> Floats:
         return np.array([float(line[name]) for line in lines])  # type: ignore[arg-type]
 
-    above = 2 * column("above_cap_kwh")
+    above = column("above_cap_kwh") / case.hours
     scarce = column("allowance_price") > column("retail") + 0.5 / MICRO
     capped = None
     if _optima(settings):

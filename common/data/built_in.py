@@ -58,7 +58,7 @@ class Synthetic:
         day = pd.Timestamp(span.day or synthetic.DEFAULT_DAY)
         self._first = local_midnight(day - pd.Timedelta(days=span.history_days), LONDON.timezone)
         self._begin = local_midnight(day, LONDON.timezone)
-        self._rows = int((self._begin - self._first) // INTERVAL) + span.intervals
+        self._rows = int((self._begin - self._first) // INTERVAL) + span.half_hours
 
     def block(self, name: str) -> dict[str, Any]:
         """Return nothing: there are no files beside these households."""

@@ -129,14 +129,13 @@ def _second_time(wall: Ints) -> Mask:
     return second
 
 
-def fill_gaps(value: Floats, known: Mask) -> Floats:
-    """Return ``value`` with unknown half hours filled from the past only.
+def fill_gaps(value: Floats, known: Mask, day: int = 48) -> Floats:
+    """Return ``value`` with unknown intervals, ``day`` of them a day, filled from the past only.
 
-    The mean of the same half hour on those of the last seven days that were measured; without any,
+    The mean of the same interval on those of the last seven days that were measured; without any,
     the latest measured value before the gap; without that, 0.
     """
     size = len(value)
-    day = 48
     total = np.zeros(size)
     count = np.zeros(size)
     measured = np.where(known, value, 0.0)

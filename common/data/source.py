@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.cadence import HALF_HOUR, Cadence
 from common.config import Settings
 from common.data import store
 from common.data.frame import Household, check_zone
@@ -26,8 +27,10 @@ def open_source(
     days: float,
     history_days: int,
     timezone: str | None = None,
+    cadence: Cadence = HALF_HOUR,
 ) -> Source:
     """Open ``spec`` for a run of ``days`` days of the first ``households`` households by name.
+    Its intervals are ``cadence`` long; households come as they are stored.
 
     ``start`` is the local day of interval 0; None: ``history_days`` after the first local midnight
     that every household has. ``timezone`` overrides the zone stored with the data.
@@ -37,7 +40,7 @@ def open_source(
         check_zone(timezone)
     if households < 1:
         raise InputError(f"households = {households}: at least 1 is needed")
-    span = Span(start, days, history_days, timezone)
+    span = Span(start, days, history_days, timezone, cadence)
     if spec in ("synthetic", "citylearn"):
         # Loading pvlib takes longer than reading a household's file: only these two need it.
         from common.data.built_in import CityLearn, Synthetic
@@ -68,6 +71,7 @@ def source_of(settings: Settings) -> Source:
         days=run.days,
         history_days=run.history_days,
         timezone=data.timezone,
+        cadence=settings.cadence,
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from common.data.frame import DAY, INTERVAL, Household, local_midnight
+from common.cadence import HALF_HOUR, Cadence
+from common.data.frame import Household, local_midnight
 from common.errors import InputError
 
 
@@ -41,15 +42,22 @@ class Span:
     """The part of the data a run needs."""
 
     def __init__(
-        self, start: date | None, days: float, history_days: int, timezone: str | None
+        self,
+        start: date | None,
+        days: float,
+        history_days: int,
+        timezone: str | None,
+        cadence: Cadence = HALF_HOUR,
     ) -> None:
         self.day = start
-        self.intervals = max(1, round(days * 48))
+        intervals = max(1, round(days * cadence.per_day))
+        # Prices are read for a whole half hour at the end, and models count in them.
+        self.half_hours = cadence.half_hours(intervals)
         self.history_days = history_days
         self.timezone = timezone
 
     def start(self, spans: Sequence[tuple[str, str, pd.Timestamp, int]]) -> pd.Timestamp:
-        """Return interval 0 for households given as (name, zone, first interval, rows)."""
+        """Return interval 0 for households given as (name, zone, first time, half hours)."""
         zone = self.timezone or spans[0][1]
         latest = max(first for _, _, first, _ in spans).tz_convert(zone)
         whole = latest.tz_localize(None).normalize()
@@ -59,11 +67,11 @@ class Span:
             begin = local_midnight(self.day.isoformat(), zone)
         else:
             begin = local_midnight(whole + pd.Timedelta(days=self.history_days), zone)
-        end = begin + self.intervals * INTERVAL
-        for name, _, first, rows in spans:
-            last = first + rows * INTERVAL
+        end = begin + self.half_hours * HALF_HOUR.step
+        for name, _, first, half_hours in spans:
+            last = first + half_hours * HALF_HOUR.step
             if begin < first or end > last:
-                ends = min(first + rows * INTERVAL for _, _, first, rows in spans)
+                ends = min(first + count * HALF_HOUR.step for _, _, first, count in spans)
                 raise InputError(
                     f"household {name} has readings from {first:%Y-%m-%d %H:%M} to "
                     f"{last:%Y-%m-%d %H:%M} UTC; the run needs {begin:%Y-%m-%d %H:%M} to "
@@ -73,9 +81,9 @@ class Span:
 
     def _way_out(self, first_day: pd.Timestamp, ends: pd.Timestamp) -> str:
         """Say what would fit between the first whole local day and the last reading of all."""
-        last_day = (ends - self.intervals * INTERVAL).tz_localize(None).normalize()
+        last_day = (ends - self.half_hours * HALF_HOUR.step).tz_localize(None).normalize()
         spare = (last_day - first_day).days
-        run = f"{self.intervals / DAY:g} days"
+        run = f"{self.half_hours / HALF_HOUR.per_day:g} days"
         if spare < (0 if self.day is not None else 1):
             return f"too few days for a run of {run}: fewer --days, or more readings"
         if self.day is not None:

@@ -125,6 +125,7 @@ class Readings:
         Prices and weather of ``area`` are written too, where this role may, and where there are
         none for that time; a household of a shared database leaves them to the coordinator.
         """
+        home = home.half_hours()
         h = schema.households.c
         about = {
             "timezone": home.timezone,

@@ -1,6 +1,7 @@
 """Households as Parquet files, one each, written whole or not at all."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from common.cadence import HALF_HOUR
 from common.data.frame import COLUMNS, EXPORT_PRICE, Household
 from common.errors import InputError
 from common.files import whole, write_whole
@@ -44,6 +46,7 @@ def write_household(household: Household, directory: Path) -> Path:
         "version": FORMAT_VERSION,
         "name": household.name,
         "timezone": household.timezone,
+        "interval_minutes": household.interval_minutes,
         "resolution_minutes": household.resolution_minutes,
         "phase_minutes": household.phase_minutes,
         "source": household.source,
@@ -74,6 +77,11 @@ def _open(path: Path) -> tuple[pq.ParquetFile, dict[str, object]]:
     return file, meta
 
 
+def _minutes(meta: Mapping[str, object]) -> int:
+    """Length of a file's rows; files of older releases hold half hours."""
+    return int(str(meta.get("interval_minutes", HALF_HOUR.minutes)))
+
+
 def is_household_file(path: Path) -> bool:
     """Whether ``path`` is a Parquet file that ``write_household`` made."""
     try:
@@ -83,13 +91,13 @@ def is_household_file(path: Path) -> bool:
 
 
 def read_span(path: Path) -> tuple[str, str, pd.Timestamp, int]:
-    """Return (name, time zone, first UTC interval, number of rows), reading no data."""
+    """Return (name, time zone, first time in UTC, number of half hours), reading no data."""
     file, meta = _open(path)
     return (
         str(meta["name"]),
         str(meta["timezone"]),
         pd.Timestamp(str(meta["first"])),
-        file.metadata.num_rows,
+        file.metadata.num_rows * _minutes(meta) // HALF_HOUR.minutes,
     )
 
 
@@ -116,6 +124,7 @@ def read_household(path: Path) -> Household:
             real=bool(meta["real"]),
             filled_values=int(str(meta["filled_values"])),
             filled_rows=filled,
+            interval_minutes=_minutes(meta),
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

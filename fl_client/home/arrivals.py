@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints, Mask
+from common.cadence import HALF_HOUR, Cadence
 from common.data.frame import COLUMNS, IDLE_BATTERY, Household, check_zone
 from common.data.resample import fill_gaps
 from common.errors import InputError
@@ -15,7 +16,6 @@ from common.market_rules import MILLI_WH_PER_KWH
 from fl_client.home.mapping import ENERGIES, MAPPING, read_mapping
 from fl_client.home.store import Store
 
-MINUTES = 30
 _DAY_S = 86400.0
 
 
@@ -94,7 +94,7 @@ class Arrivals:
             return None
         store = Store(self._path)
         try:
-            spans = [store.span(role, MINUTES) for role in self.roles]
+            spans = [store.span(role, HALF_HOUR.minutes) for role in self.roles]
         finally:
             store.close()
         told = [span for span in spans if span is not None]
@@ -102,9 +102,11 @@ class Arrivals:
             return None
         return max(first for first, _ in told), min(last for _, last in told)
 
-    def rows(self, first: int, count: int, known_at: float | None = None) -> Rows:
+    def rows(
+        self, first: int, count: int, cadence: Cadence = HALF_HOUR, known_at: float | None = None
+    ) -> Rows:
         """``count`` intervals from ``first`` [s since 1970] on, as known at ``known_at`` [s]."""
-        length = MINUTES * 60
+        length = cadence.seconds
         energy = {role: np.full(count, np.nan) for role in self.roles}
         doubtful = np.zeros(count, np.int64)
         if self._path.exists():
@@ -112,7 +114,7 @@ class Arrivals:
             try:
                 for role in self.roles:
                     for one in store.intervals(
-                        role, MINUTES, first, first + count * length, known_at
+                        role, cadence.minutes, first, first + count * length, known_at
                     ):
                         place = (one.start - first) // length
                         energy[role][place] = one.kwh
@@ -152,10 +154,10 @@ def history(arrivals: Arrivals, name: str, timezone: str, retail: float) -> Hous
             f"household {name}: its meters have told nothing yet; see fedwatt client meters"
         )
     first, last = span
-    rows = arrivals.rows(first, (last - first) // (MINUTES * 60) + 1)
+    rows = arrivals.rows(first, (last - first) // HALF_HOUR.seconds + 1)
     there = np.isfinite(rows.load)
     index = pd.date_range(
-        pd.Timestamp(first, unit="s", tz="UTC"), periods=len(there), freq=f"{MINUTES}min"
+        pd.Timestamp(first, unit="s", tz="UTC"), periods=len(there), freq=HALF_HOUR.step
     )
     frame = pd.DataFrame(0.0, index=index, columns=list(COLUMNS))
     frame["misc"] = fill_gaps(np.nan_to_num(rows.load), there)

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.data.frame import INTERVAL
+from common.cadence import HALF_HOUR, Cadence
 
-INTERVAL_S = INTERVAL.total_seconds()
 # A clock that is set while one waits moves the end of the wait.
 _NAP_S = 1.0
 
@@ -18,17 +17,20 @@ class Clock:
 
     ``speed`` 1 is real time, 60 makes half an hour 30 seconds. None waits for nobody but the
     households: an interval begins when the one before has been dealt with. ``now`` tells the
-    time [s since 1970] and ``sleep`` lets it pass.
+    time [s since 1970] and ``sleep`` lets it pass. ``cadence``: how long intervals are.
     """
 
     anchor: float
     speed: float | None
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    cadence: Cadence = HALF_HOUR
 
     def begins(self, t: int) -> float:
         """Time at which interval ``t`` begins; -inf without a speed."""
-        return -math.inf if self.speed is None else self.anchor + t * INTERVAL_S / self.speed
+        return (
+            -math.inf if self.speed is None else self.anchor + t * self.cadence.seconds / self.speed
+        )
 
     def left(self, t: int) -> float:
         """Seconds until interval ``t`` begins; inf without a speed."""
@@ -42,7 +44,7 @@ class Clock:
         """The interval that is running now; ``t`` itself without a speed."""
         if self.speed is None:
             return t
-        return math.floor((self.now() - self.anchor) * self.speed / INTERVAL_S)
+        return math.floor((self.now() - self.anchor) * self.speed / self.cadence.seconds)
 
     def wait(self, t: int) -> None:
         """Sleep until interval ``t`` begins."""
@@ -50,6 +52,8 @@ class Clock:
             self.sleep(min(left, _NAP_S))
 
 
-def next_half_hour(lead_s: float, now: float) -> float:
-    """The first half-hour boundary (UTC) at least ``lead_s`` seconds from ``now``."""
-    return math.ceil((now + lead_s) / INTERVAL_S) * INTERVAL_S
+def next_boundary(lead_s: float, now: float, cadence: Cadence) -> float:
+    """The first time at least ``lead_s`` seconds from ``now`` [s since 1970] at which a run may
+    begin: a half hour (UTC), which models count in, and a full hour where intervals are hours."""
+    step = max(cadence.seconds, HALF_HOUR.seconds)
+    return math.ceil((now + lead_s) / step) * step

@@ -27,14 +27,14 @@ def _community(view: View) -> Markup:
     status = view.status
     online = sum(h["online"] for h in status["households"].values())
     last = view.intervals[-1] if view.intervals else {}
-    day = view.intervals[-48:]
+    day = view.intervals[-view.cadence.per_day :]
     figures = [
-        (_money(last.get("local_price")), "local price per kWh, last settled half hour"),
+        (_money(last.get("local_price")), f"local price per kWh, last settled {view.cadence.noun}"),
         (_money(last.get("retail")), "grid price per kWh then"),
-        (f"{sum(line['delivered_kwh'] for line in day):.2f} kWh", "traded in the last 48"),
+        (f"{sum(line['delivered_kwh'] for line in day):.2f} kWh", "traded in the last 24 hours"),
         (f"{online} of {len(status['households'])}", "households online"),
         (f"{status.get('totals', {}).get('rounds', 0):.0f}", "model rounds"),
-        (f"{status['interval']} of {status['intervals']}", "half hours"),
+        (f"{status['interval']} of {status['intervals']}", f"{view.cadence.noun}s"),
     ]
     state = status["phase"] if view.alive else "the coordinator is not running"
     sub = Markup('<p class="sub">{}; status {:.0f} s old{}</p>').format(

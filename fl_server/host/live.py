@@ -105,7 +105,7 @@ class LiveRun:
         self._answered: list[int] = []
         self._last: dict[str, object] = {}
         self._members_read = _stamp(folder.members)
-        self._tally = Tally(run.ledger, folder.run, run.start)
+        self._tally = Tally(run.ledger, folder.run, run.start, run.settings.cadence.step)
 
     # ---- the loop -----------------------------------------------------------------------------
 
@@ -343,6 +343,7 @@ class LiveRun:
                 "pid": os.getpid(),
                 "interval": min(state.t, self._settings.intervals),
                 "intervals": self._settings.intervals,
+                "interval_minutes": self._settings.cadence.minutes,
                 "speed": self._clock.speed,
                 "lag_s": self._clock.lag(state.t),
                 "round": self._round,
@@ -417,7 +418,8 @@ def _run(grid: Grid, folder: Folder) -> None:
     if live is None or not (admitted(members) or deployment.insecure):
         raise InputError(f"{folder.root}: no run begun, or nobody admitted")
     settings = folder.settings(None if deployment.insecure else len(members))
-    start, clock = pd.Timestamp(live.start), Clock(live.anchor, live.speed)
+    start = pd.Timestamp(live.start)
+    clock = Clock(live.anchor, live.speed, cadence=settings.cadence)
     tariff = PublishedTariff(folder, settings, start)
     if deployment.insecure:
         join = join_message(settings, live.run, start, 0, deployment.ends)

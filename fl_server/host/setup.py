@@ -109,7 +109,8 @@ def _write_tariff(folder: Folder, settings: Settings, tariff: str) -> None:
     rehearsed = _rehearsal(settings, tariff)
     source = source_of(rehearsed)
     start = source.start()
-    write_tariff(folder.tariff, start, published_prices(rehearsed, source, start).energy[0])
+    energy = published_prices(rehearsed, source, start).energy[0]
+    write_tariff(folder.tariff, start, energy, rehearsed.cadence)
 
 
 def renew_certificate(root: Path, addresses: Sequence[str] | None) -> None:

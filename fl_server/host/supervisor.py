@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from common.cadence import Cadence
 from common.errors import InputError
 from common.files import read_passing
-from fl_server.host.clock import next_half_hour
+from fl_server.host.clock import next_boundary
 from fl_server.host.flower import CONNECTION, flwr, write_app
 from fl_server.host.folder import Folder, Live, alive
 from fl_server.host.journal import journal, journal_to
@@ -37,7 +38,7 @@ def run_server(root: Path, speed: float | None, start: datetime | None, page: bo
     if not (admitted(members) or deployment.insecure):
         raise InputError(f"{root}: nobody is admitted (fedwatt server admit)")
     settings = folder.settings(None if deployment.insecure else len(members))
-    _begin(folder, settings.digest(), speed, start)
+    _begin(folder, settings.digest(), speed, start, settings.cadence)
     write_app(folder, settings)
     if page:
         from fl_server.host.web import serve
@@ -92,7 +93,13 @@ def _booked(folder: Folder) -> int:
     return int(read_passing(folder.status).get("interval", -1))
 
 
-def _begin(folder: Folder, digest: str, speed: float | None, start: datetime | None) -> None:
+def _begin(
+    folder: Folder,
+    digest: str,
+    speed: float | None,
+    start: datetime | None,
+    cadence: Cadence,
+) -> None:
     """Fix the run's own id, its first interval and its clock, unless it has begun."""
     if Live.read(folder.live) is not None:
         return
@@ -102,7 +109,7 @@ def _begin(folder: Folder, digest: str, speed: float | None, start: datetime | N
     if real_time:
         if speed not in (None, 1.0):
             raise InputError("--speed: faster than real time needs --start, a day in the past")
-        anchor = next_half_hour(deployment.lead_s, time.time())
+        anchor = next_boundary(deployment.lead_s, time.time(), cadence)
         begin = datetime.fromtimestamp(anchor, UTC)
     else:
         anchor = time.time() + deployment.lead_s

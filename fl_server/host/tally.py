@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.data.frame import INTERVAL
 from common.market_rules import MICRO
 from fl_server.ledger import Ledger
 from fl_server.run_files import INTERVALS, ROUNDS
@@ -23,11 +22,13 @@ SUMS = ("intervals", *_MARKET, "missing", "rounds", *_MODEL)
 class Tally:
     """Sums over the intervals and rounds of the run in ``directory``, and its bills.
 
-    ``start``: time of interval 0.
+    ``start``: time of interval 0; an interval is a ``step`` long.
     """
 
-    def __init__(self, ledger: Ledger, directory: Path, start: pd.Timestamp) -> None:
-        self._ledger, self._start = ledger, start
+    def __init__(
+        self, ledger: Ledger, directory: Path, start: pd.Timestamp, step: pd.Timedelta
+    ) -> None:
+        self._ledger, self._start, self._step = ledger, start, step
         self._files = {name: _Tail(directory / name) for name in (INTERVALS, ROUNDS)}
         self._sums = dict.fromkeys(SUMS, 0.0)
         self._owed: dict[str, int] = {}
@@ -40,8 +41,8 @@ class Tally:
             self._add("intervals", _MARKET, line)
             missing = line.get("missing")
             self._sums["missing"] += len(missing) if isinstance(missing, list) else 0
-            newest = self._start + int(str(line["interval"])) * INTERVAL
-            self._midnight = max(int((newest.floor("D") - self._start) // INTERVAL), 0)
+            newest = self._start + int(str(line["interval"])) * self._step
+            self._midnight = max(int((newest.floor("D") - self._start) // self._step), 0)
         for line in self._files[ROUNDS].lines():
             self._add("rounds", _MODEL, line)
         self._seq, owed = self._ledger.owed_after(self._seq)

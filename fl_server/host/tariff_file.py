@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
+from common.cadence import HALF_HOUR, Cadence
 from common.config import Settings
-from common.data.frame import INTERVAL
 from common.errors import InputError
 from common.files import write_whole
 from fl_server.host.asking import Asking
@@ -26,25 +26,29 @@ from fl_server.prices import Prices, check_all_in
 Events = Iterator[tuple[str, dict[str, str | int]]]
 
 
-def write_tariff(path: Path, start: pd.Timestamp, retail: Floats) -> None:
-    """Write prices [currency/kWh] of the half hours from ``start`` on."""
-    times = pd.date_range(start, periods=len(retail), freq=INTERVAL)
+def write_tariff(
+    path: Path, start: pd.Timestamp, retail: Floats, cadence: Cadence = HALF_HOUR
+) -> None:
+    """Write prices [currency/kWh] of the intervals from ``start`` on."""
+    times = pd.date_range(start, periods=len(retail), freq=cadence.step)
     lines = [
         f"{time.isoformat()},{float(price)!r}\n" for time, price in zip(times, retail, strict=True)
     ]
     write_whole(path, "time,retail\n" + "".join(lines))
 
 
-def read_tariff(path: Path, start: pd.Timestamp, count: int) -> Floats:
-    """Return prices (count,) of the half hours from ``start`` on; nan where the file says nothing.
+def read_tariff(
+    path: Path, start: pd.Timestamp, count: int, cadence: Cadence = HALF_HOUR
+) -> Floats:
+    """Return prices (count,) of intervals from ``start`` on; nan where the file says nothing.
 
     Of any step: what is finer is averaged. Raises InputError for a file that is no tariff, has
     gaps, or begins after ``start``.
     """
-    known = read_table(path)[0].on_grid(start, INTERVAL, count)
-    if np.isnan(known[0]):
+    found = read_table(path)[0].on_grid(start, cadence.step, count)
+    if np.isnan(found[0]):
         raise InputError(f"tariff {path}: no price for {start}, the first interval")
-    return known
+    return found
 
 
 class MemberPrices(Prices):

@@ -4,13 +4,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.cadence import HALF_HOUR, Cadence
 from common.errors import InputError
 from common.files import read_passing
 from fl_server.host.folder import Folder, alive
 from fl_server.host.members import admitted, read_members
 from fl_server.run_files import INTERVALS, ROUNDS, newest_lines
 
-SHOWN_INTERVALS = 96
+SHOWN_DAYS = 2
 SHOWN_ROUNDS = 8
 
 
@@ -19,6 +20,7 @@ class View:
     """The folder's status file, and the newest lines of intervals and rounds.
 
     ``alive``: whether a coordinator holds the folder. ``age_s``: age of the status.
+    ``cadence``: how long the intervals are.
     """
 
     status: dict[str, Any]
@@ -27,20 +29,23 @@ class View:
     admitted: list[str] = field(default_factory=list)
     alive: bool = False
     age_s: float | None = None
+    cadence: Cadence = HALF_HOUR
 
 
 def look(folder: Folder) -> View:
     """Read a folder as it is now; works while a run goes on, and costs no more late in one."""
     status = read_passing(folder.status)
+    cadence = Cadence(int(status.get("interval_minutes", HALF_HOUR.minutes)))
     try:
         names = admitted(read_members(folder.members))
     except InputError:
         names = sorted(status.get("households", {}))
     return View(
         status,
-        newest_lines(folder.run / INTERVALS, SHOWN_INTERVALS),
+        newest_lines(folder.run / INTERVALS, SHOWN_DAYS * cadence.per_day),
         newest_lines(folder.run / ROUNDS, SHOWN_ROUNDS),
         names,
         alive(folder),
         time.time() - float(status["time"]) if "time" in status else None,
+        cadence,
     )

@@ -291,7 +291,7 @@ def check(
     from simulations.data.picture import draw_check
 
     homes = [path] if path.is_file() else store.household_files(path)
-    loaded = [store.read_household(file) for file in track(homes, "reading")]
+    loaded = [store.read_household(file).half_hours() for file in track(homes, "reading")]
     figures = [measure(home) for home in loaded]
     typer.echo(
         "household        from        to         min   days missing  zeros  kWh/d   PV/d"

@@ -128,4 +128,4 @@ def _homes(
     source = open_source(
         data, seed=seed, households=households, start=day, days=days, history_days=history
     )
-    return [source.load(name) for name in source.names()[skip:]], source.start()
+    return [source.load(name).half_hours() for name in source.names()[skip:]], source.start()

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from fl_server.host.clock import INTERVAL_S, Clock, next_half_hour
+from common.cadence import HALF_HOUR, Cadence
+from fl_server.host.clock import Clock, next_boundary
 from fl_server.host.folder import Deployment
 from fl_server.host.live import Patience
 
@@ -24,13 +25,14 @@ class Time:
         self.now += seconds
 
 
+@pytest.mark.parametrize("minutes", [1, 15, 30, 60])
 @pytest.mark.parametrize("speed", [1.0, 60.0, 3600.0])
-def test_an_interval_begins_where_the_one_before_ends(speed: float) -> None:
-    """At each speed s, interval t begins t x 1800 / s seconds after the anchor, and is current from
-    that moment to the next one's."""
+def test_an_interval_begins_where_the_one_before_ends(speed: float, minutes: int) -> None:
+    """At each speed s, interval t of m minutes begins t x 60 m / s seconds after the anchor, and is
+    current from that moment to the next one's."""
     time = Time(1000.0)
-    clock = Clock(1000.0, speed, time)
-    length = INTERVAL_S / speed
+    clock = Clock(1000.0, speed, time, cadence=Cadence(minutes))
+    length = 60 * minutes / speed
     for t in (0, 1, 7, 48):
         assert clock.begins(t) == 1000.0 + t * length
         time.now = clock.begins(t) + 1e-6
@@ -58,14 +60,14 @@ def test_waiting_ends_when_the_interval_begins() -> None:
     time = Time(0.0)
     clock = Clock(0.0, 1.0, time, time.sleep)
     clock.wait(1)
-    assert time.now == INTERVAL_S
+    assert time.now == HALF_HOUR.seconds
     assert max(time.naps) <= 1.0
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0])
 def test_a_clock_that_is_set_moves_the_end_of_the_wait(step: float) -> None:
     """Set forward by an hour, it ends the wait at the next nap; set back, it prolongs it."""
-    time = Time(INTERVAL_S)
+    time = Time(HALF_HOUR.seconds)
 
     def jumps(seconds: float) -> None:
         time.sleep(seconds)
@@ -73,8 +75,8 @@ def test_a_clock_that_is_set_moves_the_end_of_the_wait(step: float) -> None:
             time.now += step
 
     Clock(0.0, 1.0, time, jumps).wait(2)
-    assert time.now == (INTERVAL_S + 10 + step if step > 0 else 2 * INTERVAL_S)
-    assert len(time.naps) == (10 if step > 0 else INTERVAL_S + 3600)
+    assert time.now == (HALF_HOUR.seconds + 10 + step if step > 0 else 2 * HALF_HOUR.seconds)
+    assert len(time.naps) == (10 if step > 0 else HALF_HOUR.seconds + 3600)
 
 
 def test_a_round_ends_before_the_next_market_begins() -> None:
@@ -104,8 +106,17 @@ def test_a_market_round_waits_for_its_deadline_and_no_longer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "lead", "begin"), [(0.0, 60.0, 1800.0), (1739.0, 60.0, 1800.0), (1741.0, 60.0, 3600.0)]
+    ("now", "minutes", "begin"),
+    [
+        (0.0, 30, 1800.0),
+        (1739.0, 30, 1800.0),
+        (1741.0, 30, 3600.0),
+        (1739.0, 5, 1800.0),
+        (1741.0, 5, 3600.0),
+        (1739.0, 60, 3600.0),
+    ],
 )
-def test_a_run_begins_on_a_half_hour(now: float, lead: float, begin: float) -> None:
-    """The first half hour that leaves the lead; 59 s before one it is the next."""
-    assert next_half_hour(lead, now) == begin
+def test_a_run_begins_on_a_half_hour(now: float, minutes: int, begin: float) -> None:
+    """The first half hour that leaves a lead of 60 s; 59 s before one it is the next. Shorter
+    intervals begin there too, since models count half hours; hours begin with the hour."""
+    assert next_boundary(60.0, now, Cadence(minutes)) == begin

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.cadence import Cadence
 from common.config import Settings, load
 from common.errors import InputError
 from fl_server.host.folder import Folder
@@ -49,6 +50,22 @@ def test_files_of_any_step(tmp_path: Path) -> None:
     assert read_tariff(coarse, START, 8).tolist() == [0.3] * 4 + [0.1] * 4
     day = written(tmp_path / "day.csv", stamps(2, "1D"), [0.3, 0.1])
     assert read_tariff(day, START + pd.Timedelta(hours=23), 4).tolist() == [0.3, 0.3, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("step", [5, 10, 15, 30, 60])
+@pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
+def test_intervals_have_the_mean_of_the_steps(tmp_path: Path, step: int, minutes: int) -> None:
+    """Whatever the steps of a file and the intervals of a run: each interval costs the mean of the
+    prices at its minutes, and one of which the file knows but a part is not known yet."""
+    prices: list[object] = np.round(np.random.default_rng(step).normal(0.2, 0.1, 31), 4).tolist()
+    path = written(tmp_path / "tariff.csv", stamps(31, f"{step}min"), prices)
+    by_minute = np.repeat(np.array(prices, dtype=np.float64), step)
+    late = 60 if step == 60 else 30
+    whole = (len(by_minute) - late) // minutes
+    expected = by_minute[late:][: whole * minutes].reshape(whole, minutes).mean(axis=1)
+    read = read_tariff(path, START + pd.Timedelta(minutes=late), whole + 2, Cadence(minutes))
+    assert read[:whole] == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(read[whole:]).all()
 
 
 HALF = stamps(8, "30min")
