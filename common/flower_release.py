@@ -1,4 +1,4 @@
-"""Which Flower this was written for, and every name of its private parts that is used or replaced.
+"""Which releases of Flower were tried, and every name of their private parts that is used.
 
 Flower promises its apps, messages, grids and strategies; what is listed here it does not. A move to
 another release begins with this list and its test.
@@ -12,19 +12,22 @@ import flwr
 
 from common.errors import InputError
 
-SUPPORTED = "1.39."
-"""Beginning of the versions that were tried."""
+TESTED = ("1.39.", "1.42.")
+"""Beginnings of the versions that were tried."""
+
+_NEEDED = " or ".join(f"{version}x" for version in TESTED)
 
 
 @dataclass(frozen=True)
 class Private:
     """A module of Flower's and the names in it that are used, and need not be there for ever.
 
-    ``names`` may go into classes: ``Class.method``.
+    ``names`` may go into classes: ``Class.method``. ``over_http``: only where ``speaks_http``.
     """
 
     path: str
     names: tuple[str, ...]
+    over_http: bool = False
 
     def missing(self) -> list[str]:
         """The names that this Flower has not."""
@@ -41,7 +44,7 @@ class Private:
         nothing, and nobody would notice.
         """
         if gone := self.missing():
-            raise InputError(f"flwr {flwr.__version__} has no {gone[0]}: {SUPPORTED}x is needed")
+            raise InputError(f"flwr {flwr.__version__} has no {gone[0]}: {_NEEDED} is needed")
         return importlib.import_module(self.path)
 
 
@@ -64,6 +67,23 @@ LINK_STATE = Private(
 )
 HTTP_GRID = Private("flwr.superlink.grid.http_grid", ("inflate_object_from_contents",))
 SIMULATION = Private("flwr.simulation.run_simulation", ("_run_simulation",))
+SUPERLINK_APP = Private("flwr.superlink.main", ("create_app",))
+FLEET_ROUTES = Private(
+    "flwr.supercore.protobuf.translation", ("PROTOBUF_REQUEST_TYPES",), over_http=True
+)
+FLEET_HANDLERS = Private(
+    "flwr.superlink.servicer.fleet.fleet_handlers", ("activate_node",), over_http=True
+)
+FLEET_HEADERS = Private(
+    "flwr.supercore.constant",
+    ("FLEET_HTTP_PUBLIC_KEY_HEADER", "FLEET_HTTP_SIGNATURE_HEADER"),
+    over_http=True,
+)
+NODE_CONNECTION = Private(
+    "flwr.supernode.fleet_http_connection",
+    ("FleetHttpClient.from_server_address", "http_request_response"),
+    over_http=True,
+)
 
 PRIVATE = (
     CLIENTAPP,
@@ -74,13 +94,36 @@ PRIVATE = (
     LINK_STATE,
     HTTP_GRID,
     SIMULATION,
+    SUPERLINK_APP,
+    FLEET_ROUTES,
+    FLEET_HANDLERS,
+    FLEET_HEADERS,
+    NODE_CONNECTION,
 )
 
 
 def check_release(what: str) -> None:
     """Raise InputError for a Flower that ``what`` was not written for."""
-    if not flwr.__version__.startswith(SUPPORTED):
-        raise InputError(f"flwr {flwr.__version__}: {what} needs {SUPPORTED}x")
+    if not flwr.__version__.startswith(TESTED):
+        raise InputError(f"flwr {flwr.__version__}: {what} needs {_NEEDED}")
+
+
+def release() -> str:
+    """Version of the Flower that is installed."""
+    return flwr.__version__
+
+
+def speaks_http() -> bool:
+    """Whether SuperLink and SuperNodes of this Flower speak HTTP with each other, as since 1.40.
+
+    Before, they speak gRPC alone. Since then a SuperNode has no gRPC of its own any more, and a
+    SuperLink only where ``GRPC_FLEET`` is in its environment.
+    """
+    return not flwr.__version__.startswith("1.39.")
+
+
+GRPC_FLEET = "FLWR_INTERNAL_GRPC_FLEET_API"
+"""Set to 1, it lets a SuperLink since 1.40 serve SuperNodes by gRPC as well."""
 
 
 def _has(owner: object, name: str) -> bool:

@@ -3,7 +3,8 @@
     python -m fl_client.host.node SECONDS ARGUMENTS OF flower-supernode
 
 Flower asks for messages every three seconds, and waits on a dead connection for as long as the
-operating system does, a quarter of an hour. Private: written for one release.
+operating system does, a quarter of an hour. Private: written for the
+releases that ``common.flower_release`` names.
 """
 
 import gc
@@ -17,9 +18,11 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from common.flower_release import SUPERNODE
+from common.errors import InputError
+from common.flower_release import SUPERNODE, release, speaks_http
 from fl_client.host.clientapp import check_host
 from fl_client.host.executor import Standby, stand_by
+from fl_client.host.probe import spoken
 
 FLOWERS_POLL_S = 3
 _GRACE_S = 2.0
@@ -76,15 +79,40 @@ def pace(poll_s: float, standby: Standby) -> None:
     grpc.secure_channel = secure_channel
 
 
+def refuse_http(arguments: Sequence[str]) -> None:
+    """Raise InputError for a coordinator that speaks HTTP, where Flower here knows gRPC alone."""
+    server = arguments[arguments.index("--superlink") + 1]
+    try:
+        found = spoken(server, secure="--insecure" not in arguments)
+    except OSError:  # not there now: Flower waits for it
+        return
+    if found == "http":
+        raise InputError(
+            f"{server} speaks HTTP, flwr {release()} gRPC alone: install the newer fedwatt "
+            "environment (docs/flower.md), or the coordinator sets transport: grpc"
+        )
+
+
 def main() -> None:
     """Run ``flower-supernode``."""
-    check_host()
+    try:
+        check_host()
+        if not speaks_http():
+            refuse_http(sys.argv)
+    except InputError as error:
+        print(f"fedwatt: {error}", file=sys.stderr)
+        sys.exit(2)
     poll_s = float(sys.argv.pop(1))
     # What both take is loaded before they part, and is in memory once.
     for shared in ("flwr.supernode.cli", "flwr.supercore.cli.flower_superexec"):
         importlib.import_module(shared)
     gc.freeze()  # a collection would copy the pages shared
     pace(poll_s, stand_by())
+    if speaks_http():
+        # After the fork: the executor speaks to its SuperNode alone.
+        from fl_client.host.transport import speak_either
+
+        speak_either()
     from flwr.supernode.cli import flower_supernode
 
     sys.argv[0] = "flower-supernode"

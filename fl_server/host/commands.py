@@ -7,7 +7,7 @@ starts the run, or continues it (a service too).
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,6 +41,9 @@ def init(
     ] = 9092,
     control_port: Annotated[int, typer.Option(min=1, max=65535, help="loopback only")] = 8000,
     page_port: Annotated[int, typer.Option(min=1, max=65535, help="web page and metrics")] = 9480,
+    transport: Annotated[
+        Literal["grpc", "http"], typer.Option(help="http needs flwr 1.40 or later on every host")
+    ] = "grpc",
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
     """Make the folder: authority, server certificate, settings, tariff."""
@@ -48,7 +51,11 @@ def init(
     from fl_server.host.setup import init_server
 
     deployment = Deployment(
-        fleet_port=fleet_port, control_port=control_port, page_port=page_port, insecure=insecure
+        fleet_port=fleet_port,
+        control_port=control_port,
+        page_port=page_port,
+        transport=transport,
+        insecure=insecure,
     )
     init_server(
         directory.resolve(),

@@ -10,6 +10,7 @@ from typing import Any
 from common.config import Settings
 from common.errors import InputError
 from common.files import check_secret, write_whole
+from common.flower_release import GRPC_FLEET, check_release, release, speaks_http
 from common.processes import BIN, environment, is_loopback
 from fl_server.host.folder import FOLDER_VARIABLE, Deployment, Folder
 
@@ -19,7 +20,13 @@ CONNECTION = "fedwatt"
 def superlink(folder: Folder) -> tuple[list[str], dict[str, str]]:
     """Command and environment of the coordinator's SuperLink. Raises InputError."""
     deployment = folder.deployment()
-    listen = deployment.listen
+    check_release("the bounds of the SuperLink")
+    by_http = deployment.transport == "http"
+    if by_http and not speaks_http():
+        raise InputError(
+            f"{folder.server_file}: transport http: flwr {release()} has grpc alone "
+            "(install a newer one, docs/flower.md, or write transport: grpc)"
+        )
     command = [
         sys.executable, "-m", "fl_server.host.superlink",
         "--database", str(folder.database),
@@ -33,7 +40,6 @@ def superlink(folder: Folder) -> tuple[list[str], dict[str, str]]:
                 f"{folder.server_file}: insecure with address {deployment.address}: "
                 "without TLS only loopback will do"
             )
-        listen = "127.0.0.1"
         command.append("--insecure")
     else:
         tls = folder.tls
@@ -48,13 +54,11 @@ def superlink(folder: Folder) -> tuple[list[str], dict[str, str]]:
             "--ssl-keyfile", str(tls / "server.key"),
             "--enable-supernode-auth",
         ]  # fmt: skip
-    command += ["--fleet-api-address", f"{listen}:{deployment.fleet_port}"]
-    limits = {
-        "FEDWATT_MESSAGE_MB": str(deployment.message_mb),
-        "FEDWATT_REQUESTS_PER_S": str(deployment.requests_per_s),
-        "FEDWATT_MB_PER_HOUR": str(deployment.megabytes_per_hour),
-    }
-    return command, environment(folder.flower, {FOLDER_VARIABLE: str(folder.root), **limits})
+    own = {FOLDER_VARIABLE: str(folder.root)}
+    if not by_http:
+        command += ["--fleet-api-address", f"{deployment.heard_on}:{deployment.fleet_port}"]
+        own[GRPC_FLEET] = "1"
+    return command, environment(folder.flower, own)
 
 
 def write_connection(folder: Folder, deployment: Deployment) -> None:

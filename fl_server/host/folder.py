@@ -4,7 +4,7 @@ import fcntl
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -25,6 +25,10 @@ class Deployment(Section):
     address: str = Field("127.0.0.1", description="name or address that households connect to")
     listen: str = Field("0.0.0.0", description="address the SuperLink listens on for households")
     fleet_port: Port = 9092
+    transport: Literal["grpc", "http"] = Field(
+        "grpc",
+        description="of households' calls; http: flwr 1.40 or later on every host",
+    )
     control_port: Port = Field(8000, description="loopback only: who reaches it commands the run")
     page_host: str = "127.0.0.1"
     page_port: Port = 9480
@@ -42,6 +46,11 @@ class Deployment(Section):
     requests_per_s: Positive = Field(20.0, description="of one household, over a minute")
     megabytes_per_hour: Positive = Field(1000.0, description="taken from one household")
     failures_before_giving_up: Count = 20
+
+    @property
+    def heard_on(self) -> str:
+        """Address that households' calls are taken on."""
+        return "127.0.0.1" if self.insecure else self.listen
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,21 @@
 
     python -m tests.support.intruder ADDRESS CA KEY VICTIM_KEY NODE VICTIM_NODE MINE THEIRS RUN
 
+It speaks as the coordinator does, gRPC or HTTP.
+
 KEY: the private key it calls with; VICTIM_KEY: a public key it has found. MINE, THEIRS: ids of
 messages sent to it and to the victim, as one knows them who reads both hosts' logs. Prints
 what became of each attempt, as JSON.
 """
 
 import hashlib
+import http.client
 import json
+import re
+import ssl
 import sys
 import time
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +49,8 @@ from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 
+from fl_client.host.probe import spoken
+
 Signed = list[tuple[str, Any]]
 
 
@@ -52,6 +60,8 @@ class Caller:
     def __init__(self, address: str, ca: bytes, key: bytes) -> None:
         self.key: Any = serialization.load_ssh_private_key(key, None)
         self.public = public_key_to_bytes(self.key.public_key())
+        self._address, self._ca = address, ca
+        self._http = spoken(address, secure=True) == "http"
         self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca))
         self._stub: Any = FleetStub(self._channel)
 
@@ -72,13 +82,36 @@ class Caller:
 
     def call(self, name: str, request: Any, headers: Signed | None = None) -> str:
         """Make a call; returns "passed", or why it did not."""
+        signed = self.signed() if headers is None else headers
+        if self._http:
+            return self._post(name, request.SerializeToString(), signed)
         try:
-            self.last = getattr(self._stub, name)(
-                request, metadata=self.signed() if headers is None else headers, timeout=30
-            )
+            getattr(self._stub, name)(request, metadata=signed, timeout=30)
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
         return "passed"
+
+    def _post(self, name: str, body: bytes, signed: Signed) -> str:
+        """The same over HTTP; refusals begin with the name that gRPC has for them."""
+        headers = {
+            key.removesuffix("-bin"): b64encode(value).decode() if key.endswith("-bin") else value
+            for key, value in signed
+        } | {"Content-Type": "application/protobuf"}
+        context = ssl.create_default_context(cadata=self._ca.decode())
+        line = http.client.HTTPSConnection(self._address, context=context, timeout=30)
+        path = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+        try:
+            line.request("POST", f"/v1/fleet/{path}", body, headers)
+            answer = line.getresponse()
+            said = answer.read().decode("utf-8", "replace")
+        except OSError as error:
+            return f"UNAVAILABLE: {error}"
+        finally:
+            line.close()
+        if answer.status == 200:
+            return "passed"
+        names = {413: "RESOURCE_EXHAUSTED"}
+        return f"{names.get(answer.status, answer.status)}: {said}"
 
     def activate(self, public: bytes | None = None, headers: Signed | None = None) -> str:
         """Come online; with another's public key, in its place."""

@@ -12,15 +12,17 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, Push
 from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 
+from common.flower_release import speaks_http
 from fl_client.host.key import make_node_key
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.guard import Guard, Limits
+from fl_server.host.refusals import Refusals
 from fl_server.host.setup import admit_household, init_server
-from fl_server.host.superlink import Refusals
 from fl_server.host.tls import make_authority, make_server_certificate
 from tests.support.intruder import EXPECTED, Caller, answer, attempts
 from tests.support.superlink import free_port, started
 
+TRANSPORTS = ["grpc", "http"] if speaks_http() else ["grpc"]
 LIMITS = Limits(message_bytes=10_000, calls_per_s=1.0, bytes_per_hour=36_000)
 
 
@@ -139,14 +141,16 @@ class Link:
         return (self.folder.root / "superlink.log").read_text(errors="replace")
 
 
-@pytest.fixture(scope="module")
-def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def link(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Link]:
     root = tmp_path_factory.mktemp("link")
     ports = {"fleet_port": free_port(), "control_port": free_port(), "page_port": free_port()}
     flat = ["tariff.source=flat"]
     init_server(root / "server", ["127.0.0.1"], None, flat, None, 1, Deployment(**ports))
     folder = Folder(root / "server")
-    tight = {"message_mb": 0.2, "requests_per_s": 1.0}
+    tight = {"message_mb": 0.2, "requests_per_s": 1.0, "transport": request.param}
     settings = yaml.safe_load(folder.server_file.read_text())
     folder.server_file.write_text(yaml.safe_dump(settings | tight))
     process = started(folder)
@@ -170,7 +174,8 @@ def test_a_stranger_gets_nowhere(link: Link, tmp_path: Path) -> None:
     assert "this key is not admitted" in stranger.register()
     assert "this key is not admitted" in stranger.activate()
     assert "this key is not admitted" in stranger.activate(maple.public)
-    assert "Invalid node ID" in stranger.heartbeat(link.nodes[0])
+    refused = stranger.heartbeat(link.nodes[0])
+    assert "Invalid node ID" in refused or "this key is not admitted" in refused
     stranger.public = maple.public
     assert "Invalid signature" in stranger.activate()
     assert "Invalid signature" in stranger.heartbeat(link.nodes[0])
