@@ -2,14 +2,18 @@
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from common.errors import InputError
+
 Facts = dict[str, str | int | float | bool | None]
 BIN = Path(sys.executable).parent
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 # What a Flower process, and the apps it starts, may have of this environment.
 _PASSED = ("HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -36,6 +40,19 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         # A name that only begins like an address may be anybody's.
         return host.lower() == "localhost"
+
+
+def check_address(name: str, where: str = "address") -> str:
+    """Return a host's name or address. Raises InputError, which says ``where``, for neither."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+            raise InputError(
+                f"{where} {name!r}: neither a host name nor an IP address: without https:// and "
+                "path, for example grid.example.org"
+            ) from None
+    return name
 
 
 def exec_process(command: Sequence[str], env: Mapping[str, str]) -> None:

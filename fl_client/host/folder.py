@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
+from cryptography import x509
 
 import fl_client
 from common.data.frame import check_name
 from common.errors import InputError
 from common.files import check_secret, write_secret
-from common.processes import environment, exec_process, is_loopback
+from common.processes import check_address, environment, exec_process, is_loopback
 from common.yaml_text import read_yaml
 from fl_client.control.record import NONE
 from fl_client.control.settings import read_control
@@ -29,6 +30,7 @@ from fl_client.membership import METERS, own_settings
 
 _PREFIX = re.compile(r"([\w-]+(/[\w-]+)*)?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_WANTED = "the server's tls/ca.crt is wanted"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
 
 
@@ -71,13 +73,12 @@ def init_client(
     _check_address(file.server, file.insecure)
     if ca is None and not file.insecure:
         raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
-    if ca is not None and not ca.is_file():
-        raise InputError(f"--ca {ca}: no such file")
-    data, kept = (METERS, _own_secrets()) if meters else _checked_data(root, file.data)
+    authority = None if ca is None else _authority(ca)
+    data, kept = (METERS, _own_secrets()) if meters else _checked_data(root, file)
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)
-    if ca is not None:
-        (root / "ca.crt").write_bytes(ca.read_bytes())
+    if authority is not None:
+        (root / "ca.crt").write_bytes(authority)
     if kept:
         lines = "".join(f"{key}={value}\n" for key, value in kept.items())
         write_secret(root / SECRETS, lines.encode())
@@ -91,6 +92,28 @@ def init_client(
     return line
 
 
+def _authority(ca: Path) -> bytes:
+    """The community's certificate. Raises InputError for what is none, or not an authority's."""
+    try:
+        raw = ca.read_bytes()
+        certificates = x509.load_pem_x509_certificates(raw)
+        signs = [
+            certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+            for certificate in certificates
+        ]
+    except OSError as error:
+        raise InputError(f"--ca {ca}: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"--ca {ca}: no certificate: {_WANTED}") from None
+    except x509.ExtensionNotFound:
+        signs = [False]
+    if not all(signs):
+        raise InputError(f"--ca {ca}: a certificate, but not of an authority: {_WANTED}")
+    if b"PRIVATE KEY" in raw:
+        raise InputError(f"--ca {ca}: holds a private key, which is nobody else's: {_WANTED}")
+    return raw
+
+
 def _own_secrets() -> dict[str, str]:
     """What the environment of ``init`` tells of sources' addresses, users and passwords."""
     found = {name: os.environ[name] for name in SECRET_NAMES if os.environ.get(name)}
@@ -100,8 +123,11 @@ def _own_secrets() -> dict[str, str]:
     return found
 
 
-def _checked_data(root: Path, data: str) -> tuple[str, dict[str, str]]:
-    """The data source as it is kept, and the secrets that opening it takes. Raises InputError."""
+def _checked_data(root: Path, file: ClientFile) -> tuple[str, dict[str, str]]:
+    """The data source as it is kept, and the secrets that opening it takes. Raises InputError,
+    also for a file or folder in which a run would not find the household.
+    """
+    data = file.data
     if "://" in data:
         from common.database import has_password, parse_url, shown
 
@@ -123,7 +149,31 @@ def _checked_data(root: Path, data: str) -> tuple[str, dict[str, str]]:
         return data, {}
     if not Path(data).exists():
         raise InputError(f"--data {data}: no such file or folder")
+    _look_at(Path(data), file.name)
     return str(Path(data).resolve()), {}
+
+
+def _look_at(data: Path, name: str) -> None:
+    """Raise InputError unless ``data`` is, or holds alone, the file of household ``name``."""
+    # Only init reads readings here: what is started stays without the libraries for it.
+    from common.data.store import household_files, is_household_file, read_household
+
+    if data.is_file() and not is_household_file(data):
+        raise InputError(
+            f"--data {data}: not a household file of fedwatt: make one with 'fedwatt data import "
+            f"{data} --name {name} --out FOLDER'"
+        )
+    files = [data] if data.is_file() else household_files(data)
+    if len(files) > 1:
+        own = data / f"{name}.parquet"
+        named = f": name {own}" if own in files else ""
+        raise InputError(f"--data {data}: holds {len(files)} households, not one{named}")
+    found = read_household(files[0]).name
+    if found != name:
+        raise InputError(
+            f"--data {files[0]}: is of household {found}, not of {name}: --name {found}, or "
+            f"'fedwatt data import {files[0]} --name {name} --out FOLDER'"
+        )
 
 
 def _check_poll(key: str, poll_s: float) -> None:
@@ -142,6 +192,9 @@ def _check_address(server: str, insecure: bool) -> None:
     host, colon, port = server.rpartition(":")
     if not colon or not port.isdigit() or not host:
         raise InputError(f"--server {server!r}: expected HOST:PORT")
+    check_address(host.removeprefix("[").removesuffix("]"), f"--server {server}:")
+    if not 0 < int(port) < 1 << 16:
+        raise InputError(f"--server {server}: a port is a number from 1 to 65535")
     if insecure and not is_loopback(host.strip("[]")):
         raise InputError(f"insecure with server {server}: without TLS only loopback will do")
 

@@ -13,13 +13,12 @@ from common.data.frame import check_name
 from common.data.source import source_of
 from common.errors import InputError
 from common.files import write_whole
-from common.processes import is_loopback
+from common.processes import check_address, is_loopback
 from fl_server.host.flower import CONNECTION, await_superlink, flwr, write_connection
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.members import admit, admitted, expel, read_members
 from fl_server.host.tariff_file import write_tariff
 from fl_server.host.tls import (
-    check_address,
     check_public_key,
     make_authority,
     make_server_certificate,

@@ -4,7 +4,6 @@ Households trust this authority alone, so it signs nothing but the coordinator's
 """
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,22 +20,11 @@ from common.files import write_secret, write_whole
 CA_DAYS = 3650
 SERVER_DAYS = 825
 LOOPBACK = ("localhost", "127.0.0.1")
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
 def _name(text: str) -> x509.Name:
     # A common name has 64 letters at most; who connects looks at the alternative names alone.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
-
-
-def check_address(name: str) -> str:
-    """Return a host's name or address. Raises InputError for what is neither."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-            raise InputError(f"address {name!r}: neither a host name nor an IP address") from None
-    return name
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

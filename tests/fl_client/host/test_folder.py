@@ -16,6 +16,7 @@ from flwr.app import Context, RecordDict
 
 from common import config, database
 from common.data.sql import Readings
+from common.data.store import write_household
 from common.data.synthetic import generate
 from common.errors import InputError
 from common.messages import MessageError
@@ -27,6 +28,7 @@ from fl_client.host.folder import init_client, supernode
 from fl_client.host.status import client_status
 from fl_client.membership import membership, own_settings
 from fl_client.state import QUANTITIES, State
+from fl_server.host.tls import make_authority, make_server_certificate
 from tests.support.superlink import free_port
 
 FILE = ClientFile("maple-7", "synthetic", "127.0.0.1:9092")
@@ -34,10 +36,10 @@ FILE = ClientFile("maple-7", "synthetic", "127.0.0.1:9092")
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
-    """Some certificate; nobody is called here."""
-    file = tmp_path / "ca.crt"
-    file.write_text("a certificate")
-    return file
+    """A community's certificate; nobody is called here."""
+    make_authority(tmp_path)
+    make_server_certificate(tmp_path, ["localhost"])
+    return tmp_path / "ca.crt"
 
 
 def node_config(command: list[str]) -> dict[str, str]:
@@ -84,6 +86,71 @@ def test_a_url_without_a_password_is_kept_as_it_is(
     init_client(tmp_path / "home", file, ca)
     assert file.data in (tmp_path / "home" / "client.yaml").read_text()
     assert not (tmp_path / "home" / "secret.env").exists()
+
+
+@pytest.mark.parametrize(
+    ("server", "cause"),
+    [
+        ("grid.example.org", "expected HOST:PORT"),
+        ("https://grid.example.org:9092", "neither a host name nor an IP address"),
+        ("grid.example.org/fleet:9092", "neither a host name nor an IP address"),
+        ("grid.example.org:99999", "1 to 65535"),
+        ("grid.example.org:0", "1 to 65535"),
+    ],
+)
+def test_an_address_nobody_can_call_is_refused_at_init(
+    tmp_path: Path, ca: Path, server: str, cause: str
+) -> None:
+    """A URL, no port or one that there is not: one line, and no folder."""
+    with pytest.raises(InputError, match=cause):
+        init_client(tmp_path / "home", replace(FILE, server=server), ca)
+    assert not (tmp_path / "home").exists()
+    init_client(tmp_path / "home", replace(FILE, server="[2001:db8::7]:9092"), ca)
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ("nowhere.crt", "No such file"),
+        (".", "Is a directory"),
+        ("notes.txt", "no certificate"),
+        ("ca.key", "no certificate"),
+        ("server.pem", "not of an authority"),
+        ("both.pem", "holds a private key"),
+    ],
+)
+def test_what_is_no_communitys_certificate_is_refused_at_init(
+    tmp_path: Path, ca: Path, given: str, cause: str
+) -> None:
+    """Some text, the server's own certificate, and a key, which must not be handed about."""
+    (tmp_path / "notes.txt").write_text("a certificate")
+    (tmp_path / "both.pem").write_bytes((tmp_path / "ca.key").read_bytes() + ca.read_bytes())
+    with pytest.raises(InputError, match=cause):
+        init_client(tmp_path / "home", FILE, tmp_path / given)
+    assert not (tmp_path / "home").exists()
+
+
+def test_data_in_which_a_run_would_not_find_the_household_is_refused_at_init(
+    tmp_path: Path, ca: Path
+) -> None:
+    """A meter's own CSV, another home's file, a folder of several or of none: one line that says
+    what will do, which does."""
+    first = pd.Timestamp("2023-05-01", tz="UTC")
+    for name in ("H1", "H2"):
+        write_household(generate(name, seed=1, first=first, intervals=48), tmp_path / "homes")
+    (tmp_path / "meter.csv").write_text("timestamp,consumption\n2025-01-01T00:00:00Z,0.2\n")
+    (tmp_path / "empty").mkdir()
+    homes = tmp_path / "homes"
+    for data, cause in (
+        ("meter.csv", "not a household file of fedwatt: make one with 'fedwatt data import"),
+        ("empty", "holds no household files"),
+        ("homes", r"holds 2 households, not one: name .*H2\.parquet"),
+        ("homes/H1.parquet", "is of household H1, not of H2"),
+    ):
+        with pytest.raises(InputError, match=cause):
+            init_client(tmp_path / "home", replace(FILE, name="H2", data=str(tmp_path / data)), ca)
+        assert not (tmp_path / "home").exists()
+    init_client(tmp_path / "home", replace(FILE, name="H2", data=str(homes / "H2.parquet")), ca)
 
 
 def test_a_home_opens_its_guarded_database(
