@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 JOBS ?= 2
 DEMO ?= runs/demo
+COMMUNITY ?= runs/community
 
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo test test-hosts test-live test-oldest test-latest lint nightly clean
+.PHONY: setup demo community test test-hosts test-live test-oldest test-latest lint nightly clean
 
 setup: $(INSTALLED)
 
@@ -24,6 +25,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
 	$(BIN)/fedwatt simulate --config demo --out $(DEMO)
+
+# A coordinator, a broker and four households on emulated houses, at 60 times the clock; pages on loopback, 9480 to 9484.
+# Needs mosquitto.  Interrupt to end.
+community: $(INSTALLED)
+	rm -rf $(COMMUNITY)
+	$(BIN)/fedwatt community --out $(COMMUNITY)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from common.console import Lazy, Version, group, run
 
 COMMANDS = {
     "simulate": "run N households: forecasts, market, federated rounds",
+    "community": "broker, coordinator and households on emulated houses, to look at",
     "train": "train a forecaster locally or centrally, without federation",
     "benchmark": "compare strategies, forecasts, traders, market mechanisms, scale, deployments",
     "market": "clear a book of orders",

@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 class Entity(NamedTuple):
     """``figure``: its name in the state. ``kind``: device class. ``unit``: ¤ is the currency.
 
-    ``counts``: state class. ``since``: the figure that says when it began to count.
+    ``counts``: state class. ``since``: the figure that says when it began to count. ``digits``:
+    those shown.
     """
 
     figure: str
@@ -35,32 +36,34 @@ class Entity(NamedTuple):
     counts: str = ""
     since: str = ""
     icon: str = ""
+    digits: int | None = None
 
 
+_TOTAL = ("energy", "kWh", "total_increasing")
+_PRICE = ("", "¤/kWh", "measurement", "", "mdi:cash", 3)
+_MONEY = ("monetary", "¤", "total")
+_NOW = ("", "kWh", "measurement", "")
+_POWER = ("power", "kW", "measurement", "", "", 2)
 ENTITIES = (
-    Entity("from_neighbours_kwh", "Energy from neighbours", "energy", "kWh", "total_increasing"),
-    Entity("to_neighbours_kwh", "Energy to neighbours", "energy", "kWh", "total_increasing"),
-    Entity("grid_price", "Price from the grid", "", "¤/kWh", "measurement", icon="mdi:cash"),
-    Entity("feed_in_price", "Price to the grid", "", "¤/kWh", "measurement", icon="mdi:cash"),
-    Entity("local_price", "Price among neighbours", "", "¤/kWh", "measurement", icon="mdi:cash"),
-    Entity("bill_today", "Bill today", "monetary", "¤", "total", "today"),
-    Entity("bill_month", "Bill this month", "monetary", "¤", "total", "month"),
-    Entity("saved_month", "Saved by trading this month", "monetary", "¤", "total", "month"),
-    Entity("expected_kwh", "Use expected this half hour", "", "kWh", "measurement",
-           icon="mdi:crystal-ball"),
-    Entity("bought_now_kwh", "Bought for this half hour", "", "kWh", "measurement",
-           icon="mdi:home-import-outline"),
-    Entity("sold_now_kwh", "Sold for this half hour", "", "kWh", "measurement",
-           icon="mdi:home-export-outline"),
+    Entity("from_neighbours_kwh", "Energy from neighbours", *_TOTAL, digits=2),
+    Entity("to_neighbours_kwh", "Energy to neighbours", *_TOTAL, digits=2),
+    Entity("grid_price", "Price from the grid", *_PRICE),
+    Entity("feed_in_price", "Price to the grid", *_PRICE),
+    Entity("local_price", "Price among neighbours", *_PRICE),
+    Entity("bill_today", "Bill today", *_MONEY, "today", digits=2),
+    Entity("bill_month", "Bill this month", *_MONEY, "month", digits=2),
+    Entity("saved_month", "Saved by trading this month", *_MONEY, "month", digits=2),
+    Entity("expected_kwh", "Use expected now", *_NOW, "mdi:crystal-ball", 2),
+    Entity("bought_now_kwh", "Bought for now", *_NOW, "mdi:home-import-outline", 2),
+    Entity("sold_now_kwh", "Sold for now", *_NOW, "mdi:home-export-outline", 2),
     Entity("plan", "Plan", icon="mdi:lightbulb-on-outline"),
     Entity("model_rounds", "Model rounds", "", "", "measurement", icon="mdi:brain"),
-)  # fmt: skip
-
+)
 BATTERY = (
     Entity("battery_state", "Battery driven by", icon="mdi:home-battery"),
     Entity("battery_why", "Battery, why", icon="mdi:lightbulb-on-outline"),
-    Entity("battery_kw", "Battery, charging", "power", "kW", "measurement"),
-    Entity("battery_setpoint_kw", "Battery, told to charge", "power", "kW", "measurement"),
+    Entity("battery_kw", "Battery, charging", *_POWER),
+    Entity("battery_setpoint_kw", "Battery, told to charge", *_POWER),
 )
 
 
@@ -140,12 +143,13 @@ class Entities:
                 "unit_of_measurement": one.unit.replace("¤", self._currency),
                 "state_class": one.counts,
                 "icon": one.icon,
+                "suggested_display_precision": one.digits,
             }
             if one.since:
                 config["last_reset_value_template"] = f"{{{{ value_json.{one.since} }}}}"
             yield (
                 f"{self._prefix}/sensor/{self._node}/{one.figure}/config",
-                {key: value for key, value in config.items() if value},
+                {key: value for key, value in config.items() if value not in ("", None)},
             )
         if self._override is not None:
             yield (

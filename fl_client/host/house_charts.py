@@ -28,7 +28,9 @@ def energy(view: HouseView) -> Markup:
         f'height="{_y(0, highest) - _y(kw, highest):.1f}" fill="var(--soft)"/>'
         for at, kw in load.items()
     )
-    told = "bars: used" + ("; line: expected at midnight" if ahead else "")
+    charging = ", charging with it" if view.kw("charge") >= 0 else ""
+    expected = "days before" if view.own_days else "expected at midnight"
+    told = f"bars: used{charging}" + (f"; line: {expected}" if ahead else "")
     told += "; yellow: from the sun" if sunny else ""
     lines = _line(ahead, highest, hours, "currentColor")
     lines += _line(sun, highest, hours, "var(--sun)") if sunny else ""

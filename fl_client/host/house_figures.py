@@ -7,7 +7,7 @@ from fl_client.host.house_page import why
 from fl_client.host.house_view import HouseView
 from fl_client.host.own_bill import OwnBill
 
-Figures = dict[str, float | str | None]
+Figures = dict[str, float | int | str | None]
 
 
 def figures(view: HouseView) -> Figures:
@@ -15,7 +15,7 @@ def figures(view: HouseView) -> Figures:
     present, last = view.present, view.last_settled
     fill = None if present is None else view.fills.get(present.t)
     expected = math.nan if present is None else view.forecast.get(present.t, math.nan)
-    found: dict[str, float | str | None] = {
+    found: dict[str, float | int | str | None] = {
         "household": view.name,
         "interval": None if present is None else present.begins.isoformat(),
         "settled_until": None if last is None else last.begins.isoformat(),
@@ -30,7 +30,7 @@ def figures(view: HouseView) -> Figures:
         "bill_today": _owed(view.bill_today),
         "bill_month": _owed(view.bill_month),
         "saved_month": view.saved[1],
-        "model_rounds": float(view.models),
+        "model_rounds": view.models,
         "today": None if present is None else _midnight(present.begins).isoformat(),
         "month": None if present is None else _midnight(present.begins.replace(day=1)).isoformat(),
         "override": "OFF" if view.override is None else "ON",

@@ -69,7 +69,8 @@ def _powers(view: HouseView) -> list[tuple[str, str]]:
     ]
     flow = discharge - charge
     if math.isfinite(flow):
-        shown.append((_kw(abs(flow)), "into the battery" if flow < 0 else "out of the battery"))
+        way = "into the battery" if flow < 0 else "out of the battery"
+        shown.append((_kw(abs(flow)), way if abs(flow) >= 0.005 else "the battery rests"))
     last = view.last_settled
     level = view.level("soc")
     if math.isfinite(level):
@@ -154,7 +155,8 @@ def why(view: HouseView) -> list[str]:
     )
     expected = view.forecast.get(present.t, present["forecast_load"])
     if math.isfinite(expected):
-        lines.append(f"Use expected by the shared model: {_kwh(expected)}.")
+        by = "the days before" if view.own_days else "the shared model"
+        lines.append(f"Use expected by {by}: {_kwh(expected)}.")
     if _has_battery(view.today) and present["need"] == RED:
         lines.append("What the battery holds does not last until then.")
     fill = view.fills.get(present.t)

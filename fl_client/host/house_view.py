@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fl_client.control.record import RECORD, Command, Override, Record, Snapshot
 from fl_client.home.clock import HouseClock
-from fl_client.home.mapping import MAPPING, Channel, read_mapping
+from fl_client.home.mapping import ENERGIES, MAPPING, Channel, read_mapping
 from fl_client.home.store import STORE, Store
 from fl_client.host.books import Books, Fill, Interval, Order, opened
 from fl_client.host.own_bill import NOTHING_OWED, OwnBill, own_bill, saved_by_trading
@@ -54,7 +54,8 @@ class HouseView:
     """Everything as it is at ``now`` [s since 1970] of the home's clock, which runs at ``speed``.
 
     ``present``: the newest interval decided, ``step`` long; ``today``: those of its local day;
-    ``forecast``: use [kWh] by interval as the model said at midnight. ``fills``: trades of the
+    ``forecast``: use [kWh] by interval as the model said at midnight, or, ``own_days``, as the days
+    before were. ``fills``: trades of the
     day, by interval. ``saved``: by trading, today and this month. ``models``: rounds received, and
     when the newest came. ``totals``: kWh from and to neighbours since the run began. ``battery``,
     ``override``, ``commands``: of its control, the newest command first.
@@ -68,6 +69,7 @@ class HouseView:
     present: Interval | None = None
     step: timedelta = timedelta(minutes=30)
     today: list[Interval] = field(default_factory=list)
+    own_days: bool = False
     forecast: dict[int, float] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     fills: dict[int, Fill] = field(default_factory=dict)
@@ -104,7 +106,43 @@ def look(home: Path, name: str, clock: HouseClock) -> HouseView:
     seen = _with_control(home, HouseView(name, now, clock.speed, meters, sources))
     with opened(home) as books:
         newest = -1 if books is None else books.newest()
-        return seen if books is None or newest < 0 else _with_books(books, newest, seen)
+        if books is None or newest < 0:
+            return seen
+        seen = _with_books(books, newest, seen)
+    return seen if seen.forecast else _with_own_days(home, seen)
+
+
+def _with_own_days(home: Path, seen: HouseView) -> HouseView:
+    """Expect what the same times of up to seven days before had, where meters have told it."""
+    store_file, one = home / STORE, seen.today[0]
+    if not (home / MAPPING).exists() or not store_file.exists():
+        return seen
+    minutes = round(seen.step.total_seconds() / 60)
+    midnight = one.begins.replace(hour=0, minute=0, second=0)
+    first, day = round(midnight.timestamp()), 86400
+    store = Store(store_file)
+    try:
+        known = {
+            role: {m.start: m.kwh for m in store.intervals(role, minutes, first - 7 * day, first)}
+            for role in ENERGIES
+        }
+    finally:
+        store.close()
+    # As the household's records have it: what its battery takes is use, what it gives is none.
+    load = {
+        start: kwh - known["export"].get(start, 0.0) + known["pv"].get(start, 0.0)
+        for start, kwh in known["import"].items()
+    }
+    expected = {}
+    for step in range(round(day / (60 * minutes))):
+        at = first + step * 60 * minutes
+        past = [
+            load[at - back * day] for back in range(1, _MEAN_DAYS + 1) if at - back * day in load
+        ]
+        if past:
+            t = one.t + round((at - one.begins.timestamp()) / (60 * minutes))
+            expected[t] = max(statistics.fmean(past), 0.0)
+    return replace(seen, forecast=expected, own_days=True)
 
 
 def _with_control(home: Path, seen: HouseView) -> HouseView:

@@ -6,13 +6,10 @@ loopback. The first one's traffic goes through a wire with a meter.
 
 import json
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +29,7 @@ from fl_server.host.setup import admit_household, init_server
 from fl_server.run_files import ROUNDS, read_lines
 from simulations.benchmarks.deployment.relay import Relay
 from simulations.benchmarks.deployment.soak import watched
+from simulations.processes import free_ports, service, text_of, wait_for
 from simulations.progress import track
 
 HISTORY_DAYS = 9
@@ -110,7 +108,7 @@ def measure(
         *([] if preset is None else [f"model.preset={preset}"]),
     ]  # fmt: skip
     folder = Folder(out / "server")
-    ports = dict(zip(("fleet_port", "control_port", "page_port"), _free_ports(3), strict=True))
+    ports = dict(zip(("fleet_port", "control_port", "page_port"), free_ports(3), strict=True))
     init_server(
         folder.root, ["127.0.0.1"], None, settings, str(homes), supernodes,
         Deployment(**ports),
@@ -120,12 +118,14 @@ def measure(
     folder.server_file.write_text(yaml.safe_dump(deployment | patient))
     with ExitStack() as stack:
         command, env = superlink(folder)
-        link = stack.enter_context(_service(command, env, out / "superlink.log"))
-        _wait(lambda: "Uvicorn running" in _text(out / "superlink.log"), "the SuperLink")
+        link = stack.enter_context(service(command, env, out / "superlink.log"))
+        wait_for(
+            lambda: "Uvicorn running" in text_of(out / "superlink.log"), "the SuperLink", _START_S
+        )
         relay = Relay(("127.0.0.1", ports["fleet_port"]))
         stack.callback(relay.close)
         nodes = []
-        own = _free_ports(supernodes)
+        own = free_ports(supernodes)
         for number, name in enumerate(track(names(supernodes), "households started")):
             home = out / "households" / name
             port = relay.port if number == 0 else ports["fleet_port"]
@@ -135,12 +135,12 @@ def measure(
             admit_household(folder.root, key, name)
             command, env = supernode(home)
             keeper = [sys.executable, "-m", "fl_client.host.keeper", *command]
-            nodes.append(stack.enter_context(_service(keeper, env, home / "log.txt")))
+            nodes.append(stack.enter_context(service(keeper, env, home / "log.txt")))
 
         def there() -> bool:
-            return _text(out / "superlink.log").count("Activated") >= supernodes
+            return text_of(out / "superlink.log").count("Activated") >= supernodes
 
-        _wait(there, f"{supernodes} households")
+        wait_for(there, f"{supernodes} households", _START_S)
         time.sleep(5.0)
         idle = _idle(nodes, relay, idle_s)
         meter, begin = (relay.down, relay.up), time.monotonic()
@@ -165,7 +165,7 @@ def _measured(
     gone: float,
     extra: tuple[int, int],
 ) -> Measured:
-    events = [json.loads(x) for x in _text(folder.log / "coordinator.jsonl").splitlines()]
+    events = [json.loads(x) for x in text_of(folder.log / "coordinator.jsonl").splitlines()]
     # The last booking closes the run: no market round belongs to it.
     booked = [e for e in events if e["event"] == "interval booked" and e["interval"] < rounds]
     told = [e for e in events if e["event"] == "fills told"]
@@ -239,46 +239,6 @@ def _run(folder: Folder, log: Path) -> None:
         done = subprocess.run(command, stdout=file, stderr=file, check=False)
     if done.returncode:
         raise RuntimeError(f"{log}: the run ended with status {done.returncode}")
-
-
-@contextmanager
-def _service(command: list[str], env: dict[str, str], log: Path) -> Iterator[psutil.Process]:
-    """A process and all it starts, ended on the way out."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as file:
-        process = psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        found = []
-        with suppress(psutil.NoSuchProcess):
-            found = [process, *process.children(recursive=True)]
-        for one in found:
-            with suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGTERM)
-        for one in psutil.wait_procs(found, timeout=10)[1]:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-
-
-def _wait(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + _START_S
-    while not true():
-        if time.monotonic() > end:
-            raise RuntimeError(f"{what} did not come up within {_START_S:.0f} s")
-        time.sleep(0.5)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        plugs = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for plug in plugs:
-            plug.bind(("127.0.0.1", 0))
-        return [int(plug.getsockname()[1]) for plug in plugs]
 
 
 def clear(out: Path) -> None:

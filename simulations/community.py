@@ -1,0 +1,219 @@
+"""A community to look at, on this machine alone: broker, coordinator, households, their houses.
+
+Each is a process, or several, as on hosts of their own; only the houses are emulated, and the clock
+runs faster. ``prepare`` makes the folders, ``commands`` says what is started in them: by
+``fedwatt community`` here, or each in a container of its own.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import yaml
+
+from common.data.store import write_household
+from common.data.synthetic import Community, generate, names
+from common.errors import InputError
+from common.files import write_secret, write_whole
+from common.processes import BIN, environment, listens
+from fl_client.home.clock import CLOCK
+from fl_client.home.deriving import derive
+from fl_client.home.mapping import MAPPING, read_mapping
+from fl_client.home.sources.source import MQTT
+from fl_client.home.store import OWN, STORE, Reading
+from fl_client.home.store import Store as Readings
+from fl_client.host.client_file import SECRETS, ClientFile
+from fl_client.host.folder import init_client
+from fl_server.host.folder import Deployment, Folder, Live
+from fl_server.host.members import admitted, read_members
+from fl_server.host.setup import admit_household, init_server
+from simulations.house import ENERGIES, House, Store, house_of, write_house
+from simulations.processes import free_ports, service, wait_for
+
+LINK = "link"
+_START_S = 120.0
+_HISTORY_DAYS = 14
+_RUN_DAYS = 7
+_FIRST = pd.Timestamp("2026-06-01", tz="Europe/London").tz_convert("UTC")
+_BEGINS_AT = pd.Timedelta(hours=9)
+_SEED = 3
+_HALF_HOUR_S = 1800.0
+# How long a market round waits for who is slow, as a share of the half hour.
+_PATIENCE = 0.75
+_SETTINGS = (
+    f"run.days={_RUN_DAYS}", f"run.history_days={_HISTORY_DAYS}", f"run.seed={_SEED}",
+    "model.preset=edge", "fl.local_steps=1", "fl.every_hours=1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Of this machine's loopback. ``pages``: the community's; the houses' follow."""
+
+    broker: int
+    fleet: int
+    control: int
+    pages: int
+
+    @classmethod
+    def free(cls, pages: int, households: int) -> "Ports":
+        """Those of processes are any; those of pages are not. Raises InputError where taken."""
+        for port in range(pages, pages + households + 1):
+            if listens(port):
+                raise InputError(f"--pages {pages}: something listens on port {port} already")
+        broker, fleet, control = free_ports(3)
+        return cls(broker, fleet, control, pages)
+
+
+def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Ports) -> None:
+    """Make everybody's folders in ``out``; the run's clock begins ``lead_s`` seconds from now.
+
+    The houses have been lived in for two weeks by then, and their meters been read. Raises
+    InputError.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: is there already; name another --out, or remove it")
+    begins = _FIRST + pd.Timedelta(days=_HISTORY_DAYS) + _BEGINS_AT
+    for name in names(households):
+        intervals = (_HISTORY_DAYS + _RUN_DAYS + 3) * 48
+        lived = generate(
+            name, seed=_SEED, first=_FIRST, intervals=intervals, community=Community(pv=0.7)
+        )
+        write_household(lived, out / "homes")
+    folder = Folder(out / "server")
+    deployment = Deployment(
+        fleet_port=ports.fleet, control_port=ports.control, page_port=ports.pages,
+        market_deadline_s=_PATIENCE * _HALF_HOUR_S / speed,
+    )  # fmt: skip
+    init_server(
+        folder.root, ["127.0.0.1"], None, _SETTINGS, str(out / "homes"), households, deployment
+    )
+    broker = f"mqtt://127.0.0.1:{ports.broker}"
+    own = free_ports(households)
+    before = (begins - pd.Timedelta(seconds=lead_s * speed)).floor("30min")
+    for number, name in enumerate(names(households)):
+        home = out / name
+        entries = _meters(name)
+        file = ClientFile(
+            name, "meters", f"127.0.0.1:{ports.fleet}", port=own[number], poll_s=1.0,
+            page_port=ports.pages + 1 + number, discovery="homeassistant",
+        )  # fmt: skip
+        init_client(home, file, folder.tls / "ca.crt", entries)
+        write_secret(home / SECRETS, f"{MQTT}={broker}\n".encode())
+        rows = out / "homes" / f"{name}.parquet"
+        house = house_of(rows, _FIRST.timestamp(), Store())
+        _remember(home, house, before.timestamp())
+        write_house(home, rows, _FIRST.timestamp(), house, broker)
+    write_whole(out / "mosquitto.conf", _broker(out, ports.broker))
+    # All clocks together, when all has been made.
+    anchor = time.time() + lead_s
+    run = f"community-{secrets.token_hex(4)}"
+    Live(run, begins.isoformat(), anchor, speed).write(folder.live)
+    clock = {"at": begins.timestamp(), "anchor": anchor, "speed": float(speed)}
+    for name in names(households):
+        write_whole(out / name / CLOCK, yaml.safe_dump(clock))
+
+
+def admit(out: Path, households: int) -> None:
+    """Let everybody in, as soon as the SuperLink is up."""
+    folder = Folder(out / "server")
+    port = folder.deployment().control_port
+    wait_for(lambda: listens(port), f"the SuperLink ({out / 'log' / 'link.txt'})", _START_S)
+    there = admitted(read_members(folder.members))
+    for name in names(households):
+        if name not in there:
+            admit_household(folder.root, (out / name / "key.pub").read_text(), name)
+
+
+def _meters(name: str) -> list[dict[str, object]]:
+    said = {"time": "time"}
+    meter = {"topic": f"house/{name}/meter"} | said
+    battery = {"topic": f"house/{name}/battery"} | said
+    found: list[dict[str, object]] = [
+        {"role": role, **meter, "json": f"{role}_kwh"} for role in ENERGIES
+    ]
+    found.append({"role": "power", **meter, "json": "power_w"})
+    found.append({"role": "soc", **battery, "json": "soc"})
+    return found
+
+
+def _remember(home: Path, house: House, until: float) -> None:
+    """Let a house live until then, and keep what its meters said at every half hour."""
+    channels = [one for one in read_mapping(home / MAPPING) if one.role in ENERGIES]
+    store = Readings(home / STORE, write=True)
+    try:
+        readings = [
+            Reading(channel.name, time, time + 1.0, round(kwh[channel.role], 3), OWN)
+            for time, kwh in house.past(until)
+            for channel in channels
+        ]
+        derive(store, channels, 30, store.put(readings), until + 1.0)
+    finally:
+        store.close()
+
+
+def _broker(out: Path, port: int) -> str:
+    data = out / "broker"
+    data.mkdir(exist_ok=True)
+    # Started by root it would become somebody else, who may not write here.
+    root = "user root\n" if os.geteuid() == 0 else ""
+    return (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\n{root}"
+        f"persistence true\npersistence_location {data}/\n"
+    )
+
+
+def commands(out: Path, households: int) -> dict[str, list[str]]:
+    """What runs, by name, in the order in which it is started. Raises InputError."""
+    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if mosquitto is None:
+        raise InputError("mosquitto: not installed (Debian: apt-get install mosquitto)")
+    fedwatt, client = str(BIN / "fedwatt"), str(BIN / "fedwatt-client")
+    server = str(out / "server")
+    found = {"broker": [mosquitto, "-c", str(out / "mosquitto.conf")]}
+    found[LINK] = [fedwatt, "server", "start", server]
+    for name in names(households):
+        home = str(out / name)
+        found[f"{name}-house"] = [sys.executable, "-m", "simulations.house", home]
+        found[name] = [client, "start", home]
+    found["run"] = [fedwatt, "server", "run", server]
+    return found
+
+
+def run(out: Path, households: int) -> int:
+    """Start everything and stand by until SIGINT or SIGTERM, or until the run is over."""
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    with ExitStack() as stack:
+        made = {}
+        for name, command in commands(out, households).items():
+            log = out / "log" / f"{name}.txt"
+            made[name] = stack.enter_context(service(command, environment(out / "flwr"), log))
+            if name == LINK:
+                admit(out, households)
+        stack.callback(_end, list(made.values()))
+        while not stop.wait(1.0):
+            for name, process in made.items():
+                if not process.is_running() or process.status() == "zombie":
+                    if name == "run":
+                        return 0
+                    raise RuntimeError(f"{name} has ended: see {out / 'log' / name}.txt")
+    return 0
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    """Ask all to end, so that they do so together."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()

@@ -1,0 +1,55 @@
+"""Processes that a command starts for a while: ended, with all they start, when it ends."""
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+
+@contextmanager
+def service(
+    command: Sequence[str], env: Mapping[str, str] | None, log: Path
+) -> Iterator[psutil.Process]:
+    """A process and all it starts, ended on the way out."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            found = [process, *process.children(recursive=True)]
+        for one in found:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGTERM)
+        for one in psutil.wait_procs(found, timeout=10)[1]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def wait_for(true: Callable[[], bool], what: str, seconds: float) -> None:
+    """Wait until it is true; RuntimeError that ``what`` did not come up where it takes longer."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{what} did not come up within {seconds:.0f} s")
+        time.sleep(0.5)
+
+
+def text_of(path: Path) -> str:
+    """What a file holds so far."""
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on at the moment."""
+    with ExitStack() as stack:
+        plugs = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for plug in plugs:
+            plug.bind(("127.0.0.1", 0))
+        return [int(plug.getsockname()[1]) for plug in plugs]
