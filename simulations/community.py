@@ -26,6 +26,8 @@ from common.data.synthetic import Community, generate, names
 from common.errors import InputError
 from common.files import write_secret, write_whole
 from common.processes import BIN, environment, listens
+from fl_client.control.record import COMMAND, SHADOW
+from fl_client.control.settings import CONTROL
 from fl_client.home.clock import CLOCK
 from fl_client.home.deriving import derive
 from fl_client.home.mapping import MAPPING, read_mapping
@@ -47,6 +49,7 @@ _RUN_DAYS = 7
 _FIRST = pd.Timestamp("2026-06-01", tz="Europe/London").tz_convert("UTC")
 _BEGINS_AT = pd.Timedelta(hours=9)
 _SEED = 3
+_BATTERY = Store(watchdog_s=1800.0)
 _HALF_HOUR_S = 1800.0
 # How long a market round waits for who is slow, as a share of the half hour.
 _PATIENCE = 0.75
@@ -111,7 +114,9 @@ def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Port
         init_client(home, file, folder.tls / "ca.crt", entries)
         write_secret(home / SECRETS, f"{MQTT}={broker}\n".encode())
         rows = out / "homes" / f"{name}.parquet"
-        house = house_of(rows, _FIRST.timestamp(), Store())
+        house = house_of(rows, _FIRST.timestamp(), _BATTERY)
+        # The last one is only shown what it would do.
+        _steer(home, name, COMMAND if number < households - 1 or households == 1 else SHADOW)
         _remember(home, house, before.timestamp())
         write_house(home, rows, _FIRST.timestamp(), house, broker)
     write_whole(out / "mosquitto.conf", _broker(out, ports.broker))
@@ -145,6 +150,34 @@ def _meters(name: str) -> list[dict[str, object]]:
     found.append({"role": "power", **meter, "json": "power_w"})
     found.append({"role": "soc", **battery, "json": "soc"})
     return found
+
+
+def _steer(home: Path, name: str, mode: str) -> None:
+    """Let control drive the battery. Times are the house's: at sixty times the clock a message
+    that takes a second comes a minute late."""
+    topic = f"house/{name}/battery"
+    control = {
+        "mode": mode,
+        "adapter": "mqtt",
+        "setpoint": {"topic": f"{topic}/setpoint/set", "unit": "W", "sign": -1},
+        "take": {"topic": f"{topic}/mode/set", "value": "remote"},
+        "hand_back": {"topic": f"{topic}/mode/set", "value": "auto"},
+        "readback": {"power": {"topic": topic, "json": "power_w", "time": "time", "sign": -1}},
+        "limits": {"soc_min": 0.1, "soc_max": 0.95},
+        "watchdog_s": _BATTERY.watchdog_s,
+        "deadtime_s": 60.0,
+        "every_s": 30.0,
+        "stale_s": 600.0,
+    }
+    battery = {
+        "capacity_kwh": _BATTERY.capacity_kwh,
+        "power_kw": _BATTERY.power_kw,
+        "round_trip_efficiency": _BATTERY.eta**2,
+        "soc_min": 0.1,
+        "soc_max": 0.95,
+    }
+    write_whole(home / CONTROL, yaml.safe_dump(control, sort_keys=False))
+    write_whole(home / "settings.yaml", yaml.safe_dump({"battery": battery}, sort_keys=False))
 
 
 def _remember(home: Path, house: House, until: float) -> None:

@@ -28,7 +28,7 @@ def energy(view: HouseView) -> Markup:
         f'height="{_y(0, highest) - _y(kw, highest):.1f}" fill="var(--soft)"/>'
         for at, kw in load.items()
     )
-    charging = ", charging with it" if view.kw("charge") >= 0 else ""
+    charging = ", charging with it" if view.kw("charge") >= 0 and not view.commanded else ""
     expected = "days before" if view.own_days else "expected at midnight"
     told = f"bars: used{charging}" + (f"; line: {expected}" if ahead else "")
     told += "; yellow: from the sun" if sunny else ""

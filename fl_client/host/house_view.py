@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from fl_client.control.record import RECORD, Command, Override, Record, Snapshot
+from fl_client.control.record import COMMAND, RECORD, Command, Override, Record, Snapshot
 from fl_client.home.clock import HouseClock
 from fl_client.home.mapping import ENERGIES, MAPPING, Channel, read_mapping
 from fl_client.home.store import STORE, Store
@@ -85,6 +85,11 @@ class HouseView:
     commands: list[Command] = field(default_factory=list)
 
     @property
+    def commanded(self) -> bool:
+        """Whether the battery is the household's to drive; else what it does is part of its use."""
+        return self.battery is not None and self.battery.mode == COMMAND
+
+    @property
     def last_settled(self) -> Interval | None:
         """The newest interval of today that is settled."""
         return next((one for one in reversed(self.today) if one.settled), None)
@@ -128,10 +133,12 @@ def _with_own_days(home: Path, seen: HouseView) -> HouseView:
         }
     finally:
         store.close()
-    # As the household's records have it: what its battery takes is use, what it gives is none.
+    added = {"import": 1, "export": -1, "pv": 1}
+    if seen.commanded:
+        added |= {"discharge": 1, "charge": -1}
     load = {
-        start: kwh - known["export"].get(start, 0.0) + known["pv"].get(start, 0.0)
-        for start, kwh in known["import"].items()
+        start: math.fsum(sign * known[role].get(start, 0.0) for role, sign in added.items())
+        for start in known["import"]
     }
     expected = {}
     for step in range(round(day / (60 * minutes))):

@@ -20,6 +20,7 @@ from common import web
 from common.errors import InputError
 from common.web import HTML, JSON, Page, Site, token_of
 from fl_client.control.record import RECORD
+from fl_client.control.settings import CONTROL
 from fl_client.home.clock import read_clock
 from fl_client.host.client_file import read_client
 from fl_client.host.client_file import secrets as client_secrets
@@ -32,7 +33,6 @@ TOKEN = "page.token"
 """In the household's folder: what the page asks for away from loopback."""
 _PORT_TAKEN_S = 60.0
 _TELL_S = 10.0
-_CONTROL = "control.yaml"
 _WHO = "the page of the house"
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def tell(home: Path, stop: threading.Event) -> None:
         changed.set()
 
     changed = threading.Event()
-    steered = (home / _CONTROL).exists() or (home / RECORD).exists()
+    steered = (home / CONTROL).exists() or (home / RECORD).exists()
     entities = Entities(
         file.name, client_secrets(home), file.discovery, file.currency,
         overruled if steered else None,

@@ -120,9 +120,7 @@ def test_all_its_processes(tmp_path: Path) -> None:
         end = time.monotonic() + 900
         while True:
             found = [figures(pages + 1 + number) for number in range(2)]
-            if all(
-                (one.get("settled_until") or "") > "2026" for one in found
-            ):
+            if all((one.get("settled_until") or "") > "2026" for one in found):
                 break
             assert process.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < end, found
