@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from common.page import document, table, tiles
-from fl_client.host.books import Fill, Interval
-from fl_client.host.house_charts import energy, prices
+from fl_client.host import house_charts
+from fl_client.host.books import Fill, Interval, Order
 from fl_client.host.house_view import HouseView, Meter
 from fl_client.host.own_bill import Line
 from fl_client.trader.base import HOLD_REASONS, RED
@@ -24,7 +24,14 @@ def draw(view: HouseView, battery: Markup = _NOTHING) -> str:
     ``battery``: what there is to see of a battery, and its override.
     """
     parts = [Markup("<h1>{}</h1>").format(view.name), _head(view), tiles(_now(view))]
-    parts += [_warnings(view), battery, _plan(view), energy(view), prices(view), _trades(view)]
+    parts += [
+        _warnings(view),
+        battery,
+        _plan(view),
+        house_charts.energy(view),
+        house_charts.prices(view),
+        _trades(view),
+    ]
     parts += [_bill(view), _model(view), _meters(view)]
     return document(view.name, Markup("").join(parts), _REFRESH_S)
 
@@ -112,21 +119,28 @@ def _plan(view: HouseView) -> Markup:
         Markup("<h2>Plan for {:%H:%M} to {:%H:%M}, and why</h2>").format(present.begins, until)
     ]
     parts += [Markup("<p>{}</p>").format(line) for line in why(view)]
-    if view.orders:
-        parts.append(
-            table(
-                ("Order", "Energy", "Limit per kWh"),
-                (
-                    (
-                        "buy up to" if one.side > 0 else "sell up to",
-                        _kwh(one.kwh),
-                        _price(one.price),
-                    )
-                    for one in view.orders
-                ),
-            )
-        )
+    parts.append(_orders(view.orders))
     return Markup("").join(parts)
+
+
+def _orders(orders: Sequence[Order]) -> Markup:
+    """What it offers each way, and step by step for who wants to know."""
+    if not orders:
+        return Markup("")
+    sides = []
+    for words, side in (("buy up to", 1), ("sell up to", -1)):
+        some = [one for one in orders if one.side == side]
+        if some:
+            prices = sorted({one.price for one in some})
+            limit = " to ".join(map(_price, (prices[0], prices[-1])[: len(prices)]))
+            sides.append((words, _kwh(math.fsum(one.kwh for one in some)), limit))
+    steps = [
+        ("buy" if one.side > 0 else "sell", _kwh(one.kwh), _price(one.price)) for one in orders
+    ]
+    head = ("Order", "Energy", "Limit per kWh")
+    return table(head, sides) + Markup(
+        "<details><summary>in {} steps</summary>{}</details>"
+    ).format(len(steps), table(head, steps))
 
 
 def why(view: HouseView) -> list[str]:
@@ -299,7 +313,7 @@ def _price(price: float) -> str:
 
 
 def _money(amount: float) -> str:
-    return f"{amount + 0.0:.2f}"
+    return f"{round(amount, 2) + 0.0:.2f}"
 
 
 def _age(seconds: float) -> str:

@@ -19,7 +19,8 @@ import common
 from fl_client.home.mapping import read_mapping
 from fl_client.host.client_file import read_client, secrets
 
-ADDON = Path(__file__).parents[3] / "configs" / "homeassistant"
+ROOT = Path(__file__).parents[3]
+ADDON = ROOT / "configs" / "homeassistant"
 BROKER = {"host": "core-mosquitto", "port": 1883, "ssl": False, "username": "u", "password": "p"}
 
 
@@ -49,7 +50,7 @@ def supervisor() -> Iterator[str]:
 def started(root: Path, url: str, token: str) -> "subprocess.Popen[str]":
     """The add-on's process, as its container starts it."""
     return subprocess.Popen(
-        [sys.executable, str(ADDON / "run.py"), str(root)],
+        [sys.executable, "-m", "fl_client.host.addon", str(root)],
         env=os.environ | {"SUPERVISOR": url, "SUPERVISOR_TOKEN": token},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -104,10 +105,10 @@ def test_options_make_a_household(tmp_path: Path, supervisor: str) -> None:
 
 def test_its_description_fits_what_it_does() -> None:
     """The version is the product's; the schema has every option, and the page's port is published;
-    the image starts the script that is beside it."""
+    the image starts it."""
     described = yaml.safe_load((ADDON / "config.yaml").read_text())
     assert described["version"] == common.__version__
-    used = set(re.findall(r'options\["(\w+)"\]', (ADDON / "run.py").read_text()))
+    used = set(re.findall(r'options\["(\w+)"\]', (ROOT / "fl_client/host/addon.py").read_text()))
     assert set(described["schema"]) == set(described["options"]) == used
     assert described["ports"] == {"9481/tcp": 9481}
-    assert "/src/configs/homeassistant/run.py" in (ADDON / "Dockerfile").read_text()
+    assert '["python", "-m", "fl_client.host.addon"]' in (ADDON / "Dockerfile").read_text()

@@ -1,6 +1,6 @@
 """A household inside Home Assistant's add-on: makes its folder the first time, then takes part.
 
-    python run.py [ROOT]
+    python -m fl_client.host.addon [ROOT]
 
 ROOT (/) holds ``data/options.json``, which the Supervisor writes, ``data/home``, the household's
 folder, and ``config``, the folder of the add-on that people see: ``ca.crt`` of the community goes
