@@ -66,7 +66,7 @@ class Parts:
 
 def install() -> Parts:
     """Wrap the parts of households and of the coordinator in this process."""
-    from fl_client import household, trader
+    from fl_client import trader, traders
     from fl_client.learner import Learner
     from fl_client.log import Log
     from fl_client.physics import Physics
@@ -80,6 +80,7 @@ def install() -> Parts:
     wrapped: list[tuple[type, str, str]] = [
         (RunReadings, "__init__", "data"),
         (Learner, "day_ahead", "forecast"),
+        (Learner, "net_ahead", "forecast"),
         (Learner, "train", "training"),
         (Learner, "receive", "evaluation"),
         (Physics, "settle", "settle"),
@@ -92,7 +93,7 @@ def install() -> Parts:
     for owner, name, part in wrapped:
         setattr(owner, name, parts.counted(part, getattr(owner, name)))
     make = trader.make_trader
-    vars(household)["make_trader"] = lambda *args, **keywords: count_plans(  # as groups look it up
+    vars(traders)["make_trader"] = lambda *args, **keywords: count_plans(  # as groups look it up
         make(*args, **keywords), parts
     )
     return parts
