@@ -38,7 +38,9 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
     ray_init = ray.init
 
     def end(number: int, _: FrameType | None) -> None:
-        # Flower's threads would go on to the end of the run; households' files are whole always.
+        # Flower's threads would go on to the end of the run, and say of each call that Ray no
+        # longer answers; households' files are whole always.
+        logging.disable()
         ray.shutdown()
         os._exit(128 + number)
 
