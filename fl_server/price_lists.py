@@ -83,7 +83,7 @@ class KeptPrices:
                 .where(member.run == self._run, member.account == account)
                 .order_by(member.since)
             ).all()
-            ends = [row.since for row in had[1:]] + [None]
+            ends = [*(row.since for row in had), None][1:]
             for (since, number), end in zip(had, ends, strict=True):
                 query = sa.select(column.interval, *(column[part] for part in _PARTS)).where(
                     column.run == self._run, column.list == number, column.interval >= since

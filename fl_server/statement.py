@@ -28,6 +28,8 @@ _UNIT = dict.fromkeys(
     ),
     "kWh",
 ) | {"standing_charge": "days"}
+_CHARGES = ("markup", "network_fee", "levies", "local_network_fee", "local_levies")
+"""Lines that count the same kWh as another, and stand only where something is charged."""
 _DRAWN = ("energy", "markup", "network_fee", "levies")
 _LOCAL = ("local_energy", "local_network_fee", "local_levies")
 
@@ -191,7 +193,7 @@ def _table(
         counted = quantity.loc[period].to_dict()
         for name in LINES:
             one = (int(counted.get(name, 0)), int(amounts[name]), int(others[name]))
-            if any(one):
+            if one[1] or one[2] or (one[0] and name not in _CHARGES):
                 made.append((period, name, one[0], _UNIT.get(name, ""), *one[1:]))
         made.append((period, TOTAL, 0, "", sum(amounts.values()), sum(others.values())))
     columns = ["period", "line", "quantity", "unit", "amount", "alone"]
