@@ -60,17 +60,21 @@ class Whole(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that have arrived. Raises RunError for what no household has said."""
-        replies = list(self._grid.pull_messages(message_ids))
-        for reply in replies:
-            if reply.has_error() and reply.error.code == ErrorCode.UNKNOWN:
-                raise RunError(
-                    f"a process that households run in was lost ({brief(str(reply.error.reason))});"
-                    " --resume goes on from the last checkpoint"
-                )
-        return replies
+        return _of_households(self._grid.pull_messages(message_ids))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait for the replies."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
+        """Send messages and wait for the replies. Raises RunError as ``pull_messages`` does."""
+        return _of_households(self._grid.send_and_receive(messages, timeout=timeout))
+
+
+def _of_households(replies: Iterable[Message]) -> list[Message]:
+    found = list(replies)
+    for reply in found:
+        if reply.has_error() and reply.error.code == ErrorCode.UNKNOWN:
+            raise RunError(
+                f"a process that households run in was lost ({brief(str(reply.error.reason))});"
+                " --resume goes on from the last checkpoint"
+            )
+    return found
