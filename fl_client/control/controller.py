@@ -5,6 +5,7 @@ writes by an ``Adapter``. Whatever it does not understand, it hands the battery 
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -45,6 +46,8 @@ _TRIES = 3
 _PAUSE_S, _LONGEST_PAUSE_S = 900.0, 4 * 3600.0
 # From one hand-back to the next take, and between two hand-backs that seem to be ignored.
 _RETAKE_S, _AGAIN_S = 30.0, 60.0
+# So often may it be taken in so long: a mode may stand in flash, which wears out.
+_TAKES, _TAKES_S = 8, 3600.0
 # Without a watchdog of the inverter nobody takes a command back for so long, if all goes wrong.
 _UNWATCHED_S = 300.0
 
@@ -90,6 +93,7 @@ class Controller:
         self._setpoint: float | None = None
         self._sent_at: float | None = None
         self._handed_at = -math.inf
+        self._taken: deque[float] = deque(maxlen=_TAKES)
         self._tries = 0
         self._pause_s = _PAUSE_S
         self._paused: tuple[float, Because] | None = None
@@ -180,8 +184,10 @@ class Controller:
             if self._owes:
                 return Because("pause", "nobody knows what was commanded last: handed back first")
             if not self._held:
-                if now - self._handed_at < _RETAKE_S:
+                if 0 <= now - self._handed_at < _RETAKE_S:
                     return Because("pause", "it was handed back a moment ago")
+                if len(self._taken) == _TAKES and 0 <= now - self._taken[0] < _TAKES_S:
+                    return Because("often", "it was taken too often in the last hour")
                 if acts >= steering.end:
                     return Because("plan", "the plan of the next interval is still to come")
         return None
@@ -355,7 +361,8 @@ class Controller:
         )
         plan = Plan(
             steering.start, steering.end, wished.target_kwh, battery_kwh, net_kwh,
-            wished.rest_kwh, fill.bought, fill.sold, steering.retail, steering.feed_in,
+            wished.rest_kwh, fill.bought, fill.sold, _known(steering.retail),
+            _known(steering.feed_in),
         )  # fmt: skip
         return wished, plan
 
@@ -372,6 +379,8 @@ class Controller:
         if self._setpoint is None or self._sent_at is None:
             return True
         passed, watchdog = now - self._sent_at, self._control.watchdog_s
+        if passed < 0:  # the clock was set back
+            return True
         if self._control.mode == COMMAND and watchdog and passed >= watchdog / 2:
             return True
         return passed >= self._control.every_s - 0.5 and (self._changed(kw) or self._again)
@@ -388,6 +397,7 @@ class Controller:
         assert self._adapter is not None
         try:
             if not self._held or self._again:
+                self._taken.append(now)
                 self._adapter.take()
                 self._record.log(now, TAKE, why, sent=True)
                 self._proof.begin(now)
@@ -473,6 +483,10 @@ class Controller:
             )  # fmt: skip
         self._record.put(snapshot)
         return snapshot
+
+
+def _known(price: float) -> float | None:
+    return price if math.isfinite(price) else None
 
 
 def _in_words(wished: Wish, plan: Plan) -> str:

@@ -89,6 +89,11 @@ class StoreSight:
             min(*ends, battery_at, grid_at, soc_at),
         )  # fmt: skip
 
+    def heard(self) -> float:
+        """When the battery's power was told last [s since 1970], 0 before; cheap to ask."""
+        said = [self._store.newest(one.name) for one in self._of.get("battery", [])]
+        return min((0.0 if one is None else one.measured for one in said), default=0.0)
+
     def counted(self, begin: float, end: float) -> tuple[float, float]:
         """See ``Sight``."""
         kwh = {

@@ -40,7 +40,7 @@ _SHORT = ("power", *BATTERY_ROLES)
 
 
 class Busy(InputError):
-    """Another process writes this household's readings."""
+    """Another process does this for the household."""
 
 
 class Meters:
@@ -65,7 +65,7 @@ class Meters:
         self._together_s = _STEERED_S if battery else _TOGETHER_S
         self.clock = clock or HouseClock()
         self._minutes = minutes
-        self._lock = _Lock(home / "meters.lock")
+        self._lock = Lock(home / "meters.lock", "its meters are being read by another process")
         self.store = Store(home / STORE, write=True)
         self._inbox = Inbox(self.clock)
         self._stop = threading.Event()
@@ -155,19 +155,23 @@ class Meters:
             pause = min(2 * pause, _LONGEST_PAUSE_S) if pause < _REFUSED_PAUSE_S else pause
 
 
-class _Lock:
-    """A file that one process at a time holds; it is free when that ends, however it ends."""
+class Lock:
+    """A file that one process at a time holds; it is free when that ends, however it ends.
 
-    def __init__(self, path: Path) -> None:
+    Raises Busy, with ``words``, where another holds it.
+    """
+
+    def __init__(self, path: Path, words: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
-            raise Busy(f"{path.parent}: its meters are being read by another process") from None
+            raise Busy(f"{path.parent}: {words}") from None
 
     def close(self) -> None:
+        """Let another process have it."""
         os.close(self._file)
 
 

@@ -105,6 +105,22 @@ def status(
     show(client_status(directory.resolve()), as_json=as_json)
 
 
+@app.command()
+def override(
+    directory: Directory,
+    hours: Annotated[
+        float | None, typer.Option(min=0.0, help="for so long; without: until it is ended")
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="end it")] = False,
+    why: Annotated[str, typer.Option(help="a word for the others of the house")] = "",
+) -> None:
+    """Leave the battery to its inverter, whatever the plan says."""
+    from fl_client.host.override import begin_override, end_override
+
+    home = directory.resolve()
+    typer.echo(end_override(home) if end else begin_override(home, hours, why))
+
+
 def main() -> None:
     """Run ``fedwatt-client``."""
     run(app, "fedwatt-client")

@@ -18,8 +18,9 @@ from fl_client.control.controller import Controller
 from fl_client.control.plans import Plans
 from fl_client.control.record import COMMAND, NONE, Record
 from fl_client.control.settings import read_control
-from fl_client.control.sight import Seen, StoreSight
+from fl_client.control.sight import StoreSight
 from fl_client.home.clock import HouseClock, read_clock
+from fl_client.home.daemon import Lock
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.store import STORE, Store
 from fl_client.host.client_file import read_client, secrets
@@ -35,6 +36,7 @@ class Running:
         control = read_control(home)
         if control.mode == NONE:
             raise InputError(f"{home}: control.yaml says none, or is not there")
+        self._lock = Lock(home / "control.lock", "its battery is controlled by another process")
         self.clock: HouseClock = read_clock(home)
         self._adapter: Adapter | None = None
         if control.mode == COMMAND:
@@ -51,10 +53,8 @@ class Running:
 
     def step(self) -> None:
         """One look; a step of the control where something new was said, or time has passed."""
-        now = self.clock.now()
-        seen = self._sight.see(now)
-        heard = seen.powers_at if isinstance(seen, Seen) else self._heard
-        if heard > self._heard or now - self._stepped >= self._every_s:
+        now, heard = self.clock.now(), self._sight.heard()
+        if heard > self._heard or not 0 <= now - self._stepped < self._every_s:
             self._heard, self._stepped = heard, now
             self.controller.step(now)
         if now - self._tidied > _DAY_S:
@@ -68,6 +68,7 @@ class Running:
             self._adapter.close()
         self.record.close()
         self._store.close()
+        self._lock.close()
 
 
 def run(home: Path, stop: threading.Event) -> None:

@@ -57,19 +57,17 @@ def _serves_its_house(home):
 # ---- what the plan wants is done ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_the_interval_ends_at_the_recourse_of_its_true_net_load(tmp_path, seed):
-    """A day, with fills of up to 1 kWh in two of five intervals: against the trader's recourse on
-    the true net load, from the true store, within 30 Wh in 95 % of all intervals (those that a
-    battery of 5 kW cannot reach counted too), and no limit broken in any second."""
+def _misses(folder, seed, days):
+    """(n,) kWh by which the battery missed, in each interval, the trader's recourse on the true net
+    load from the true store; two of five intervals have fills of up to 1 kWh."""
     draw = np.random.default_rng(seed)
     fills = {
         t: tuple(draw.permutation([draw.uniform(0, 1.0), 0.0]))
-        for t in range(48) if draw.random() < 0.4
+        for t in range(48 * days) if draw.random() < 0.4
     }  # fmt: skip
-    home = Steered(tmp_path, seed, 1, fills=fills)
-    errors = []
-    for t in range(47):
+    home = Steered(folder, seed, days, fills=fills)
+    missed = []
+    for t in range(48 * days - 1):
         begin, soc = home.home.now, home.home.soc
         home.live(INTERVAL)
         net, done = home.home.between(begin, begin + INTERVAL)
@@ -83,10 +81,31 @@ def test_the_interval_ends_at_the_recourse_of_its_true_net_load(tmp_path, seed):
                 shortfall=plan.shortfall, unused=plan.unused,
             ),
         )  # fmt: skip
-        errors.append(abs(done - float(wanted[0])))
+        missed.append(abs(done - float(wanted[0])))
         assert 0.1 - 1e-6 <= home.home.soc <= 0.8 + 1e-6
-    assert np.mean(np.array(errors[1:]) <= 0.030) >= 0.95, np.sort(errors)[-5:]
-    assert np.median(errors) <= 0.003
+    return np.array(missed[1:])  # before the first interval there is no plan
+
+
+@pytest.mark.slow
+def test_the_interval_ends_at_the_recourse_of_its_true_net_load(tmp_path):
+    """A day: within 30 Wh in 95 % of all intervals, those that 5 kW cannot reach counted too."""
+    missed = _misses(tmp_path, 3, 1)
+    assert np.mean(missed <= 0.030) >= 0.95, np.sort(missed)[-5:]
+    assert np.median(missed) <= 0.003
+
+
+@pytest.mark.nightly
+def test_many_intervals_end_there(tmp_path):
+    """The same over twenty days of ten homes: the figures of docs/control.md."""
+    all_of_them = []
+    for seed in range(10, 20):
+        (tmp_path / str(seed)).mkdir()
+        all_of_them.append(_misses(tmp_path / str(seed), seed, 2))
+    missed = np.concatenate(all_of_them) * 1000
+    print(f"{len(missed)} intervals, within 30 Wh {np.mean(missed <= 30):.4f}, median "
+          f"{np.median(missed):.2f} Wh, 95 % {np.quantile(missed, 0.95):.2f} Wh, largest "
+          f"{missed.max():.0f} Wh")  # fmt: skip
+    assert np.mean(missed <= 30) >= 0.95
 
 
 def test_commands_are_few_and_not_repeated(steered):
@@ -217,6 +236,28 @@ def test_what_is_ignored_is_tried_ever_less_often(steered):
     backs = [at for at, what, _ in steered.home.commands if what == "hand back" and at >= since]
     assert len(backs) <= 5
     assert (np.diff(backs) >= [900, 1800, 3600, 7200][: len(backs) - 1]).all()
+
+
+def test_a_battery_is_not_taken_and_handed_back_all_day(steered):
+    """Readings that come and go: no more than eight times an hour, a mode may stand in flash."""
+    since = steered.home.now
+    for _ in range(60):
+        steered.home.fault("silent", 75)
+        steered.live(180)
+    taken = [at for at, *_ in _sent(steered, TAKE, since)]
+    assert len(taken) > 8
+    assert all(b - a >= 3600 - 10 for a, b in zip(taken, taken[8:], strict=False))
+    assert _said(steered, "too often")
+
+
+def test_a_clock_that_is_set_back_stops_nothing(steered):
+    """Two hours back, as by a time server: readings go on, and so do the commands."""
+    controller, home = steered.controller, steered.home
+    controller._sent_at += 7200
+    controller._handed_at = home.now + 7200
+    since = home.now
+    assert steered.live(120).state == STEERING
+    assert _sent(steered, SETPOINT, since)
 
 
 def test_a_weaker_battery_is_asked_for_what_it_can(tmp_path):

@@ -14,6 +14,8 @@ from common.errors import InputError
 from fl_client.control.record import COMMAND, HAND_BACK, OVERRIDDEN, OWN, STEERING, TAKE, Record
 from fl_client.control.steering import Steering
 from fl_client.host.folder import start_client
+from fl_client.host.override import begin_override, end_override
+from fl_client.host.status import client_status
 from tests.support.mqtt_house import MqttHouse, control, meters
 from tests.support.steered import BATTERY
 
@@ -96,6 +98,10 @@ def test_a_battery_is_steered_through_files_and_a_broker(home):
     told = [float(text) for topic, text, _ in home.house.heard if "setpoint" in topic]
     lines = [-1000 * c.kw for c in home.record.commands(most=999) if c.kw is not None and c.sent]
     assert lines[::-1][: len(told)] == pytest.approx(told[: len(lines)])
+    command = [sys.executable, "-m", "fl_client.host.control", str(home.folder)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (second.returncode, second.stderr.count("\n")) == (2, 1)
+    assert "controlled by another process" in second.stderr
 
 
 def test_killed_control_leaves_the_house_to_itself(home):
@@ -132,10 +138,11 @@ def test_a_broker_that_dies_is_said(home, broker):
 
 def test_an_end_in_good_order_and_an_override(home):
     """SIGTERM hands back; so does an override, which holds for the process that comes next."""
-    home.record.set_override(home.house.clock.now(), None, "page")
-    home.until(lambda: home.state(OVERRIDDEN, "page"))
+    assert "--end" in begin_override(home.folder, None, "guests")
+    home.until(lambda: home.state(OVERRIDDEN, "guests"))
+    assert client_status(home.folder)["battery driven by"] == OVERRIDDEN
     home.until(lambda: home.house.house.mode == "auto", 5)
-    home.record.clear_override()
+    assert end_override(home.folder) == "the plan may have it again"
     home.until(home.steered)
     assert home.kill("control", signal.SIGTERM) == 0
     assert home.house.heard[-1][:2] == ("house/mode/set", "auto")
