@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from flwr.app import Context
 
 from common.arrays import Floats, Ints
+from common.config import Tariff
+from common.market_rules import MICRO
 from common.messages import Announcement, Join, Joined, NotJoined
 from fl_client.deciding import DayAhead
 from fl_client.household import Group
@@ -103,6 +105,7 @@ class Sessions:
                 # A simulation plays rounds again that a killed one had begun.
                 forget_sessions(member.directory)
             if member.durable:
+                state.set_tariff(_parts(member.settings.tariff))
                 # What a real household has done is done: it goes on from there, whoever asks.
                 same = state.about().get("run") == request.run
                 request = replace(request, first=state.newest() + 1 if same else 0)
@@ -175,6 +178,13 @@ class Sessions:
 
 HERE = Sessions()
 """The sessions of this process: one, whether messages come singly (app) or in batches (batch)."""
+
+
+def _parts(tariff: Tariff) -> dict[str, float]:
+    """Charges beside the energy price, and those on local energy [currency per kWh, per day]."""
+    local = tariff.local_parts
+    parts = {f"local_{name}": micro / MICRO for name, micro in vars(local).items()}
+    return {**vars(tariff.charges), **parts}
 
 
 def _key(members: Sequence[Membership]) -> Key:

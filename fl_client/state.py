@@ -4,6 +4,7 @@ It holds what was measured, decided and settled, interval by interval, and the f
 midnight. Writing is idempotent by interval: a row written twice is the same row.
 """
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +49,7 @@ QUANTITIES = (
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS joined (id INTEGER PRIMARY KEY CHECK (id = 0), message TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tariff (id INTEGER PRIMARY KEY CHECK (id = 0), parts TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS intervals (
     t INTEGER PRIMARY KEY, time TEXT NOT NULL, settled INTEGER NOT NULL,
     {", ".join(f"{name} REAL" for name in QUANTITIES)}
@@ -76,9 +78,9 @@ _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
     "told",
 )  # fmt: skip
-_VERSION = 5
+_VERSION = 6
 """Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit, 4
-added ``told``, 5 export prices.
+added ``told``, 5 export prices, 6 ``tariff``.
 
 A new table or quantity needs a higher number and nothing else; a change of a column a line in
 ``_carry_over``.
@@ -169,6 +171,10 @@ class State:
         """Return the join message last kept."""
         found = self._db.execute("SELECT message FROM joined").fetchone()
         return None if found is None else str(found[0])
+
+    def set_tariff(self, parts: Mapping[str, float]) -> None:
+        """Keep what the run's prices are made of, for whoever shows a bill by its lines."""
+        self._db.execute("INSERT OR REPLACE INTO tariff VALUES (0, ?)", (json.dumps(parts),))
 
     def begin(self, about: Mapping[str, str], first: int) -> None:
         """Start or resume a run at interval ``first``: later rows are dropped.

@@ -1,5 +1,6 @@
 """A household's own records, read and never written: intervals, trades, orders, models."""
 
+import json
 import math
 import sqlite3
 from array import array
@@ -22,11 +23,12 @@ _DAY = timedelta(days=1)
 class Interval:
     """An interval of the run. ``values``: by name of ``state.QUANTITIES``, nan where unknown.
 
-    ``begins``: in the local time of this computer.
+    ``begins``: in the local time of this computer. ``step``: how long it is.
     """
 
     t: int
     begins: datetime
+    step: timedelta
     settled: bool
     values: dict[str, float]
 
@@ -85,7 +87,7 @@ class Books:
         found = []
         for t, settled, *row in rows:
             values = dict(zip(QUANTITIES, map(_number, row), strict=True))
-            found.append(Interval(t, self.begins(t), bool(settled), values))
+            found.append(Interval(t, self.begins(t), self.step, bool(settled), values))
         return found
 
     def fills(self, first: int) -> dict[int, Fill]:
@@ -119,6 +121,11 @@ class Books:
             (first, stream),
         )
         return {t: _spread(array("f", values), self.per_day) for t, values in rows}
+
+    def tariff(self) -> dict[str, float]:
+        """What prices are made of, {} where that is not kept: see ``State.set_tariff``."""
+        found = self._db.execute("SELECT parts FROM tariff").fetchone()
+        return {} if found is None else dict(json.loads(found[0]))
 
     def models(self) -> list[tuple[int, int]]:
         """(Round, interval after which it came) of the shared models received, in order."""

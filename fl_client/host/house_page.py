@@ -230,7 +230,8 @@ def _bill(view: HouseView) -> Markup:
         rows.append((name, *cells[0], *cells[1]))
     rows.append(("Owed", "", _money(view.bill_today.total), "", _money(view.bill_month.total)))
     month = f"{view.present.begins:%B}"
-    note = "By the house's own books, of what is settled; below zero is earned."
+    note = "By the house's own books, of what is settled; below zero is earned. "
+    note += "A tariff that only this house has is on the coordinator's statement."
     return (
         Markup("<h2>Bill</h2>")
         + table(("", "Today", "", month, ""), rows, sums=True)

@@ -177,7 +177,7 @@ def _with_books(books: Books, newest: int, seen: HouseView) -> HouseView:
     of_month = [o for o in lived if (o.begins.year, o.begins.month) == (begins.year, begins.month)]
     today = [o for o in of_month if o.begins.date() == begins.date()]
     fills = books.fills(of_month[0].t)
-    models = books.models()
+    models, tariff = books.models(), books.tariff()
     forecasts = books.forecasts(max(newest - _COMPARED_DAYS * day, 0), "consumption_day")
     midnight = max((t for t in forecasts if t <= newest < t + day), default=None)
     bought, sold = books.traded()
@@ -191,8 +191,8 @@ def _with_books(books: Books, newest: int, seen: HouseView) -> HouseView:
         else {midnight + step: kwh for step, kwh in enumerate(forecasts[midnight])},
         orders=books.orders(newest),
         fills={t: fill for t, fill in fills.items() if t >= today[0].t},
-        bill_today=own_bill(today, fills),
-        bill_month=own_bill(of_month, fills),
+        bill_today=own_bill(today, fills, tariff),
+        bill_month=own_bill(of_month, fills, tariff),
         saved=(saved_by_trading(today), saved_by_trading(of_month)),
         totals=(bought, sold),
         models=len(models),

@@ -32,34 +32,64 @@ class OwnBill(NamedTuple):
 NOTHING_OWED = OwnBill([], 0.0, 0)
 
 
-def own_bill(intervals: Iterable[Interval], fills: Mapping[int, Fill]) -> OwnBill:
-    """Bill the settled ones among ``intervals``; ``fills``: what was traded, by interval."""
+def own_bill(
+    intervals: Iterable[Interval],
+    fills: Mapping[int, Fill],
+    tariff: Mapping[str, float] | None = None,
+) -> OwnBill:
+    """Bill the settled ones among ``intervals``; ``fills``: what was traded, by interval.
+
+    ``tariff``: what prices are made of, as ``State.set_tariff`` keeps it; a line without kWh, price
+    or days is left out. The energy's line is what the others leave of what was paid.
+    """
     settled = [one for one in intervals if one.settled and math.isfinite(one["cost"])]
+    parts = tariff or {}
     none = Fill(0.0, 0.0, 0.0, 0.0)
     traded = [fills.get(one.t, none) for one in settled]
+    drawn = math.fsum(one["grid_import"] for one in settled)
+    paid = math.fsum(one["grid_import"] * one["retail"] for one in settled)
+    bought = math.fsum(one.bought_kwh for one in traded)
+    cost = math.fsum(one.paid for one in traded)
+    days = sum((one.begins - one.step).date() != one.begins.date() for one in settled)
+    standing = days * parts.get("standing_charge", 0.0)
+    grid = [
+        Line(name, drawn, drawn * parts.get(key, 0.0))
+        for name, key in (
+            ("Supplier's markup", "markup"),
+            ("Network fee", "network_fee"),
+            ("Levies", "levies"),
+        )
+    ]
+    vat = parts.get("vat", 0.0)
+    tax = paid * vat / (1.0 + vat)
+    local = [
+        Line(name, bought, bought * parts.get(f"local_{key}", 0.0))
+        for name, key in (
+            ("Network fee on it", "network"),
+            ("Levies on it", "levies"),
+            ("VAT on these", "vat"),
+        )
+    ]
+    beside = tax + math.fsum(line.amount for line in grid)
     lines = [
+        Line("From the grid", drawn, paid - beside),
+        *(line for line in grid if line.amount),
+        *([Line("Standing charge", None, standing)] if standing else []),
+        *([Line("VAT", None, tax + standing * vat)] if vat else []),
+        Line("From neighbours", bought, cost - math.fsum(line.amount for line in local)),
+        *(line for line in local if line.amount),
         Line(
-            "From the grid",
-            math.fsum(one["grid_import"] for one in settled),
-            math.fsum(one["grid_import"] * one["retail"] for one in settled),
+            "To neighbours",
+            math.fsum(one.sold_kwh for one in traded),
+            -math.fsum(one.received for one in traded),
         ),
         Line(
             "To the grid",
             math.fsum(one["grid_export"] for one in settled),
             -math.fsum(one["grid_export"] * one["feed_in"] for one in settled),
         ),
-        Line(
-            "From neighbours",
-            math.fsum(one.bought_kwh for one in traded),
-            math.fsum(one.paid for one in traded),
-        ),
-        Line(
-            "To neighbours",
-            math.fsum(one.sold_kwh for one in traded),
-            -math.fsum(one.received for one in traded),
-        ),
     ]
-    total = math.fsum(one["cost"] for one in settled)
+    total = math.fsum(one["cost"] for one in settled) + standing * (1.0 + vat)
     rest = total - math.fsum(line.amount for line in lines)
     if abs(rest) > _NOTHING * max(len(settled), 1):
         lines.append(Line("Sold but not sent, bought but not used", None, rest))

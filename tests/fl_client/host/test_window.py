@@ -18,20 +18,26 @@ from common.errors import InputError
 from fl_client.home.clock import HouseClock, read_clock
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.store import OWN, STORE, Reading, Store
-from fl_client.host.books import opened
+from fl_client.host.books import Interval, opened
 from fl_client.host.client_file import ClientFile
 from fl_client.host.house_figures import figures
 from fl_client.host.house_page import draw
 from fl_client.host.house_view import look
 from fl_client.host.own_bill import own_bill
 from fl_client.host.window import serve
-from fl_server.bills import bill
+from fl_client.state import QUANTITIES
 from fl_server.host.folder import Folder
+from fl_server.statement import statement
 from tests.support.community import Homes, community, contexts, run
 from tests.support.live import INTERVALS, NAMES, SHORT, never
 from tests.support.live import opened as ledger_of
 
 WALL = HouseClock()
+TARIFF = (
+    "tariff.markup=0.015", "tariff.network_fee=0.04", "tariff.levies=0.02", "tariff.vat=0.2",
+    "tariff.standing_charge_per_day=0.35", "tariff.local.network_share=0.3",
+    "tariff.local.levies=0.001", "tariff.local.vat=0.1",
+)  # fmt: skip
 
 
 def member(home: Path, name: str) -> None:
@@ -45,7 +51,7 @@ def member(home: Path, name: str) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory, homes: Path) -> Folder:
     """A finished run of half a day with two model rounds; its households' folders beside it."""
     root = tmp_path_factory.mktemp("window")
-    made = community(root / "server", homes, NAMES, *SHORT)
+    made = community(root / "server", homes, NAMES, *SHORT, *TARIFF)
     run(made, Homes(contexts(root, homes, NAMES, made), never))
     for name in NAMES:
         member(root / name, name)
@@ -85,26 +91,55 @@ def get(url: str) -> str:
 
 
 def test_the_bill_is_the_coordinators(server: Folder) -> None:
-    """Line by line, kWh and money: two sets of books of one market, to the rounding of each half
-    hour; and the lines sum to what the household's own books owe."""
+    """Line by line, kWh and money: two sets of books of one market, to the rounding of each
+    interval; and the lines sum to what the household's own books owe."""
     with ledger_of(server.run) as ledger:
         for name in NAMES:
-            theirs = bill(ledger, "run-1", name, by="total").total
+            theirs = statement(ledger, "run-1", name, by="total").of("total")
             with opened(server.root.parent / name) as books:
                 assert books is not None
-                ours = own_bill(books.intervals(0), books.fills(0))
+                ours = own_bill(books.intervals(0), books.fills(0), books.tariff())
             found = {line.name: line for line in ours.lines}
-            for line, kwh, money, sign in (
-                ("From the grid", "grid_import_kwh", "grid_cost", 1),
-                ("To the grid", "grid_export_kwh", "grid_revenue", -1),
-                ("From neighbours", "bought_kwh", "paid", 1),
-                ("To neighbours", "sold_kwh", "received", -1),
+            for line, key in (
+                ("From the grid", "energy"),
+                ("Supplier's markup", "markup"),
+                ("Network fee", "network_fee"),
+                ("Levies", "levies"),
+                ("From neighbours", "local_energy"),
+                ("Network fee on it", "local_network_fee"),
+                ("Levies on it", "local_levies"),
+                ("To neighbours", "local_sales"),
+                ("To the grid", "feed_in"),
             ):
-                assert found[line].kwh == pytest.approx(theirs[kwh], abs=2e-6 * INTERVALS)
-                assert found[line].amount == pytest.approx(sign * theirs[money], abs=1e-5)
+                booked = theirs.loc[key] if key in theirs.index else None
+                mine = found.get(line)
+                kwh = 0.0 if mine is None or mine.kwh is None else mine.kwh
+                amount = 0.0 if mine is None else mine.amount
+                if mine is not None and booked is not None:
+                    assert kwh == pytest.approx(booked["quantity"], abs=2e-6 * INTERVALS)
+                expected = 0.0 if booked is None else booked["amount"]
+                assert amount == pytest.approx(expected, abs=1e-6 * INTERVALS)
+            tax = [found[line].amount for line in ("VAT", "VAT on these") if line in found]
+            booked_tax = theirs["amount"].reindex(["vat", "local_vat"]).sum()
+            assert sum(tax) == pytest.approx(booked_tax, abs=2e-6 * INTERVALS)
             assert ours.intervals == INTERVALS
-            assert ours.total == pytest.approx(sum(line.amount for line in ours.lines), abs=1e-5)
-            assert ours.total == pytest.approx(theirs["total"], abs=1e-5)
+            assert ours.total == pytest.approx(sum(line.amount for line in ours.lines), abs=1e-9)
+            assert ours.total == pytest.approx(theirs["amount"]["total"], abs=1e-5)
+
+
+def test_a_day_costs_its_standing_charge_when_it_begins() -> None:
+    """Once for each local midnight that was lived through, with the VAT on it."""
+    half_hour = timedelta(minutes=30)
+    begins = datetime(2026, 3, 1, 22, tzinfo=UTC).astimezone()
+    nothing = dict.fromkeys(QUANTITIES, 0.0)
+    lived = [Interval(t, begins + t * half_hour, half_hour, True, nothing) for t in range(56)]
+    midnights = sum((one.begins.hour, one.begins.minute) == (0, 0) for one in lived)
+    assert midnights >= 1
+    billed = own_bill(lived, {}, {"standing_charge": 0.35, "vat": 0.2})
+    found = {line.name: line.amount for line in billed.lines}
+    assert found["Standing charge"] == pytest.approx(0.35 * midnights)
+    assert found["VAT"] == pytest.approx(0.07 * midnights)
+    assert billed.total == pytest.approx(0.42 * midnights)
 
 
 def test_page_shows_trades_bill_and_model(url: str, home: Path) -> None:
@@ -113,7 +148,7 @@ def test_page_shows_trades_bill_and_model(url: str, home: Path) -> None:
     with opened(home) as books:
         assert books is not None
         fills, models = books.fills(0), len(books.models())
-        total = own_bill(books.intervals(0), fills).total
+        total = own_bill(books.intervals(0), fills, books.tariff()).total
         for t, fill in fills.items():
             if fill.bought_kwh:
                 row = f"<tr><td>{books.begins(t):%H:%M}</td><td>{fill.bought_kwh:.2f} kWh</td>"
