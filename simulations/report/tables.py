@@ -111,9 +111,9 @@ def headline(run: Run) -> list[Tile]:
 
 
 def _compensated(cost: Mapping[str, Any]) -> str:
-    """What the rule of compensation has done, where it is on."""
+    """What the rule of compensation has done, where it is on and somebody would have lost."""
     before, moved = number(cost, "losers_before_compensation"), number(cost, "compensated")
-    if before is None:
+    if not before:
         return ""
     return f"; {text.count(before)} did before those who gained gave them {text.money(moved)}"
 
