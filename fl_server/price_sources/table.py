@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.arrays import Mask
 from common.errors import InputError
 from fl_server.price_sources.options import Options
 from fl_server.price_sources.pieces import Pieces, PriceSource, seconds
 
 _LONGEST_S = 86_400
+_WANTED = "wanted are rows such as 2025-06-01T00:30:00Z,0.31 (UTC, per kWh) under time,retail"
 
 
 class Table:
@@ -36,19 +38,29 @@ def read_table(path: Path) -> tuple[Pieces, Pieces | None]:
     """Import and export prices of a file. Times without a zone are UTC. Raises InputError."""
     place = f"tariff {path}"
     try:
-        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
-        times = pd.to_datetime(frame["time"], utc=True)
-        columns = [
-            np.array([float(text) for text in frame[name]])
-            for name in ("retail", "feed_in")
-            if name == "retail" or name in frame
-        ]
+        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except OSError as error:
         raise InputError(f"{place}: {error.strerror}") from None
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{place}: {' '.join(str(error).split())}") from None
-    if not len(times) or times.isna().any():
-        raise InputError(f"{place}: a row without a time, or no rows")
+    except ValueError as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{place}: no table: {what}: {_WANTED}") from None
+    frame.columns = frame.columns.str.strip().str.lower()
+    for name in ("time", "retail"):
+        if name not in frame:
+            found = ", ".join(map(repr, frame.columns))[:80]
+            raise InputError(
+                f"{place}: row 1: no column {name!r} in the header (it has {found}): {_WANTED}"
+            )
+    if not len(frame):
+        raise InputError(f"{place}: no rows after the header: {_WANTED}")
+    times = pd.to_datetime(frame["time"], utc=True, format="ISO8601", errors="coerce")
+    _complete(frame["time"], times.isna().to_numpy(), place)
+    columns = []
+    for name in ("retail", "feed_in"):
+        if name in frame:
+            prices = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+            _complete(frame[name], np.isnan(prices), place)
+            columns.append(prices)
     starts = seconds(pd.DatetimeIndex(times))
     step = _step(sorted(starts), place)
     made = [
@@ -59,6 +71,14 @@ def read_table(path: Path) -> tuple[Pieces, Pieces | None]:
         for column, name in zip(columns, ("retail", "feed_in"), strict=False)
     ]
     return made[0], made[1] if len(made) > 1 else None
+
+
+def _complete(cells: "pd.Series[str]", wrong: Mask, place: str) -> None:
+    """Raise InputError that names the first of the cells that are no time or number."""
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        cell = f"row {row + 2}: {cells.name} = {str(cells.iloc[row])[:60]!r}"
+        raise InputError(f"{place}: {cell}: {_WANTED}")
 
 
 def _step(starts: list[int], place: str) -> int:

@@ -79,10 +79,13 @@ HALF = stamps(8, "30min")
         ([*HALF[:3], *HALF[4:]], [0.3] * 7, "no price 0 days 00:30:00 after"),
         ([*HALF[:3], *stamps(4, "1h")[2:]], [0.3] * 5, "no price 0 days 00:30:00 after"),
         ([*HALF, HALF[3]], [0.3] * 9, "stands there twice"),
-        (HALF, [0.3] * 7 + [float("nan")], "a price is a number within"),
+        (HALF, [0.3] * 7 + [float("nan")], "row 9: retail = 'nan': wanted are rows such as"),
+        (HALF, [0.3, "", *[0.3] * 6], "row 3: retail = '': wanted are rows such as"),
+        (HALF, [0.3, '"0,3"', *[0.3] * 6], "row 3: retail = '0,3': wanted are rows such as"),
+        (["01.02.2025 00:00"], [0.3], "row 2: time = '01.02.2025 00:00': wanted are rows"),
         (HALF, [0.3] * 7 + ["1e13"], "a price is a number within"),
         (HALF, [0.3] * 7 + ["inf"], "a price is a number within"),
-        (HALF, [0.3] * 7 + ["cheap"], "could not convert"),
+        (HALF, [0.3] * 7 + ["cheap"], "row 9: retail = 'cheap': wanted are rows such as"),
         (["yesterday"], [0.3], "tariff"),
         ([], [], "no rows"),
         (HALF[1:], [0.3] * 7, "no price for"),
@@ -107,7 +110,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes) ->
     """Empty, zeroed, of another separator or alphabet."""
     path = tmp_path / "tariff.csv"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"tariff\.csv"):
+    with pytest.raises(InputError, match=r"tariff\.csv: .*wanted are rows such as"):
         read_tariff(path, START, 4)
 
 
