@@ -1,4 +1,7 @@
-"""Weather and prices that several households share: a table beside their meter files."""
+"""Weather and prices that several households share: a table beside their meter files.
+
+Their own layout is fedwatt's; those of publishers are mappings, as those of meters are.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,27 +11,54 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Ints
-from common.data.formats.canonical import Canonical
+from common.data.formats.canonical import KNOWN, STAMPS, Canonical
+from common.data.formats.dialect import dialect_of
+from common.data.formats.mapped import Table
+from common.data.formats.mapping import load_mapping, shipped
+from common.data.formats.parquet import is_parquet
 from common.data.frame import INTERVAL, PRICES
 from common.data.ordering import Account, Source, order
 from common.data.prices import check_prices
 from common.data.readings import CHANNELS, LEVELS, Options
 from common.data.resample import HALF_HOUR_S, spread
 from common.data.spool import Spool
+from common.data.unpack import unpack
 from common.errors import InputError
 
+Levels = Mapping[str, "pd.Series[float]"]
 
-def read_context(path: Path, options: Options) -> Mapping[str, "pd.Series[float]"]:
+
+def read_context(
+    path: Path, options: Options, scratch: Path, mapping: str | None = None
+) -> tuple[Levels, list[str]]:
     """Read temperature, irradiance and prices shared by the households, half-hourly in UTC.
 
-    A table with ``timestamp`` and any of LEVELS, in any order and step; every value holds for its
-    own step, and what the table lacks is nan. Raises InputError with file and row.
+    A table with ``timestamp`` and any of LEVELS, one in a publisher's layout, or one that
+    ``mapping`` (a file, or the name of one that ships) describes; in any order and step. Every
+    value holds for its own step, and what the table lacks is nan. Returns what is to be said of it
+    as well. ``scratch``: a folder to unpack into. Raises InputError with file and row.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    own = Options(timezone=options.timezone, clock=options.clock, name="context")
+    plain = unpack([path], scratch)
+    if len(plain.paths) > 1:
+        raise InputError(
+            f"{path}: holds {len(plain.paths)} files: the one with the prices is wanted"
+        )
+    try:
+        return _read(plain.paths[0], options, mapping)
+    except InputError as error:
+        raise InputError(plain.shown(str(error))) from None
+
+
+def _read(path: Path, options: Options, mapping: str | None) -> tuple[Levels, list[str]]:
+    fmt = _layout(path, mapping)
+    by_area = isinstance(fmt, Table) and fmt.mapping().home is not None
+    own = Options(
+        timezone=options.timezone, clock=options.clock, name=None if by_area else "context"
+    )
     spool = Spool(path.parent)  # a context fits into memory: nothing is written
-    for batch in Canonical().read([path], own):
+    for batch in fmt.read([path], own):
         if batch.channel not in LEVELS:
             raise InputError(f"{path}: column {batch.channel} is neither weather nor price")
         if batch.channel in PRICES:
@@ -36,16 +66,23 @@ def read_context(path: Path, options: Options) -> Mapping[str, "pd.Series[float]
             rows, channel = batch.row[given], batch.channel
             check_prices(batch.value[given], partial(_place, path, rows, channel))
         spool.add(batch)
-    if not spool.names():
+    names = spool.names()
+    if len(names) > 1:
+        raise InputError(
+            f"{path}: holds values of {len(names)} areas ({', '.join(names)[:80]}): keep the rows "
+            "of one"
+        )
+    if not names:
         raise InputError(f"{path}: holds no readings")
-    records = spool.readings("context")
+    records = spool.readings(names[0])
+    clock = fmt.clock or options.clock or options.timezone or "UTC"
     joined = {}
     for code in np.unique(records["channel"]).tolist():
         level = order(
             Source("context", spool.paths),
             CHANNELS[code],
             records[records["channel"] == code],
-            clock=options.clock or options.timezone or "UTC",
+            clock=clock,
             allow_resets=False,
             account=Account(),
         )
@@ -60,7 +97,32 @@ def read_context(path: Path, options: Options) -> Mapping[str, "pd.Series[float]
         )
         mean = np.where(grid.covered > 0, grid.total / np.maximum(grid.covered, 1.0), np.nan)
         joined[CHANNELS[code]] = pd.Series(mean, index=index)
-    return joined
+    said = list(getattr(fmt, "said", []))
+    if isinstance(fmt, Table) and fmt.mapping().title:
+        said.insert(0, f"read as {fmt.title}")
+    return joined, [f"{path.name}: {line}" for line in said]
+
+
+def _layout(path: Path, mapping: str | None) -> Canonical | Table:
+    """Return how a table is read. Raises InputError where its header says nothing of it."""
+    if mapping is not None:
+        return Table("context", load_mapping(mapping, "--context-mapping", "prices"))
+    if is_parquet(path):
+        return Canonical()
+    for name, known in shipped("prices").items():
+        table = Table(name, known)
+        if table.recognises(path, ""):
+            return table
+    found = dialect_of(path)
+    names = [name.lower() for name in found.names]
+    levels = any(KNOWN.get(name) in LEVELS for name in names)
+    if not (set(names) & set(STAMPS) and levels):
+        raise InputError(
+            f"{path}: a context has a column 'timestamp' and some of {', '.join(LEVELS)}; its "
+            f"header has {', '.join(map(repr, found.names))[:120]}: rename them, or describe the "
+            f"table with --context-mapping FILE (shipped: {', '.join(shipped('prices'))})"
+        )
+    return Canonical() if found.separator == "," and found.skip == 0 else Table()
 
 
 def _place(path: Path, rows: Ints, channel: str, at: int) -> str:

@@ -56,6 +56,7 @@ def import_files(
     max_gap_share: float = MAX_GAP_SHARE,
     price: float | None = None,
     context: Path | None = None,
+    context_mapping: str | None = None,
     span: str | None = None,
     strict: bool = False,
     progress: Progress = _silent,
@@ -63,11 +64,14 @@ def import_files(
     """Import ``paths``, all of one format, and write ``out/NAME.parquet`` per household.
 
     ``span``: what to do where the channels of a home do not begin and end together, one of SPANS;
-    None: refuse to cut much. ``strict``: doubts are errors. Memory stays bounded whatever the size
+    None: refuse to cut much. ``context_mapping``: how a context of another layout is read, as
+    ``read_context`` has it. ``strict``: doubts are errors. Memory stays bounded whatever the size
     of the files. Raises InputError with file and row, in which case ``out`` is as it was.
     """
     options = options or Options()
     _check(paths, options, price, span)
+    if context_mapping is not None and context is None:
+        raise InputError("--context-mapping: says how a --context is read, and there is none")
     existed = out.is_dir()
     make_folder(out)
     try:
@@ -87,6 +91,7 @@ def import_files(
                     ),
                     priced=price is not None,
                     context=context,
+                    context_mapping=context_mapping,
                     strict=strict,
                     progress=progress,
                 )
@@ -139,6 +144,7 @@ def _import(
     rules: Rules,
     priced: bool,
     context: Path | None,
+    context_mapping: str | None,
     strict: bool,
     progress: Progress,
 ) -> Report:
@@ -160,7 +166,12 @@ def _import(
         clock=options.clock or fmt.clock or options.timezone or fmt.zone or "UTC",
         allow_resets=options.allow_resets,
     )
-    levels = None if context is None else read_context(context, options)
+    levels = None
+    if context is not None:
+        beside = scratch / "context"
+        beside.mkdir()
+        levels, said = read_context(context, options, beside, context_mapping)
+        report.notes += said
     spool = Spool(scratch)
     estimate = sum(_rows(path) for path in paths)
     for batch in fmt.read(paths, options):

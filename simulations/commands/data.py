@@ -172,7 +172,13 @@ def import_(
     ] = None,
     context: Annotated[
         Path | None,
-        typer.Option(help="table of timestamp, temperature, solar_irradiance, price, export_price"),
+        typer.Option(
+            help="table of timestamp, temperature, solar_irradiance, price, export_price; or "
+            "prices as Octopus and Ember publish them"
+        ),
+    ] = None,
+    context_mapping: Annotated[
+        str | None, typer.Option(help="of another context: a YAML file that says how it is read")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="doubts are errors")] = False,
 ) -> None:
@@ -212,6 +218,7 @@ def import_(
             max_gap_share=max_gaps,
             price=price,
             context=context,
+            context_mapping=context_mapping,
             span=span,
             strict=strict,
             progress=progress,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from common.arrays import Floats, Ints, Mask
 from common.data.formats.canonical import KNOWN, STAMPS
@@ -19,7 +20,7 @@ from common.data.formats.cells import bare, decimals, layout_of, no_layout, stam
 from common.data.formats.dialect import Dialect, dialect_of
 from common.data.formats.mapping import IGNORE, NET, Column, Mapping, Times, unit_called, unit_in
 from common.data.formats.parquet import is_parquet, is_text, parquet_parts
-from common.data.formats.table import Part, parts
+from common.data.formats.table import MISSING, Part, parts
 from common.data.frame import PRICES
 from common.data.readings import (
     LEVELS,
@@ -159,11 +160,16 @@ class Table:
             )
         slots = _slots(path, m, names)
         values = () if m.slots is not None else self._values(path, names, times, options)
-        for column in (m.home, m.rows and m.rows.column, m.estimates and m.estimates.column):
+        named = (
+            m.rows.column if m.rows else None,
+            m.estimates.column if m.estimates else None,
+            times.until,
+        )
+        for column in (m.home, *named):
             if column and column not in names:
                 raise InputError(f"{path}: no column {column!r} in the header: {_list(names)}")
         used = {*times.columns, *(v.name for v in values), *(c for c, _ in slots), m.home}
-        used |= {m.rows.column if m.rows else None, m.estimates.column if m.estimates else None}
+        used |= set(named)
         unread = [name for name in names if name not in used and not _UNNAMED.fullmatch(name)]
         if unread:
             self._say(f"columns not read: {_list(unread)}")
@@ -227,6 +233,8 @@ class Table:
             length = length or self._usual(part, start)
             start, ends = start - length, False
         seconds = np.full(len(part), length, dtype=np.int64)
+        if plan.times.until is not None:
+            seconds = _until(part, plan.times.until, plan.times.format, start, utc)
         for value in plan.values:
             numbers = decimals(part, value.name, self._mapping.decimal)
             for home, rows in groups:
@@ -344,6 +352,33 @@ class Table:
                     takes_turns=bool(word),
                 )
                 yield from _signed(batch)
+
+
+def _until(part: Part, column: str, layout: str, start: Ints, utc: bool) -> Ints:
+    """Return (n,) seconds from ``start`` to the times of ``column``.
+
+    What is still open is taken to be as long as the others are as a rule; 0 where all are.
+    """
+    text = bare(part.columns[column].cast(pa.string()))
+    open_ended = pc.is_in(text, value_set=pa.array(MISSING)).to_numpy(zero_copy_only=False)
+    closed = np.flatnonzero(~open_ended)
+    length = np.zeros(len(part), dtype=np.int64)
+    if not closed.size:
+        return length
+    some = Part(part.path, part.first_row, {column: text.take(pa.array(closed))})
+    try:
+        ends, zoned, _ = stamps(some, [column], layout)
+    except InputError:
+        raise part.fail(int(closed[0]), column, "not all ends of this block are times") from None
+    length[closed] = ends - start[closed]
+    wrong = length < 0
+    if zoned != utc or wrong.any():
+        at = int(np.argmax(wrong)) if zoned == utc else int(closed[0])
+        why = "ends before it begins" if zoned == utc else "has an offset, or lacks it, unlike it"
+        raise part.fail(at, column, f"the end of a reading that {why}")
+    sizes, counts = np.unique(length[closed], return_counts=True)
+    length[open_ended] = sizes[np.argmax(counts)]
+    return length
 
 
 def _check_day(

@@ -1,5 +1,5 @@
 """What a table means: a mapping, as the user gives it, as ``fedwatt data guess`` proposes it, or as
-one ships with fedwatt in ``configs/meters``.
+one ships with fedwatt in ``configs/meters`` and ``configs/prices``.
 
 Nothing in it is guessed. What it leaves open and the file does not say is an error, or, for the
 unit and the interval, assumed and said.
@@ -106,6 +106,7 @@ class Column(_Model):
 
 class Times(_Model):
     """Where the time stands. ``columns``: one, or a date and a time that are joined by a blank.
+    ``until``: the column of each reading's end, where their lengths differ.
 
     ``format``: iso, epoch, epoch_ms, excel, or as in strptime, several with ``|`` between them.
     ``clock``: of stamps without
@@ -119,6 +120,7 @@ class Times(_Model):
     # ``count``: the number of the reading in its day, from 1 on, as in 01:00 to 24:00.
     stamps: Literal["begin", "end", "count"] = "begin"
     minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
+    until: str | None = None
 
     @field_validator("clock")
     @classmethod
@@ -274,28 +276,29 @@ def change_mapping(mapping: Mapping, changes: Changes[str, object]) -> Mapping:
         raise InputError(f"{key}: {str(first['msg']).removeprefix('Value error, ')}") from None
 
 
-def load_mapping(name: str) -> Mapping:
+def load_mapping(name: str, option: str = "--mapping", of: str = "meters") -> Mapping:
     """Return the mapping of a file, or the one that ships under ``name``."""
-    if name in shipped():
-        return shipped()[name]
+    known = shipped(of)
+    if name in known:
+        return known[name]
     try:
         text = Path(name).read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"--mapping {name}: cannot be read: {reason}; shipped: {', '.join(shipped())}"
+            f"{option} {name}: cannot be read: {reason}; shipped: {', '.join(known)}"
         ) from None
     return parse_mapping(text, name)
 
 
 @cache
-def shipped() -> dict[str, Mapping]:
-    """Return the mappings that ship with fedwatt, by name."""
-    return dict(_shipped())
+def shipped(of: str = "meters") -> dict[str, Mapping]:
+    """Return the mappings that ship with fedwatt, of ``meters`` or ``prices``, by name."""
+    return dict(_shipped(of))
 
 
-def _shipped() -> Iterator[tuple[str, Mapping]]:
-    folder = files("configs").joinpath("meters")
+def _shipped(of: str) -> Iterator[tuple[str, Mapping]]:
+    folder = files("configs").joinpath(of)
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         if file.name.endswith(".yaml"):
             yield file.name.removesuffix(".yaml"), parse_mapping(file.read_text(), file.name)
