@@ -68,6 +68,7 @@ class Group:
             settings.home(name) if member.home is None else member.home
             for name, member in zip(self.names, members, strict=True)
         ]
+        self._live = [member.arrivals is not None for member in members]
         traders = Traders([home.trader for home in self.homes])
         self.prices = PublicPrices(len(members), join.intervals, settings.published)
         self.log = Log(
@@ -148,6 +149,10 @@ class Group:
         made = self._readings.has_histories
         histories = self._readings.histories
         if not made:
+            for history, home, live in zip(histories, self.homes, self._live, strict=True):
+                # Prices of the data are the energy's; live ones are those told.
+                if home.tariff.source == "data" and not live:
+                    history.charge(home.tariff.charges.all_in)
             for t in range(self.log.settled + 1):
                 self._sense(t)
         return histories

@@ -1,5 +1,6 @@
 """A household's past, as the arrays a forecaster may read, and the calendar ahead of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -120,6 +121,10 @@ class History:
     def price(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) retail price per kWh."""
         return self.values[start:stop, _PRICE]
+
+    def charge(self, all_in: Callable[[Floats], Floats]) -> None:
+        """Make its prices what the household pays, by a function of energy prices."""
+        self.values[:, _PRICE] = all_in(self.values[:, _PRICE])
 
     def temperature(self, start: int, stop: int) -> Floats:
         """Return (stop - start,) outdoor temperature in degC."""

@@ -151,3 +151,15 @@ def test_each_country_says_where_its_rules_are_from(name: str) -> None:
     made = local_rules.filled({"network_fee": 0.08}, name)
     assert made["network_fee"] == 0.08
     assert set(made["local"]) >= {"network_share", "levies_share"}  # type: ignore[arg-type]
+
+
+def test_models_learn_the_prices_that_households_pay(homes: Path, run: Run) -> None:
+    """With charges a forecast of the price is as good as without: scaled alike, errors relative to
+    the price are the same. What the naive forecast gets wrong is what the tariff multiplies."""
+    plain = run(small(homes, "run.shadow=false"))
+    charged = run(small(homes, "run.shadow=false", "tariff.markup=0.1", "tariff.vat=0.5"))
+    errors = [
+        json.loads((one / "summary.json").read_text())["forecast"]["baselines"]["mean_7_days"]
+        for one in (plain, charged)
+    ]
+    assert errors[1]["price_day"]["mae"] == pytest.approx(1.5 * errors[0]["price_day"]["mae"])

@@ -116,7 +116,9 @@ class _Ledger:
     def __init__(self) -> None:
         self.said: list[bytes] = []
 
-    def record(self, t: int, fills: Any, settled: Any, _: object, compensation: Any) -> None:
+    def record(
+        self, t: int, fills: Any, settled: Any, _: object, compensation: Any, *more: object
+    ) -> None:
         self.said.append(_bytes(("on time", t, fills, settled, compensation)))
 
     def record_late(self, s: int, h: int, settled: Any, *, estimated: bool = False) -> None:
