@@ -1,8 +1,8 @@
 """One household's readings into its canonical frame: clock, order, grid, gaps, flows.
 
-What is assumed is counted. A half hour counts as measured when readings of at most an hour cover
-all of it; covered by at least half, it is scaled up (not at the ends); otherwise it is a gap. Both
-kinds are marked as filled, and so is what only longer readings know, which keep their energy.
+What is assumed is counted. A row counts as measured when readings of at most an hour cover all of
+it; covered by at least half, it is scaled up (not at the ends); otherwise it is a gap. Both kinds
+are marked as filled, and so is what only longer readings know, which keep their energy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,18 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Mask
+from common.cadence import HALF_HOUR, MINUTES, Cadence
 from common.data.balance import Measured, balance
 from common.data.frame import (
     APPLIANCES,
-    COARSEST_MINUTES,
     COLUMNS,
     EXPORT_PRICE,
     IDLE_BATTERY,
-    INTERVAL_MINUTES,
     Household,
 )
-from common.data.ordering import COARSEST_S, Account, Records, Series, Source, order
+from common.data.ordering import Account, Records, Series, Source, order
 from common.data.readings import CHANNELS, FLOWS, LEVELS
-from common.data.resample import HALF_HOUR_S, Grid, fill_gaps, spread
+from common.data.resample import Grid, fill_gaps, spread
 from common.errors import InputError
 
 MAX_GAP_SHARE = 0.1
@@ -33,11 +32,10 @@ MAX_GAP_SHARE = 0.1
 MAX_CUT_SHARE = 0.02
 # What stands in for a column the source does not have.
 ABSENT = {"temperature": 10.0, "solar_irradiance": 0.0, "price": 0.30}
-# Where most half hours come from readings of an hour the home is an hourly one; else these count as
-# filled.
-_HOURLY_SHARE = 0.5
+# Where most rows come from longer readings the home is one of these; else they count as filled.
+_COARSE_SHARE = 0.5
 # A weather or price that is older than this is worth a word.
-_HELD_HALF_HOURS = 6
+_HELD_HOURS = 3
 _AROUND = ("pv", "export", "charge", "discharge")
 SPANS = ("common", "all")
 
@@ -60,14 +58,15 @@ class Rules:
     max_gap_share: float = MAX_GAP_SHARE
     span: str | None = None  # one of SPANS; None: refuse to cut much
     price: float = ABSENT["price"]
+    cadence: Cadence = HALF_HOUR  # of the rows that are made
 
 
 @dataclass(frozen=True)
 class _Channel:
-    """One channel on the half-hour grid from ``first`` on, all meters of it together.
+    """One channel on the grid of rows from ``first`` on, all meters of it together.
 
     ``total``: (n,) kWh (levels: sum of means). ``covered``: (n,) seconds of it known from readings
-    of at most an hour, ``coarse`` from those of more than half an hour, ``long`` from longer ones.
+    of at most an hour, ``coarse`` from those of more than a row, ``long`` from longer ones.
     ``estimated``: (n,) where the file itself calls a value an estimate.
     """
 
@@ -83,7 +82,7 @@ class _Channel:
         return self.first + len(self.total)
 
     def window(self, first: int, last: int) -> "_Channel":
-        """Return half hours [first, last), zero outside."""
+        """Return rows [first, last), zero outside."""
 
         def cut(values: Floats) -> Floats:
             out = np.zeros(last - first)
@@ -116,17 +115,18 @@ def assemble(
     """Return the household and the account of its energy.
 
     ``records``: dtype READING, in file order; ``columns``: what their field ``series`` means.
-    ``context``: half-hourly UTC series of weather or prices for columns the files lack.
+    ``context``: UTC series, a value a row, of weather or prices for columns the files lack.
     Raises InputError with file and row; GapsError when more than the allowed share is missing.
     """
     account = Account()
+    row_s = rules.cadence.seconds
     what = f"{paths[int(records['file'][0])]}: household {name}"
     series = _series(name, records, paths, columns, rules, account)
     flows = [c for c in (*FLOWS, *APPLIANCES) if c in series]
     if not {"consumption", "import", *APPLIANCES} & set(flows):
         raise UnusableError(f"{what}: no consumption among {sorted(series)}")
     _refuse_daily(what, [s for c in flows for s in series[c]])
-    meters = {c: _on_grid(what, members, c in LEVELS) for c, members in series.items()}
+    meters = {c: _on_grid(what, members, c in LEVELS, row_s) for c, members in series.items()}
     whole = {"consumption", "import"} & set(flows)
     main = [c for c in flows if c in FLOWS or not whole]
     first, last = _span(what, {c: meters[c] for c in main}, rules, account)
@@ -135,46 +135,47 @@ def assemble(
     count = 0
     for channel in flows:
         pad = rules.span == "all" and channel in _AROUND
-        part = _together(meters[channel], first, last, pad)
-        kept = (part.covered >= HALF_HOUR_S / 2) | (part.long >= HALF_HOUR_S / 2)
-        unsure = (part.covered < HALF_HOUR_S - 1) | part.estimated
+        part = _together(meters[channel], first, last, row_s, pad)
+        kept = (part.covered >= row_s / 2) | (part.long >= row_s / 2)
+        unsure = (part.covered < row_s - 1) | part.estimated
         account.kept_kwh[channel] = float(part.total[kept].sum())
-        account.leave_out(
-            channel, "in half hours known by less than half", float(part.total[~kept].sum())
-        )
+        lost = float(part.total[~kept].sum())
+        account.leave_out(channel, f"in {rules.cadence.noun}s known by less than half", lost)
         inner = unsure & kept & (part.long == 0) & (part.covered > 0)
-        inner[[0, -1]] = False  # a half hour at an end keeps what was measured
-        part.total[inner] *= np.maximum(HALF_HOUR_S / part.covered[inner], 1.0)
+        inner[[0, -1]] = False  # a row at an end keeps what was measured
+        part.total[inner] *= np.maximum(row_s / part.covered[inner], 1.0)
         measured[channel] = Measured(part.total, kept)
         if channel in main:
             count += int(unsure.sum())
             guessed |= unsure
-            gap |= part.covered < HALF_HOUR_S / 2
-            coarse |= part.coarse > HALF_HOUR_S / 2
+            gap |= part.covered < row_s / 2
+            coarse |= part.coarse > row_s / 2
         elif (~kept).mean() > rules.max_gap_share:
             account.notes.append(f"{channel}: {(~kept).mean():.0%} missing: its use is in misc")
             del measured[channel]
     account.gap_share = float(gap.mean())
     if account.gap_share > rules.max_gap_share:
         raise GapsError(
-            f"{what}: {account.gap_share:.1%} of its half hours are missing"
+            f"{what}: {account.gap_share:.1%} of its {rules.cadence.noun}s are missing"
             f"{_longest_reading([s for c in main for s in series[c]])}, more than "
             f"{rules.max_gap_share:.1%} (--max-gaps allows more)"
         )
-    flat = balance(what, measured)
+    flat = balance(what, measured, rules.cadence)
     account.contradictions = flat.contradictions
     count += flat.contradictions
     guessed |= flat.gap
     account.coarse_share = float((coarse & ~guessed).mean())
-    hourly = account.coarse_share > _HOURLY_SHARE
-    if not hourly:
+    spread_out = account.coarse_share > _COARSE_SHARE
+    told = [s for c in main for s in series[c]]
+    resolution = _resolution(told, row_s) if spread_out else rules.cadence.minutes
+    if not spread_out:
         count += int((coarse & ~guessed).sum())
         guessed |= coarse
     account.filled_share = float(guessed.mean())
     index = pd.date_range(
-        pd.Timestamp(first * HALF_HOUR_S, unit="s", tz="UTC"),
+        pd.Timestamp(first * row_s, unit="s", tz="UTC"),
         periods=last - first,
-        freq=f"{INTERVAL_MINUTES}min",
+        freq=rules.cadence.step,
         unit="us",
         name="timestamp",
     )
@@ -189,19 +190,21 @@ def assemble(
     for channel in flows:
         if channel in measured:
             flow = measured[channel]
-            account.imported_kwh[channel] = float(fill_gaps(flow.kwh, flow.known).sum())
+            filled = fill_gaps(flow.kwh, flow.known, rules.cadence.per_day)
+            account.imported_kwh[channel] = float(filled.sum())
     columns_ = [c for c in (*COLUMNS, EXPORT_PRICE) if c in frame]
     try:
         home = Household(
             name,
             pd.DataFrame(frame, index=index, columns=columns_),
             rules.timezone,
-            COARSEST_MINUTES if hourly else INTERVAL_MINUTES,
+            resolution,
             source,
             real,
             count,
-            _phase([s for c in main for s in series[c]]) if hourly else 0,
+            _phase(told, resolution) if spread_out else 0,
             filled_rows=guessed,
+            interval_minutes=rules.cadence.minutes,
         )
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
@@ -229,6 +232,7 @@ def _series(
             clock=rules.clock,
             allow_resets=rules.allow_resets,
             account=account,
+            row_s=rules.cadence.seconds,
         )
         if one is not None and len(one.start):
             found.setdefault(channel, []).append(one)
@@ -252,8 +256,8 @@ def _longest_reading(flows: Sequence[Series]) -> str:
     return f" or known only by readings of up to {hours:.3g} hours" if hours else ""
 
 
-def _on_grid(what: str, members: Sequence[Series], mean: bool) -> list[_Channel]:
-    """Return each meter of one channel on the half-hour grid; those that take turns as one.
+def _on_grid(what: str, members: Sequence[Series], mean: bool, row_s: int) -> list[_Channel]:
+    """Return each meter of one channel on the grid of rows; those that take turns as one.
 
     ``mean``: the values are means over their time, weighted by it.
     """
@@ -261,15 +265,15 @@ def _on_grid(what: str, members: Sequence[Series], mean: bool) -> list[_Channel]
     turns: list[_Channel] = []
     for series in members:
         if mean:
-            weight = series.seconds / HALF_HOUR_S
+            weight = series.seconds / row_s
             series = replace(series, value=series.value * weight, regular=True)
         long = series.long
-        fine = _spread(series, ~long)
-        if fine is not None and (fine.covered > HALF_HOUR_S + 1).any():
-            at = fine.first + int(np.argmax(fine.covered > HALF_HOUR_S + 1))
-            when = pd.Timestamp(at * HALF_HOUR_S, unit="s")
+        fine = _spread(series, ~long, row_s)
+        if fine is not None and (fine.covered > row_s + 1).any():
+            at = fine.first + int(np.argmax(fine.covered > row_s + 1))
+            when = pd.Timestamp(at * row_s, unit="s")
             raise InputError(f"{what}: readings overlap at {when} UTC")
-        parts = [g for g in (fine, _spread(series, long)) if g is not None]
+        parts = [g for g in (fine, _spread(series, long, row_s)) if g is not None]
         first = min(g.first for g in parts)
         size = max(g.first + len(g.total) for g in parts) - first
         meter = _Channel(
@@ -282,24 +286,25 @@ def _on_grid(what: str, members: Sequence[Series], mean: bool) -> list[_Channel]
         )
         _add(meter.total, first, parts, "total")
         _add(meter.covered, first, [g for g in (fine,) if g], "covered")
-        _add(meter.coarse, first, [g for g in (_spread(series, series.coarse),) if g], "covered")
-        _add(meter.long, first, [g for g in (_spread(series, long),) if g], "covered")
-        guess = _spread(series, series.estimated)
+        coarse = _spread(series, series.coarse(row_s), row_s)
+        _add(meter.coarse, first, [g for g in (coarse,) if g], "covered")
+        _add(meter.long, first, [g for g in (_spread(series, long, row_s),) if g], "covered")
+        guess = _spread(series, series.estimated, row_s)
         if guess is not None:
             meter.estimated[guess.first - first :][: len(guess.total)] |= guess.covered > 0
         (turns if series.takes_turns else found).append(meter)
     if turns:
         first, last = min(m.first for m in turns), max(m.last for m in turns)
-        found.append(_sum([m.window(first, last) for m in turns]))
+        found.append(_sum([m.window(first, last) for m in turns], row_s))
     return found
 
 
-def _spread(series: Series, which: Mask) -> Grid | None:
+def _spread(series: Series, which: Mask, row_s: int) -> Grid | None:
     if not which.any():
         return None
     if which.all():
-        return spread(series.start, series.seconds, series.value)
-    return spread(series.start[which], series.seconds[which], series.value[which])
+        return spread(series.start, series.seconds, series.value, row_s)
+    return spread(series.start[which], series.seconds[which], series.value[which], row_s)
 
 
 def _add(into: Floats, first: int, grids: Sequence[Grid], what: str) -> None:
@@ -307,9 +312,9 @@ def _add(into: Floats, first: int, grids: Sequence[Grid], what: str) -> None:
         into[grid.first - first :][: len(grid.total)] += getattr(grid, what)
 
 
-def _sum(meters: Sequence[_Channel]) -> _Channel:
+def _sum(meters: Sequence[_Channel], row_s: int) -> _Channel:
     """Return meters of one window of which each counts while the others do not."""
-    cover = np.minimum(np.sum([m.covered for m in meters], axis=0), HALF_HOUR_S)
+    cover = np.minimum(np.sum([m.covered for m in meters], axis=0), row_s)
     return _Channel(
         meters[0].first,
         np.sum([m.total for m in meters], axis=0),
@@ -320,8 +325,8 @@ def _sum(meters: Sequence[_Channel]) -> _Channel:
     )
 
 
-def _together(meters: Sequence[_Channel], first: int, last: int, pad: bool) -> _Channel:
-    """Return half hours [first, last) of meters that add up: known where each of them is.
+def _together(meters: Sequence[_Channel], first: int, last: int, row_s: int, pad: bool) -> _Channel:
+    """Return rows [first, last) of meters that add up: known where each of them is.
 
     ``pad``: before a meter begins and after it ends it counts nothing.
     """
@@ -329,8 +334,8 @@ def _together(meters: Sequence[_Channel], first: int, last: int, pad: bool) -> _
     for meter in meters:
         part = meter.window(first, last)
         if pad:
-            part.covered[: max(0, meter.first - first)] = HALF_HOUR_S
-            part.covered[max(0, meter.last - first) :] = HALF_HOUR_S
+            part.covered[: max(0, meter.first - first)] = row_s
+            part.covered[max(0, meter.last - first) :] = row_s
         parts.append(part)
     if len(parts) == 1:
         return parts[0]
@@ -344,25 +349,25 @@ def _together(meters: Sequence[_Channel], first: int, last: int, pad: bool) -> _
     )
 
 
-def _ends(meter: _Channel) -> tuple[int, int]:
-    """Return first and last half hour of a meter, leaving out ends known by less than half."""
+def _ends(meter: _Channel, row_s: int) -> tuple[int, int]:
+    """Return first and last row of a meter, leaving out ends known by less than half."""
     known = meter.covered + meter.long
     return (
-        meter.first + int(known[0] < HALF_HOUR_S / 2),
-        meter.last - int(known[-1] < HALF_HOUR_S / 2),
+        meter.first + int(known[0] < row_s / 2),
+        meter.last - int(known[-1] < row_s / 2),
     )
 
 
 def _span(
     what: str, meters: Mapping[str, Sequence[_Channel]], rules: Rules, account: Account
 ) -> tuple[int, int]:
-    """Return the half hours [first, last) of the household. Raises InputError if much is cut."""
-    ends = {c: [_ends(m) for m in members] for c, members in meters.items()}
+    """Return the rows [first, last) of the household. Raises InputError if much is cut."""
+    ends = {c: [_ends(m, rules.cadence.seconds) for m in members] for c, members in meters.items()}
     decide = [c for c in ends if rules.span != "all" or c not in _AROUND] or list(ends)
     first = max(low for c in decide for low, _ in ends[c])
     last = min(high for c in decide for _, high in ends[c])
     if last <= first:
-        raise UnusableError(f"{what}: no whole half hour in all of {sorted(meters)}")
+        raise UnusableError(f"{what}: no whole {rules.cadence.noun} in all of {sorted(meters)}")
     for channel, members in meters.items():
         cut = 0.0
         for meter in members:
@@ -375,23 +380,31 @@ def _span(
             late = max(decide, key=lambda c: max(low for low, _ in ends[c]))
             early = min(decide, key=lambda c: min(high for _, high in ends[c]))
             raise UnusableError(
-                f"{what}: {late} begins {_utc(first)}, {early} ends {_utc(last)}: taking what all "
-                f"channels have would cut {cut / whole:.1%} of {channel}: '--span common' cuts it, "
-                "'--span all' lets panels and batteries count nothing where they have no readings"
+                f"{what}: {late} begins {_utc(first, rules)}, {early} ends {_utc(last, rules)}: "
+                f"taking what all channels have would cut {cut / whole:.1%} of {channel}: "
+                "'--span common' cuts it, '--span all' lets panels and batteries count nothing "
+                "where they have no readings"
             )
     return first, last
 
 
-def _utc(half_hour: int) -> str:
-    return f"{pd.Timestamp(half_hour * HALF_HOUR_S, unit='s'):%Y-%m-%d %H:%M} UTC"
+def _utc(row: int, rules: Rules) -> str:
+    return f"{pd.Timestamp(row * rules.cadence.seconds, unit='s'):%Y-%m-%d %H:%M} UTC"
 
 
-def _phase(flows: Sequence[Series]) -> int:
-    """Return the minutes by which the hours of an hourly source lie off those of UTC."""
+def _resolution(flows: Sequence[Series], row_s: int) -> int:
+    """Return the minutes of the readings that are longer than a row, of most of them."""
+    seconds = np.concatenate([s.seconds[s.coarse(row_s)] for s in flows])
+    typical = float(np.median(seconds)) / 60
+    return next(minutes for minutes in MINUTES if minutes >= typical)
+
+
+def _phase(flows: Sequence[Series], minutes: int) -> int:
+    """Return the minutes by which the readings of a source of so many lie off those of UTC."""
     coarse = max(flows, key=lambda s: float(np.median(s.seconds)))
     if len(np.unique(coarse.seconds)) > 4:  # irregular: no grid to be shifted against
         return 0
-    shifts, counts = np.unique(coarse.start % COARSEST_S, return_counts=True)
+    shifts, counts = np.unique(coarse.start % (60 * minutes), return_counts=True)
     return int(shifts[np.argmax(counts)]) // 60
 
 
@@ -407,10 +420,11 @@ def _level(
     """Return weather or prices on ``index`` and how many of them were held or made up."""
     before = rules.price if level == "price" else ABSENT.get(level, 0.0)
     if level in meters:
-        first = int(index[0].timestamp()) // HALF_HOUR_S
-        part = _together(meters[level], first, first + len(index), pad=False)
+        row_s = rules.cadence.seconds
+        first = int(index[0].timestamp()) // row_s
+        part = _together(meters[level], first, first + len(index), row_s, pad=False)
         cover = part.covered + part.long
-        mean = part.total / np.maximum(cover / HALF_HOUR_S, 1e-9)
+        mean = part.total / np.maximum(cover / row_s, 1e-9)
         given = pd.Series(np.where(cover > 0, mean, np.nan), index=index)
     elif context is not None and level in context:
         given = context[level].reindex(index)
@@ -427,8 +441,9 @@ def _level(
             "allows more)"
         )
     longest = _longest(missing)
-    if longest > _HELD_HALF_HOURS:
-        account.doubt(f"{level} is missing for {longest / 2:g} hours on end: the last one holds")
+    if longest > rules.cadence.of_hours(_HELD_HOURS):
+        hours = longest * rules.cadence.hours
+        account.doubt(f"{level} is missing for {hours:g} hours on end: the last one holds")
     if missing.any():
         account.held_levels[level] = int(missing.sum())
     # Weather and tariffs hold until the next value.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import Floats, Mask
+from common.cadence import HALF_HOUR, Cadence
 from common.data.frame import APPLIANCES
 from common.data.readings import FLOWS
 from common.data.resample import fill_gaps
@@ -13,7 +14,7 @@ from common.errors import InputError
 
 # Sums of rounded meters may fall below zero by this much; it is clipped.
 _ROUNDING_KWH = 0.05
-# A few half hours of nonsense are gaps; more say that a role or a sign is wrong.
+# A few rows of nonsense are gaps; more say that a role or a sign is wrong.
 _CONTRADICTIONS = 0.02
 # A meter of consumption and the flows around it agree to this share, or one is something else.
 _AGREE = 0.1
@@ -36,21 +37,26 @@ class Balance:
     contradictions: int
 
 
-def balance(what: str, flows: Mapping[str, Measured]) -> Balance:
+def balance(what: str, flows: Mapping[str, Measured], cadence: Cadence = HALF_HOUR) -> Balance:
     """Return the nine appliances and pv.
 
-    ``flows``: channel -> (n,) half hours, ``consumption`` or ``import`` or appliances among them.
-    ``what``: file and household, for messages. Consumption that follows from several flows is a
-    gap wherever one of them is. Raises InputError where the flows contradict each other.
+    ``flows``: channel -> (n,) rows of ``cadence``, ``consumption`` or ``import`` or appliances
+    among them. ``what``: file and household, for messages. Consumption that follows from
+    several flows is a gap wherever one of them is. Raises InputError where the flows contradict
+    each other.
     """
     size = len(next(iter(flows.values())).kwh)
-    main, pv, contradictions = _main(what, flows, size)
-    parts = {a: fill_gaps(flows[a].kwh, flows[a].known) for a in APPLIANCES if a in flows}
-    columns = {} if pv is None else {"pv": fill_gaps(pv.kwh, pv.known)}
+    main, pv, contradictions = _main(what, flows, size, cadence)
+
+    def filled(flow: Measured) -> Floats:
+        return fill_gaps(flow.kwh, flow.known, cadence.per_day)
+
+    parts = {a: filled(flows[a]) for a in APPLIANCES if a in flows}
+    columns = {} if pv is None else {"pv": filled(pv)}
     if main is None:
         gap = ~np.logical_and.reduce([flows[a].known for a in parts])
         return Balance({**parts, **columns}, gap, contradictions)
-    total = fill_gaps(main.kwh, main.known)
+    total = filled(main)
     named = sum(parts.values(), np.zeros(size))
     # Sub-meters and main meter disagree a little; the main meter decides.
     scale = np.where(named > total, total / np.maximum(named, 1e-12), 1.0)
@@ -62,7 +68,7 @@ def balance(what: str, flows: Mapping[str, Measured]) -> Balance:
 
 
 def _main(
-    what: str, flows: Mapping[str, Measured], size: int
+    what: str, flows: Mapping[str, Measured], size: int, cadence: Cadence
 ) -> tuple[Measured | None, Measured | None, int]:
     """Return the whole home's consumption, the generation, and the contradictions."""
     pv = flows.get("pv")
@@ -84,9 +90,9 @@ def _main(
     if count > max(1, _CONTRADICTIONS * int(known.sum())):
         worst = int(np.argmin(np.where(known, total, 0.0)))
         raise InputError(
-            f"{what}: {_formula(around)} gives a consumption of {total[worst]:g} kWh in one half "
-            f"hour, and less than nothing in {count} of {int(known.sum())}: is a role or a sign "
-            "wrong, or an inverter missing?"
+            f"{what}: {_formula(around)} gives a consumption of {total[worst]:g} kWh in one "
+            f"{cadence.noun}, and less than nothing in {count} of {int(known.sum())}: is a role or "
+            "a sign wrong, or an inverter missing?"
         )
     return Measured(np.clip(total, 0.0, None), known & ~low), pv, count
 

@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Ints
+from common.cadence import HALF_HOUR, Cadence
 from common.data.formats.canonical import KNOWN, STAMPS, Canonical
 from common.data.formats.dialect import dialect_of
 from common.data.formats.mapped import Table
 from common.data.formats.mapping import load_mapping, shipped
 from common.data.formats.parquet import is_parquet
-from common.data.frame import INTERVAL, PRICES
+from common.data.frame import PRICES
 from common.data.ordering import Account, Source, order
 from common.data.prices import check_prices
 from common.data.readings import CHANNELS, LEVELS, Options
-from common.data.resample import HALF_HOUR_S, spread
+from common.data.resample import spread
 from common.data.spool import Spool
 from common.data.unpack import unpack
 from common.errors import InputError
@@ -29,9 +30,13 @@ Levels = Mapping[str, "pd.Series[float]"]
 
 
 def read_context(
-    path: Path, options: Options, scratch: Path, mapping: str | None = None
+    path: Path,
+    options: Options,
+    scratch: Path,
+    mapping: str | None = None,
+    cadence: Cadence = HALF_HOUR,
 ) -> tuple[Levels, list[str]]:
-    """Read temperature, irradiance and prices shared by the households, half-hourly in UTC.
+    """Read temperature, irradiance and prices shared by the households, by their rows, in UTC.
 
     A table with ``timestamp`` and any of LEVELS, one in a publisher's layout, or one that
     ``mapping`` (a file, or the name of one that ships) describes; in any order and step. Every
@@ -88,11 +93,11 @@ def _read(path: Path, options: Options, mapping: str | None) -> tuple[Levels, li
         )
         if level is None:
             continue
-        grid = spread(level.start, level.seconds, level.value * level.seconds)
+        grid = spread(level.start, level.seconds, level.value * level.seconds, cadence.seconds)
         index = pd.date_range(
-            pd.Timestamp(grid.first * HALF_HOUR_S, unit="s", tz="UTC"),
+            pd.Timestamp(grid.first * cadence.seconds, unit="s", tz="UTC"),
             periods=len(grid.total),
-            freq=INTERVAL,
+            freq=cadence.step,
             unit="us",
         )
         mean = np.where(grid.covered > 0, grid.total / np.maximum(grid.covered, 1.0), np.nan)

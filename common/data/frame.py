@@ -5,6 +5,7 @@ start, without gaps; energy in kWh per interval, prices in currency per kWh. A h
 export has prices of its own has the column ``export_price`` as well, after the others.
 """
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -246,14 +247,19 @@ class Household:
             unit="us",
             name=index.name,
         )
-        longer = new > self.resolution_minutes
+        resolution, phase = self.resolution_minutes, self.phase_minutes
+        if new > resolution:
+            # A row that readings do not end with is known when the next one has ended.
+            if new % resolution == 0:
+                phase = rows[0].minute % new
+            resolution = math.lcm(new, resolution)
         return replace(
             self,
             frame=pd.DataFrame(made, index=rows),
             filled_rows=filled,
             interval_minutes=new,
-            resolution_minutes=new if longer else self.resolution_minutes,
-            phase_minutes=rows[0].minute % new if longer else self.phase_minutes,
+            resolution_minutes=resolution,
+            phase_minutes=phase,
         )
 
     def half_hours(self) -> "Household":

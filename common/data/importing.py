@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.cadence import HALF_HOUR, Cadence
 from common.data import store
 from common.data.assemble import ABSENT, MAX_GAP_SHARE, SPANS, Rules, UnusableError, assemble
 from common.data.context import read_context
 from common.data.formats import choose
 from common.data.formats.mapped import Table
 from common.data.formats.mapping import dump_mapping
-from common.data.frame import INTERVAL, Household, check_zone
+from common.data.frame import Household, check_zone
 from common.data.ordering import Account
 from common.data.prices import check_prices
 from common.data.quality import doubts_of
@@ -59,14 +60,16 @@ def import_files(
     context_mapping: str | None = None,
     span: str | None = None,
     strict: bool = False,
+    cadence: Cadence = HALF_HOUR,
     progress: Progress = _silent,
 ) -> Report:
     """Import ``paths``, all of one format, and write ``out/NAME.parquet`` per household.
 
     ``span``: what to do where the channels of a home do not begin and end together, one of SPANS;
     None: refuse to cut much. ``context_mapping``: how a context of another layout is read, as
-    ``read_context`` has it. ``strict``: doubts are errors. Memory stays bounded whatever the size
-    of the files. Raises InputError with file and row, in which case ``out`` is as it was.
+    ``read_context`` has it. ``strict``: doubts are errors. ``cadence``: of the rows to make.
+    Memory stays bounded whatever the size of the files. Raises InputError with file and row, in
+    which case ``out`` is as it was.
     """
     options = options or Options()
     _check(paths, options, price, span)
@@ -88,6 +91,7 @@ def import_files(
                         max_gap_share=max_gap_share,
                         span=span,
                         price=ABSENT["price"] if price is None else price,
+                        cadence=cadence,
                     ),
                     priced=price is not None,
                     context=context,
@@ -170,7 +174,7 @@ def _import(
     if context is not None:
         beside = scratch / "context"
         beside.mkdir()
-        levels, said = read_context(context, options, beside, context_mapping)
+        levels, said = read_context(context, options, beside, context_mapping, rules.cadence)
         report.notes += said
     spool = Spool(scratch)
     estimate = sum(_rows(path) for path in paths)
@@ -264,7 +268,7 @@ def _again(
             kept_kwh={"consumption": kwh},
             imported_kwh={"consumption": kwh},
             filled_share=float(home.filled_rows.mean()),
-            coarse_share=float(home.resolution_minutes > 30),
+            coarse_share=float(home.resolution_minutes > home.interval_minutes),
         )
         report.rows += len(home.frame)
         report.accounts[home.name] = account
@@ -283,7 +287,7 @@ def _free(out: Path, names: Sequence[str]) -> None:
 
 def _add(report: Report, home: Household, account: Account, rules: Rules, strict: bool) -> None:
     account.doubts += _own_doubts(account, rules)
-    account.doubts += doubts_of(home)
+    account.doubts += doubts_of(home.half_hours())
     if strict and account.doubts:
         raise InputError(f"--strict: household {home.name}: {account.doubts[0]}")
     report.accounts[home.name] = account
@@ -307,7 +311,8 @@ def _own_doubts(account: Account, rules: Rules) -> list[str]:
         doubts.append(f"{account.false_readings} readings of a register dip or leap: left out")
     if account.contradictions:
         doubts.append(
-            f"in {account.contradictions} half hours the flows give less than no consumption: gaps"
+            f"in {account.contradictions} {rules.cadence.noun}s the flows give less than no "
+            "consumption: gaps"
         )
     return doubts
 
@@ -319,7 +324,7 @@ def _publish(ready: Path, out: Path) -> None:
 
 def _span(home: Household) -> tuple[pd.Timestamp, pd.Timestamp, int, int]:
     index = home.frame.index
-    return index[0], index[-1] + INTERVAL, home.resolution_minutes, home.filled_values
+    return index[0], index[-1] + home.cadence.step, home.resolution_minutes, home.filled_values
 
 
 def _rows(path: Path) -> int:

@@ -106,13 +106,10 @@ class Series:
         """(n,) readings that cannot tell one half hour from another."""
         return np.asarray((self.seconds > COARSEST_S) & ~self.rests)
 
-    @property
-    def coarse(self) -> Mask:
-        """(n,) readings of up to an hour that cannot tell its halves apart."""
+    def coarse(self, row_s: int) -> Mask:
+        """(n,) readings of up to an hour that cannot tell rows of ``row_s`` apart."""
         return np.asarray(
-            (self.seconds > HALF_HOUR_S)
-            & (self.seconds <= COARSEST_S)
-            & (self.regular | ~self.rests)
+            (self.seconds > row_s) & (self.seconds <= COARSEST_S) & (self.regular | ~self.rests)
         )
 
 
@@ -124,11 +121,13 @@ def order(
     clock: str,
     allow_resets: bool,
     account: Account,
+    row_s: int = HALF_HOUR_S,
 ) -> Series | None:
     """Return the readings of one meter in order; None where nothing of it can be used.
 
     ``records``: dtype READING, of one channel and series, in file order. ``clock``: of stamps
-    that carry no offset. Raises InputError that names file and row.
+    that carry no offset. ``row_s``: length of the rows they are meant for. Raises InputError
+    that names file and row.
     """
     flags = int(records["flags"][0])
     kind = kind_of(flags)
@@ -156,7 +155,7 @@ def order(
         series = (
             _counted(source, channel, start, records, allow_resets, account)
             if kind == Kind.REGISTER
-            else _held(source, channel, start, records)
+            else _held(source, channel, start, records, row_s)
         )
         if series is not None:
             account.file_kwh[channel] = account.file_kwh.get(channel, 0.0) + float(
@@ -393,7 +392,7 @@ def _counted(
     )
 
 
-def _held(source: Source, channel: str, start: Ints, records: Records) -> Series | None:
+def _held(source: Source, channel: str, start: Ints, records: Records, row_s: int) -> Series | None:
     """Return the energy of a power that holds until the next value, or as long as it may."""
     if len(start) < 2:
         return None
@@ -421,11 +420,11 @@ def _held(source: Source, channel: str, start: Ints, records: Records) -> Series
         none = np.zeros(len(start), dtype=np.bool_)
         return Series(start, seconds, kwh, none, regular=steady)
     # Written down at every change, a power is known at every moment, however long it holds.
-    pieces = -(-seconds // HALF_HOUR_S)
+    pieces = -(-seconds // row_s)
     number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    begin = np.repeat(start, pieces) + number * HALF_HOUR_S
+    begin = np.repeat(start, pieces) + number * row_s
     rest = np.repeat(start + seconds, pieces) - begin
-    length = np.minimum(rest, HALF_HOUR_S)
+    length = np.minimum(rest, row_s)
     value = np.repeat(power, pieces) * (length / 3600.0)
     return Series(begin, length, value, np.zeros(len(begin), dtype=np.bool_), regular=False)
 

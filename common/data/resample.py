@@ -1,4 +1,4 @@
-"""Readings of any length onto the half-hour grid, without losing or inventing energy."""
+"""Readings of any length onto the grid of a home's rows, without losing or inventing energy."""
 
 import re
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d\d)?")
 
 @dataclass(frozen=True)
 class Grid:
-    """``total``: (m,) sum of what fell into each half hour; ``covered``: (m,) seconds of it.
+    """``total``: (m,) sum of what fell into each row; ``covered``: (m,) seconds of it.
 
-    ``first``: number of the first half hour since 1970 (UTC).
+    ``first``: number of the first row since 1970 (UTC).
     """
 
     first: int
@@ -29,22 +29,22 @@ class Grid:
     covered: Floats
 
 
-def spread(start: Ints, seconds: Ints, value: Floats) -> Grid:
-    """Spread each ``value`` evenly over ``[start, start + seconds)`` and sum per half hour.
+def spread(start: Ints, seconds: Ints, value: Floats, row_s: int = HALF_HOUR_S) -> Grid:
+    """Spread each ``value`` evenly over ``[start, start + seconds)`` and sum per row of ``row_s``.
 
     start, seconds, value: (n,), n >= 1, seconds >= 1. The sum of ``total`` equals the sum of
     ``value`` up to rounding.
     """
-    first = int(start.min() // HALF_HOUR_S)
-    size = int((start + seconds - 1).max() // HALF_HOUR_S) - first + 1
-    slot = start // HALF_HOUR_S - first
-    offset = start % HALF_HOUR_S
+    first = int(start.min() // row_s)
+    size = int((start + seconds - 1).max() // row_s) - first + 1
+    slot = start // row_s - first
+    offset = start % row_s
     total = np.zeros(size)
     covered = np.zeros(size)
-    # Step k holds the part of a reading that lies in the k-th half hour it touches.
-    for step in range(int((offset + seconds - 1).max() // HALF_HOUR_S) + 1):
-        begin = np.maximum(offset, step * HALF_HOUR_S)
-        end = np.minimum(offset + seconds, (step + 1) * HALF_HOUR_S)
+    # Step k holds the part of a reading that lies in the k-th row it touches.
+    for step in range(int((offset + seconds - 1).max() // row_s) + 1):
+        begin = np.maximum(offset, step * row_s)
+        end = np.minimum(offset + seconds, (step + 1) * row_s)
         inside = end > begin
         overlap = (end - begin)[inside].astype(np.float64)
         at = slot[inside] + step

@@ -11,6 +11,7 @@ import pandas as pd
 import typer
 
 from common import database
+from common.cadence import HALF_HOUR, Cadence
 from common.console import group
 from common.data import citylearn, equipment, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
@@ -180,6 +181,9 @@ def import_(
     context_mapping: Annotated[
         str | None, typer.Option(help="of another context: a YAML file that says how it is read")
     ] = None,
+    interval_minutes: Annotated[
+        int, typer.Option(help="rows to keep: 1, 5, 10, 15 or 30, as short as runs are to be")
+    ] = HALF_HOUR.minutes,
     strict: Annotated[bool, typer.Option("--strict", help="doubts are errors")] = False,
 ) -> None:
     """Bring meter files of any known format into household files."""
@@ -221,6 +225,7 @@ def import_(
             context_mapping=context_mapping,
             span=span,
             strict=strict,
+            cadence=Cadence(interval_minutes),
             progress=progress,
         )
     if save_mapping is not None:

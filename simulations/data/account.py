@@ -37,9 +37,9 @@ def _home(report: Report, name: str) -> list[str]:
     )
     shares = [f"{minutes} min", f"{account.gap_share:.2%} missing", f"{filled} values filled"]
     if account.filled_share > 0:
-        shares.append(f"{1 - account.filled_share:.2%} of the half hours measured")
+        shares.append(f"{1 - account.filled_share:.2%} of the rows measured")
     if account.coarse_share > 0:
-        shares.append(f"{account.coarse_share:.2%} of them by the hour")
+        shares.append(f"{account.coarse_share:.2%} of them by longer readings")
     if account.repeated_rows:
         shares.append(f"{account.repeated_rows} repeated rows dropped")
     if account.missing_hour_kwh > 0:
