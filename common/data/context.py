@@ -51,12 +51,14 @@ def read_context(
             f"{path}: holds {len(plain.paths)} files: the one with the prices is wanted"
         )
     try:
-        return _read(plain.paths[0], options, mapping)
+        return _read(plain.paths[0], options, mapping, cadence)
     except InputError as error:
         raise InputError(plain.shown(str(error))) from None
 
 
-def _read(path: Path, options: Options, mapping: str | None) -> tuple[Levels, list[str]]:
+def _read(
+    path: Path, options: Options, mapping: str | None, cadence: Cadence
+) -> tuple[Levels, list[str]]:
     fmt = _layout(path, mapping)
     by_area = isinstance(fmt, Table) and fmt.mapping().home is not None
     own = Options(
