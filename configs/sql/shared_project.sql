@@ -27,8 +27,7 @@ end $$;
 
 -- Nobody else: Supabase grants its web roles every new table of the schema public.
 revoke all on households, readings, prices, weather, alembic_version,
-    ledger_runs, ledger_accounts, ledger_postings, ledger_states, bill_prices, bill_members
-    from public;
+    ledger_runs, ledger_accounts, ledger_postings, ledger_states from public;
 do $$
 declare
     web text;
@@ -36,8 +35,7 @@ begin
     foreach web in array array['anon', 'authenticated'] loop
         if exists (select from pg_roles where rolname = web) then
             execute format('revoke all on households, readings, prices, weather, alembic_version,
-                ledger_runs, ledger_accounts, ledger_postings, ledger_states, bill_prices, bill_members
-                from %I', web);
+                ledger_runs, ledger_accounts, ledger_postings, ledger_states from %I', web);
         end if;
     end loop;
 end $$;
@@ -50,8 +48,6 @@ alter table ledger_runs enable row level security;
 alter table ledger_accounts enable row level security;
 alter table ledger_postings enable row level security;
 alter table ledger_states enable row level security;
-alter table bill_prices enable row level security;
-alter table bill_members enable row level security;
 
 -- What a household may do, on the rows the policies below leave it.
 grant select on households to fedwatt_household;
@@ -63,8 +59,8 @@ grant select on prices, weather, ledger_runs, ledger_accounts, ledger_postings
 
 -- What the coordinator may do: no word of households or readings.
 grant select, insert, update on prices, weather to fedwatt_coordinator;
-grant select, insert, update, delete on ledger_runs, ledger_accounts, ledger_postings, ledger_states,
-    bill_prices, bill_members to fedwatt_coordinator;
+grant select, insert, update, delete on ledger_runs, ledger_accounts, ledger_postings, ledger_states
+    to fedwatt_coordinator;
 grant usage on sequence ledger_runs_run_seq to fedwatt_coordinator;
 grant select on alembic_version to fedwatt_household, fedwatt_coordinator;
 
@@ -107,10 +103,6 @@ create policy coordinator on ledger_postings to fedwatt_coordinator
 drop policy if exists coordinator on ledger_states;
 create policy coordinator on ledger_states to fedwatt_coordinator
     using (true) with check (true);
-drop policy if exists coordinator on bill_prices;
-create policy coordinator on bill_prices to fedwatt_coordinator using (true) with check (true);
-drop policy if exists coordinator on bill_members;
-create policy coordinator on bill_members to fedwatt_coordinator using (true) with check (true);
 
 create or replace function fedwatt_admit(home text, login name, zone text, street text)
 returns void language plpgsql as $$

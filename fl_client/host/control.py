@@ -6,6 +6,7 @@ It reads what the meters' process has written and the plan that the ClientApp ha
 nothing else with them: any of the three may be killed without harm to the others.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -86,6 +87,9 @@ def run(home: Path, stop: threading.Event) -> None:
 
 def main() -> int:
     """Steer the household's battery until SIGTERM or SIGINT."""
+    # One battery needs no machine code: a quarter of the memory less, and no wait for a compiler
+    # while a battery is under command.
+    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())

@@ -52,7 +52,7 @@ def control(port, **more):
 class MqttHouse:
     """``clock``: its time. ``heard``: (topic, text, retained) of every command."""
 
-    def __init__(self, port, seed=1, skip_s=8 * 3600, **options):
+    def __init__(self, port, seed=1, skip_s=8 * 3600, speed=SPEED, **options):
         load, pv = flows(seed, 2)
         self.house = BatteryHome(load, pv, **options)
         for _ in range(skip_s):
@@ -64,7 +64,7 @@ class MqttHouse:
         self._client.on_message = self._command
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        self.clock = HouseClock(self.house.now, time.time(), SPEED)
+        self.clock = HouseClock(self.house.now, time.time(), speed)
         self._lock = threading.Lock()
         self._charged = [0.0, 0.0, 0.0, 0.0]
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -107,6 +107,37 @@ class MqttHouse:
             "time": at, "charge_kwh": charged, "discharge_kwh": discharged,
             "soc": round(100 * self.house.soc), "power_w": round(-1000 * self.house.battery_kw),
             "remote": "ON" if self.house.permitted else "OFF",
+            "mode": self.house.mode,
         }  # fmt: skip
         for topic, body in (("house/meter", meter), ("house/battery", battery)):
             self._client.publish(topic, json.dumps(body), 1, retain=True)
+
+
+def discovery():
+    """(Topic, configuration) of the house's entities in Home Assistant."""
+    device = {"identifiers": ["house"], "name": "house"}
+    for kind, name, topic, field, more in (
+        ("sensor", "import", "meter", "import_kwh", ENERGY),
+        ("sensor", "export", "meter", "export_kwh", ENERGY),
+        ("sensor", "grid", "meter", "power_w", POWER),
+        ("sensor", "charge", "battery", "charge_kwh", ENERGY),
+        ("sensor", "discharge", "battery", "discharge_kwh", ENERGY),
+        ("sensor", "soc", "battery", "soc", {"unit_of_measurement": "%"}),
+        ("sensor", "battery", "battery", "power_w", POWER),
+        ("sensor", "remote", "battery", "remote", {}),
+        ("number", "setpoint", "battery", "power_w",
+         {"command_topic": "house/setpoint/set", "min": -5000, "max": 5000, "step": 1}),
+        ("select", "mode", "battery", "mode",
+         {"command_topic": "house/mode/set", "options": ["auto", "remote"]}),
+    ):  # fmt: skip
+        config = {
+            "name": name, "unique_id": f"house_{name}", "object_id": f"house_{name}",
+            "state_topic": f"house/{topic}", "device": device,
+            "value_template": f"{{{{ value_json.{field} }}}}",
+        } | more  # fmt: skip
+        yield f"homeassistant/{kind}/house/{name}/config", json.dumps(config)
+
+
+ENERGY = {"device_class": "energy", "unit_of_measurement": "kWh",
+          "state_class": "total_increasing"}  # fmt: skip
+POWER = {"device_class": "power", "unit_of_measurement": "W", "expire_after": 120}
