@@ -35,6 +35,7 @@ from fl_client.control.record import COMMAND, SHADOW
 from fl_client.control.settings import CONTROL, read_control
 from fl_client.control.steering import Steered
 from fl_client.home.arrivals import Arrivals, history, local_zone
+from fl_client.home.asked import ask
 
 METERS = "meters"
 """The data source of a household whose readings arrive; ``HOME/meters.yaml`` says from where."""
@@ -169,6 +170,7 @@ def _live(name: str, home: Path, values: dict[str, Any]) -> Membership:
         # Its battery works by itself: the home trades with its net load as it is.
         values["battery"]["capacity_kwh"] = 0.0
     settings = parse(values)
+    ask(home.parent, settings.cadence)
     return Membership(
         name, settings, home, home / "models", durable=True, arrivals=live, steered=steered
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from common.arrays import Floats, Ints, Mask
 from common.cadence import HALF_HOUR, Cadence
 from common.data.frame import COLUMNS, IDLE_BATTERY, Household, check_zone
+from common.data.regrid import regrid
 from common.data.resample import fill_gaps
 from common.errors import InputError
 from common.market_rules import MILLI_WH_PER_KWH
@@ -105,20 +106,19 @@ class Arrivals:
     def rows(
         self, first: int, count: int, cadence: Cadence = HALF_HOUR, known_at: float | None = None
     ) -> Rows:
-        """``count`` intervals from ``first`` [s since 1970] on, as known at ``known_at`` [s]."""
-        length = cadence.seconds
+        """``count`` intervals from ``first`` [s since 1970] on, as known at ``known_at`` [s].
+
+        A half hour begins at ``first``. Shorter intervals from before a run asked for them are
+        even parts of their half hours, and hours the sums of theirs.
+        """
         energy = {role: np.full(count, np.nan) for role in self.roles}
         doubtful = np.zeros(count, np.int64)
         if self._path.exists():
             store = Store(self._path)
             try:
                 for role in self.roles:
-                    for one in store.intervals(
-                        role, cadence.minutes, first, first + count * length, known_at
-                    ):
-                        place = (one.start - first) // length
-                        energy[role][place] = one.kwh
-                        doubtful[place] |= one.kind != "measured"
+                    energy[role], unsure = _energy(store, role, first, count, cadence, known_at)
+                    doubtful |= unsure
             finally:
                 store.close()
         known = np.all([np.isfinite(kwh) for kwh in energy.values()], axis=0)
@@ -135,6 +135,36 @@ class Arrivals:
         imported = _milliwh(energy["import"], known)
         exported = _milliwh(energy.get("export", nothing), known)
         return Rows(used, made, imported, exported, doubtful, charge, discharge)
+
+
+def _energy(
+    store: Store, role: str, first: int, count: int, cadence: Cadence, known_at: float | None
+) -> tuple[Floats, Ints]:
+    """(count,) energies [kWh] of a role, and where they were not measured at their boundaries."""
+    kwh, unsure = _stored(store, role, first, cadence.half_hours(count), HALF_HOUR, known_at)
+    if cadence == HALF_HOUR:
+        return kwh, unsure
+    told = [regrid(kwh, HALF_HOUR.minutes, cadence.minutes, 0, "energy")[:count]]
+    told.append(
+        regrid(unsure.astype(np.float64), HALF_HOUR.minutes, cadence.minutes, 0, "level")[:count]
+    )
+    made, doubt = (np.append(one, np.full(count - len(one), np.nan)) for one in told)
+    if cadence.minutes > HALF_HOUR.minutes:
+        return made, (doubt > 0).astype(np.int64)
+    own, unsure = _stored(store, role, first, count, cadence, known_at)
+    there = np.isfinite(own)
+    return np.where(there, own, made), np.where(there, unsure, np.isfinite(made))
+
+
+def _stored(
+    store: Store, role: str, first: int, count: int, cadence: Cadence, known_at: float | None
+) -> tuple[Floats, Ints]:
+    """The same of intervals that are kept as such; nan where there are none."""
+    kwh, unsure, length = np.full(count, np.nan), np.zeros(count, np.int64), cadence.seconds
+    for one in store.intervals(role, cadence.minutes, first, first + count * length, known_at):
+        place = (one.start - first) // length
+        kwh[place], unsure[place] = one.kwh, one.kind != "measured"
+    return kwh, unsure
 
 
 def _milliwh(kwh: Floats, known: Mask) -> Ints:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import InputError
+from fl_client.home.asked import asked
 from fl_client.home.clock import HouseClock
 from fl_client.home.deriving import derive
 from fl_client.home.inbox import Inbox, Item
@@ -47,7 +48,8 @@ class Meters:
     """The meters of the household in folder ``home``, and ``battery``, what its control reads
     besides. Raises InputError, Busy.
 
-    ``minutes``: the interval that energies are written for. ``secrets``: of secret.env.
+    ``minutes``: the interval that energies are written for, beside what a run asks for.
+    ``secrets``: of secret.env.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Meters:
         # Who steers by what is said cannot wait for more of it.
         self._together_s = _STEERED_S if battery else _TOGETHER_S
         self.clock = clock or HouseClock()
-        self._minutes = minutes
+        self._home, self._lengths = home, {minutes}
         self._lock = Lock(home / "meters.lock", "its meters are being read by another process")
         self.store = Store(home / STORE, write=True)
         self._inbox = Inbox(self.clock)
@@ -126,7 +128,21 @@ class Meters:
                 _log.info("%s: %s", *item.state)
             if item.done is not None:
                 item.done()
-        return derive(self.store, self.channels, self._minutes, new, now)
+        starts = set(self._hear(now))
+        for minutes in sorted(self._lengths):
+            starts.update(derive(self.store, self.channels, minutes, new, now))
+        return sorted(starts)
+
+    def _hear(self, now: float) -> list[int]:
+        """Take up the intervals of a run that are shorter than those kept so far, from the oldest
+        reading there is."""
+        minutes = asked(self._home).minutes
+        if minutes in self._lengths or minutes > max(self._lengths):
+            return []
+        self._lengths.add(minutes)
+        oldest = now - KEEP_DAYS * _DAY_S
+        every = {channel.name: oldest for channel in self.channels}
+        return derive(self.store, self.channels, minutes, every, now)
 
     def _prune(self, now: float) -> None:
         self._pruned = now
