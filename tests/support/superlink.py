@@ -66,13 +66,18 @@ def service(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterat
 
 @contextmanager
 def coordinator(
-    root: Path, override: Sequence[str], tariff: str | None = None, households: int = 1
+    root: Path,
+    override: Sequence[str],
+    tariff: str | None = None,
+    households: int = 1,
+    transport: str = "grpc",
 ) -> Iterator[Folder]:
     """A server's folder with its SuperLink up; it waits as long as it must for its households."""
     ports = {name: free_port() for name in ("fleet_port", "control_port", "page_port")}
     init_server(root, ["127.0.0.1"], None, override, tariff, households, Deployment(**ports))
     folder = Folder(root)
     patient = {"lead_s": 1.0, "market_deadline_s": 300.0, "closing_deadline_s": 300.0}
+    patient |= {"transport": transport}
     file = folder.server_file
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | patient))
     process = started(folder)

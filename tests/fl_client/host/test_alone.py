@@ -11,6 +11,7 @@ import pytest
 
 from common.data.store import write_household
 from common.data.synthetic import generate
+from common.flower_release import speaks_http
 from fl_server.host.setup import admit_household
 from fl_server.ledger import Ledger
 from tests.support.superlink import coordinator, free_port, run, service, wait
@@ -28,8 +29,15 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 """
-_CLIENT = (sys.executable, "-c", "from fl_client.host.commands import main; main()")
+_CLIENT = ("-c", "from fl_client.host.commands import main; main()")
 INTERVALS = 3
+# The interpreter of an environment with another release of Flower; `make test-flower` sets it.
+OTHER = os.environ.get("FEDWATT_OTHER_PYTHON")
+WAYS = [("grpc", sys.executable)]
+if speaks_http():
+    WAYS.append(("http", sys.executable))
+if OTHER:
+    WAYS.append(("grpc", OTHER))
 
 
 @pytest.fixture
@@ -64,34 +72,39 @@ def test_the_other_sides_are_absent(alone: dict[str, str], tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_households_side_joins_and_trades(alone: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("transport", "python"), WAYS)
+def test_the_households_side_joins_and_trades(
+    transport: str, python: str, alone: dict[str, str], tmp_path: Path
+) -> None:
     """``fedwatt-client init`` and ``start`` without the coordinator's side or the simulations: two
-    such households join a real SuperLink over TLS, and energy goes from one to the other."""
+    such households join a real SuperLink over TLS, and energy goes from one to the other. By each
+    way that this Flower has, and one of the two with another release of Flower."""
     data = homes(tmp_path / "homes")
     settings = [
         f"run.days={INTERVALS / 48}", "run.history_days=9", "fl.enabled=false",
         "run.node_deadline_s=240", "run.reply_deadline_s=240",
     ]  # fmt: skip
     with ExitStack() as stack:
-        server = coordinator(tmp_path / "server", settings, str(tmp_path / "homes"), 2)
+        server = coordinator(tmp_path / "server", settings, str(tmp_path / "homes"), 2, transport)
         folder = stack.enter_context(server)
         address = f"127.0.0.1:{folder.deployment().fleet_port}"
         for name, file in data.items():
             home = tmp_path / name
+            client = (python if name == "user" else sys.executable, *_CLIENT)
             init = subprocess.run(
-                [*_CLIENT, "init", str(home), "--name", name, "--data", file, "--server", address,
+                [*client, "init", str(home), "--name", name, "--data", file, "--server", address,
                  "--ca", str(folder.tls / "ca.crt"), "--port", str(free_port()), "--poll", "0.5"],
                 env=alone, cwd=tmp_path, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert init.returncode == 0, init.stderr
             admit_household(folder.root, init.stdout.strip(), name)
-            start = service([*_CLIENT, "start", str(home)], home / "log.txt", alone)
+            start = service([*client, "start", str(home)], home / "log.txt", alone)
             stack.enter_context(start)
         link = tmp_path / "server" / "superlink.log"
         wait(lambda: link.read_text().count("Activated") >= len(data), "households")
         run(folder, tmp_path / "run.log")
         told = subprocess.run(
-            [*_CLIENT, "status", str(tmp_path / "user"), "--json"],
+            [python, *_CLIENT, "status", str(tmp_path / "user"), "--json"],
             env=alone, cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert told.returncode == 0
