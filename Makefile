@@ -12,7 +12,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo community test test-hosts test-live test-oldest test-latest lint nightly clean
+.PHONY: setup demo community test test-hosts test-live test-oldest test-latest test-flower lint nightly clean
 
 setup: $(INSTALLED)
 
@@ -41,8 +41,12 @@ test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # Separate hosts in network namespaces, with every fault: needs root, takes about three quarters of an hour.
-test-hosts: $(INSTALLED)
-	FEDWATT_HOSTS=long $(BIN)/python -m pytest -s tests/hosts
+# The newest Flower: make test-hosts HOSTS_VENV=.venv-flower, and by HTTP: TRANSPORT=http as well.
+HOSTS_VENV ?= $(VENV)
+TRANSPORT ?= grpc
+
+test-hosts: $(HOSTS_VENV)/.installed
+	FEDWATT_HOSTS=long FEDWATT_TRANSPORT=$(TRANSPORT) $(HOSTS_VENV)/bin/python -m pytest -s tests/hosts
 
 # The lowest and the newest dependencies that pyproject.toml allows, each in an environment of its own.
 # Bytes of one run are compared with those of another there, never with those of other versions.
@@ -65,6 +69,28 @@ test-oldest: .venv-oldest/.installed
 test-latest: .venv-latest/.installed
 	.venv-latest/bin/python -m pytest -n $(JOBS) --dist worksteal
 
+# The newest Flower that was tried, with everything else as it is pinned, in an environment of its own: what
+# touches Flower runs on it, and on the pinned one beside it, each with a household of the other.
+FLOWER := 1.42.0
+FLOWER_TESTS := tests/common/test_flower_release.py tests/simulations/engine tests/simulations/test_flwr_run.py \
+	tests/fl_server/host tests/fl_client/host tests/hosts
+
+.venv-flower/.installed: pyproject.toml constraints.txt | $(INSTALLED)
+	rm -rf $(@D)
+	$(BIN)/uv venv --no-config --quiet --python $(BIN)/python $(@D)
+	grep -viE '^(flwr|cryptography|uv|certifi)==' constraints.txt > $(@D)/constraints.txt
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		more = p["optional-dependencies"]; \
+		print(*p["dependencies"], *more["test"], *more["benchmark"], "flwr==$(FLOWER)", sep="\n")' > $(@D)/wanted.txt
+	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --constraint $(@D)/constraints.txt \
+		--requirement $(@D)/wanted.txt
+	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --no-deps --editable .
+	touch $@
+
+test-flower: .venv-flower/.installed
+	FEDWATT_OTHER_PYTHON=$(CURDIR)/$(BIN)/python .venv-flower/bin/python -m pytest $(FLOWER_TESTS)
+	FEDWATT_OTHER_PYTHON=$(CURDIR)/.venv-flower/bin/python $(BIN)/python -m pytest $(FLOWER_TESTS)
+
 # Homes on real meters' paths, Home Assistant among them (an environment of its own, 700 MB), at 60 times the clock.
 # Needs mosquitto and libfaketime. LIVE_INTERVALS=96 are two days, in 50 minutes.
 LIVE_INTERVALS ?= 4
@@ -86,4 +112,4 @@ nightly: $(INSTALLED)
 	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -s tests/fl_server/test_fuzz.py
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-latest .venv-live build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-latest .venv-flower .venv-live build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

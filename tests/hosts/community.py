@@ -27,6 +27,7 @@ from tests.hosts.network import Hosts
 FEDWATT = (sys.executable, "-c", "from simulations.cli import main; main()")
 # How often a household asks for messages. Oftener costs more than it gains: eight share a core.
 POLL = "2"
+TRANSPORT = os.environ.get("FEDWATT_TRANSPORT", "grpc")
 PATIENCE_S = float(os.environ.get("FEDWATT_HOSTS_PATIENCE", "900"))
 
 
@@ -102,6 +103,7 @@ class Community:
         self.fedwatt(
             "server", "server", "init", str(self.server), "--address", self.address,
             "--tariff", str(homes), "--households", str(len(names)), *pairs,
+            "--transport", TRANSPORT,
         )  # fmt: skip
         self.configure(lead_s=1.0, market_deadline_s=600.0, closing_deadline_s=600.0)
 
