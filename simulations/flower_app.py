@@ -33,10 +33,14 @@ def main(grid: Grid, context: Context) -> None:
     begin = time.monotonic()
     settings = from_run_config(context.run_config)
     settings = _of_nodes(settings, _nodes(grid, settings.run.node_deadline_s))
-    settings, warning = preflight(settings)
-    if warning is not None:
+    checked = preflight(settings)
+    if checked.replaced is not None:
         # Households open the data by the run config, which cannot be changed any more.
-        raise InputError(f"{warning}? then say so: --run-config 'set=\"data.source=synthetic\"'")
+        raise InputError(
+            f"{checked.replaced}? then say so: --run-config 'set=\"data.source=synthetic\"'"
+        )
+    for line in checked.said:
+        print(line, flush=True)
     directory = run_directory(context.run_config, context.run_id)
     run(Whole(grid), settings, directory, durable=False)
     summarise(directory, settings, time.monotonic() - begin)

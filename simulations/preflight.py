@@ -1,9 +1,12 @@
 """Everything a run could fail on later, checked in one second before anything is started."""
 
 import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from common.config import Settings, parse
 from common.data.citylearn import IndexUnreachableError
+from common.data.quality import doubts_of
 from common.data.source import source_of
 from common.errors import InputError
 from common.forecast.presets import find_preset
@@ -12,28 +15,57 @@ from fl_client.trader import make_trader
 from fl_server.market import find_mechanism
 from fl_server.strategy import make_strategy
 
+_NAMES, _LINES = 4, 10  # that are shown
 
-def preflight(settings: Settings) -> tuple[Settings, str | None]:
-    """Return the settings with data that can be had, and a line to say what is not as asked.
+
+@dataclass(frozen=True)
+class Checked:
+    """``settings``: with data that can be had; ``replaced``: why they are other data than asked
+    for; ``said``: what else a person should know.
+    """
+
+    settings: Settings
+    replaced: str | None = None
+    said: tuple[str, ...] = ()
+
+
+def preflight(settings: Settings) -> Checked:
+    """Check everything a run needs.
 
     Raises InputError, one line that names key or file, for anything the run could not use.
     """
     _check_names(settings)
     try:
-        _check_source(settings)
+        doubts = _check_source(settings)
     except IndexUnreachableError as error:
         if settings.data.fallback is None:
             raise
         values = settings.model_dump(mode="json")
         values["data"]["source"] = settings.data.fallback
         values["run"]["start"] = None
-        return parse(values), f"{error}; using {settings.data.fallback} homes instead"
+        return Checked(parse(values), f"{error}; using {settings.data.fallback} homes instead")
+    said = []
     if settings.market.compensate_losers and not settings.run.shadow:
-        return settings, (
+        said.append(
             "market.compensate_losers: without run.shadow no household knows what it would have "
             "paid alone, so nobody is compensated"
         )
-    return settings, None
+    return Checked(settings, None, (*said, *_doubts(doubts)))
+
+
+def _doubts(of: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines of the doubts of households, each with those who share it; the most shared first."""
+    homes: dict[str, list[str]] = {}
+    for name, doubts in of.items():
+        for doubt in doubts:
+            homes.setdefault(doubt, []).append(name)
+    lines = []
+    for doubt, names in sorted(homes.items(), key=lambda pair: -len(pair[1])):
+        others = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        lines.append(f"doubt: {', '.join(names[:_NAMES])}{others}: {doubt}")
+    if len(lines) > _LINES:
+        lines[_LINES:] = [f"{len(lines) - _LINES} more doubts: see 'fedwatt data check'"]
+    return lines
 
 
 def _check_names(settings: Settings) -> None:
@@ -67,7 +99,8 @@ def _check_names(settings: Settings) -> None:
         choose_device(settings.training.device)
 
 
-def _check_source(settings: Settings) -> None:
+def _check_source(settings: Settings) -> dict[str, list[str]]:
+    """Check the households' data and what lies beside it. Returns what is doubtful of each."""
     source = source_of(settings)
     source.start()
     names = source.names()
@@ -81,6 +114,9 @@ def _check_source(settings: Settings) -> None:
     for name in names:
         trader = settings.home(name, source.block(name)).trader
         make_trader(trader.kind, trader.options)
+    doubts: dict[str, list[str]] = {}
     if settings.data.source not in ("citylearn", "synthetic"):
         for name in names:
-            source.load(name)
+            home = source.load(name)
+            doubts[name] = list(dict.fromkeys([*home.doubts, *doubts_of(home)]))
+    return doubts

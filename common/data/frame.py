@@ -151,7 +151,8 @@ class Household:
     ``phase_minutes``: minutes by which the source's intervals are shifted against full UTC hours
     (30 for hourly wall-clock data in a zone such as Asia/Kolkata).
     ``filled_rows``: (T,) bool, True where a consumption or PV reading was filled: no score may use
-    these rows. ``filled_values``: number of such readings.
+    these rows. ``filled_values``: number of such readings. ``doubts``: what its import found
+    suspicious.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Household:
         default_factory=lambda: np.zeros(0, dtype=np.bool_), repr=False
     )
     interval_minutes: int = INTERVAL_MINUTES
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)

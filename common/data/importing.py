@@ -203,7 +203,7 @@ def _import(
             report.refused[name] = str(error)
             continue
         _add(report, home, account, rules, strict)
-        write_household(home, ready)
+        write_household(replace(home, doubts=tuple(account.doubts)), ready)
         progress("writing", done, len(names))
     if not report.accounts:
         raise InputError(next(iter(report.refused.values())))
@@ -269,6 +269,7 @@ def _again(
             imported_kwh={"consumption": kwh},
             filled_share=float(home.filled_rows.mean()),
             coarse_share=float(home.resolution_minutes > home.interval_minutes),
+            doubts=list(home.doubts),
         )
         report.rows += len(home.frame)
         report.accounts[home.name] = account

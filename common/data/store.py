@@ -53,6 +53,7 @@ def write_household(household: Household, directory: Path) -> Path:
         "real": household.real,
         "filled_values": household.filled_values,
         "first": index[0].isoformat(),
+        **({"doubts": household.doubts} if household.doubts else {}),
     }
     table = pa.table(arrays).replace_schema_metadata({_KEY: json.dumps(meta).encode()})
     with whole(path, durable=False) as part:
@@ -125,9 +126,15 @@ def read_household(path: Path) -> Household:
             filled_values=int(str(meta["filled_values"])),
             filled_rows=filled,
             interval_minutes=_minutes(meta),
+            doubts=_doubts(meta),
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _doubts(meta: Mapping[str, object]) -> tuple[str, ...]:
+    told = meta.get("doubts")
+    return tuple(str(doubt) for doubt in told) if isinstance(told, list) else ()
 
 
 def read_block(path: Path) -> dict[str, Any]:

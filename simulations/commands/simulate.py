@@ -71,9 +71,10 @@ def simulate(
             run={key: value for key, value in run.items() if value is not None},
             data={} if data is None else {"source": _absolute(data)},
         )
-        settings, warning = preflight(settings)
-        if warning is not None:
-            typer.echo(f"fedwatt: {warning}", err=True)
+        checked = preflight(settings)
+        settings = checked.settings
+        for line in (*filter(None, [checked.replaced]), *checked.said):
+            typer.echo(f"fedwatt: {line}", err=True)
         directory = new_directory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
         with owned(directory):
             # Another may have been faster.
