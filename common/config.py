@@ -345,6 +345,8 @@ class Tariff(Section):
     def _possible(self) -> "Tariff":
         if not 0 <= self.local_fee <= PRICE_LIMIT_PER_KWH:
             raise ValueError(f"local: a fee of {self.local_fee:g} per kWh: expected 0 or more")
+        if self.source_options and self.source in ("data", "flat"):
+            raise ValueError(f"source_options: {self.source} prices have none")
         return self
 
     @property
@@ -477,6 +479,7 @@ class Home(Section):
 
 _LATER: dict[str, tuple[str, ...]] = {
     "tariff": (
+        "source_options",
         "markup",
         "network_fee",
         "levies",
@@ -649,6 +652,11 @@ def _fit(common: Home, blocks: Sequence[Mapping[str, Any]], where: str) -> Home:
                 own = {"capacity_kwh": 0.0}
             if not isinstance(own, Mapping):
                 raise ValueError(f"{where}: {section} = {own!r}: expected keys")
+            if (
+                section == "tariff"
+                and own.get("source", values[section]["source"]) != (values[section]["source"])
+            ):
+                own = {"source_options": {}, **own}  # they belong to a source
             if section == "tariff" and isinstance(own.get("local"), Mapping):
                 own = {**own, "local": {**values[section]["local"], **own["local"]}}
             if section == "trader":

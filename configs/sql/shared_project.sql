@@ -27,7 +27,8 @@ end $$;
 
 -- Nobody else: Supabase grants its web roles every new table of the schema public.
 revoke all on households, readings, prices, weather, alembic_version,
-    ledger_runs, ledger_accounts, ledger_postings, ledger_states from public;
+    ledger_runs, ledger_accounts, ledger_postings, ledger_states, bill_prices, bill_members
+    from public;
 do $$
 declare
     web text;
@@ -35,7 +36,8 @@ begin
     foreach web in array array['anon', 'authenticated'] loop
         if exists (select from pg_roles where rolname = web) then
             execute format('revoke all on households, readings, prices, weather, alembic_version,
-                ledger_runs, ledger_accounts, ledger_postings, ledger_states from %I', web);
+                ledger_runs, ledger_accounts, ledger_postings, ledger_states,
+                bill_prices, bill_members from %I', web);
         end if;
     end loop;
 end $$;
@@ -48,19 +50,21 @@ alter table ledger_runs enable row level security;
 alter table ledger_accounts enable row level security;
 alter table ledger_postings enable row level security;
 alter table ledger_states enable row level security;
+alter table bill_prices enable row level security;
+alter table bill_members enable row level security;
 
 -- What a household may do, on the rows the policies below leave it.
 grant select on households to fedwatt_household;
 grant update (timezone, resolution_minutes, phase_minutes, source, "real")
     on households to fedwatt_household;
 grant select, insert, update, delete on readings to fedwatt_household;
-grant select on prices, weather, ledger_runs, ledger_accounts, ledger_postings
-    to fedwatt_household;
+grant select on prices, weather, ledger_runs, ledger_accounts, ledger_postings,
+    bill_prices, bill_members to fedwatt_household;
 
 -- What the coordinator may do: no word of households or readings.
 grant select, insert, update on prices, weather to fedwatt_coordinator;
-grant select, insert, update, delete on ledger_runs, ledger_accounts, ledger_postings, ledger_states
-    to fedwatt_coordinator;
+grant select, insert, update, delete on ledger_runs, ledger_accounts, ledger_postings,
+    ledger_states, bill_prices, bill_members to fedwatt_coordinator;
 grant usage on sequence ledger_runs_run_seq to fedwatt_coordinator;
 grant select on alembic_version to fedwatt_household, fedwatt_coordinator;
 
@@ -87,6 +91,13 @@ create policy own_account on ledger_accounts for select to fedwatt_household
 drop policy if exists own_postings on ledger_postings;
 create policy own_postings on ledger_postings for select to fedwatt_household
     using ((run, account) in (select a.run, a.account from ledger_accounts a));
+-- What others pay is none of a household's business: it sees the prices of its own lists.
+drop policy if exists own_lists on bill_members;
+create policy own_lists on bill_members for select to fedwatt_household
+    using ((run, account) in (select a.run, a.account from ledger_accounts a));
+drop policy if exists own_prices on bill_prices;
+create policy own_prices on bill_prices for select to fedwatt_household
+    using ((run, list) in (select m.run, m.list from bill_members m));
 
 drop policy if exists coordinator on prices;
 create policy coordinator on prices to fedwatt_coordinator using (true) with check (true);
@@ -103,6 +114,10 @@ create policy coordinator on ledger_postings to fedwatt_coordinator
 drop policy if exists coordinator on ledger_states;
 create policy coordinator on ledger_states to fedwatt_coordinator
     using (true) with check (true);
+drop policy if exists coordinator on bill_prices;
+create policy coordinator on bill_prices to fedwatt_coordinator using (true) with check (true);
+drop policy if exists coordinator on bill_members;
+create policy coordinator on bill_members to fedwatt_coordinator using (true) with check (true);
 
 create or replace function fedwatt_admit(home text, login name, zone text, street text)
 returns void language plpgsql as $$

@@ -17,7 +17,7 @@ from common.processes import check_address, is_loopback
 from fl_server.host.flower import CONNECTION, await_superlink, flwr, write_connection
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.members import admit, admitted, expel, read_members
-from fl_server.host.tariff_file import write_tariff
+from fl_server.host.tariff_file import check_members, write_tariff
 from fl_server.host.tls import (
     check_public_key,
     make_authority,
@@ -50,6 +50,7 @@ def init_server(
     if deployment.insecure and not is_loopback(addresses[0]):
         raise InputError(f"insecure with address {addresses[0]}: without TLS only loopback will do")
     settings = load(config, override, run={"households": households})
+    check_members(settings)
     start = _tariff_start(settings, tariff)
     moment = None if start is None else start.to_pydatetime()
     deployment = deployment.model_copy(update={"address": addresses[0], "start": moment})

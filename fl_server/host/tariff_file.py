@@ -51,6 +51,19 @@ def read_tariff(
     return found
 
 
+def check_members(settings: Settings) -> None:
+    """Raise InputError where a member's own prices are from a file or service: there is one."""
+    known = ("flat", settings.tariff.source)
+    for layer in (settings.homes, settings.homes_last):
+        for name, block in layer.items():
+            source = (block.get("tariff") or {}).get("source", "flat")
+            if source not in known:
+                raise InputError(
+                    f"homes.{name}.tariff.source = {source}: in a deployment a member's own energy "
+                    "price is flat; file and service are one for all"
+                )
+
+
 class MemberPrices(Prices):
     """The members' prices: the ``common`` ones, but for what the operator has set for a member.
 
@@ -113,6 +126,7 @@ class PublishedTariff:
         price of the first interval, unless prices were told already."""
         self._folder, self._start, self._tariff = folder, start, settings.tariff
         self._published, self._cadence = settings.published, settings.cadence
+        check_members(settings)
         count = settings.intervals + settings.published
         # Import and export prices told; of the latter only those that were published.
         self._told = np.full((2, count), np.nan)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from common.config import Tariff, cache_root
-from common.errors import InputError
 from fl_server.price_sources import energy_charts, entsoe, mapped_json, octopus, table
 from fl_server.price_sources.kept import Kept
 from fl_server.price_sources.options import Options
@@ -36,8 +35,6 @@ def open_prices(tariff: Tariff, cache: Path | None = None) -> PriceSource | None
         source = SERVICES[tariff.source](options)
         source = Kept(source, (cache or cache_root() / "prices") / options.digest)
     else:
-        if tariff.source_options:
-            raise InputError(f"tariff.source_options: {tariff.source} prices have none")
         return None
     options.all_read()
     return source

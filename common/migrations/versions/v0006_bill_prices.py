@@ -39,3 +39,30 @@ def upgrade() -> None:
         sa.Column("list", sa.Integer, nullable=False),
         if_not_exists=True,
     )
+    _open_to_roles()
+
+
+def _open_to_roles() -> None:
+    if op.get_bind().dialect.name != "postgresql":
+        return
+    has = sa.text("select count(*) from pg_roles where rolname = 'fedwatt_coordinator'")
+    if op.get_bind().scalar(has):
+        # A shared project (configs/sql/shared_project.sql) whose policies are from before.
+        for statement in _POLICIES:
+            op.execute(statement)
+
+
+_POLICIES = (
+    "alter table bill_prices enable row level security",
+    "alter table bill_members enable row level security",
+    "grant select on bill_prices, bill_members to fedwatt_household",
+    "grant select, insert, update, delete on bill_prices, bill_members to fedwatt_coordinator",
+    "create policy own_lists on bill_members for select to fedwatt_household "
+    "using ((run, account) in (select a.run, a.account from ledger_accounts a))",
+    "create policy own_prices on bill_prices for select to fedwatt_household "
+    "using ((run, list) in (select m.run, m.list from bill_members m))",
+    "create policy coordinator on bill_prices to fedwatt_coordinator "
+    "using (true) with check (true)",
+    "create policy coordinator on bill_members to fedwatt_coordinator "
+    "using (true) with check (true)",
+)

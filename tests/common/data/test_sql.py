@@ -79,6 +79,39 @@ def test_writing_again_replaces(url):
     assert readings.load("B01").consumption == pytest.approx(home(rows=48, seed=1).consumption)
 
 
+def test_homes_of_one_area_have_one_price(url):
+    """A home whose prices or weather are not those of its area is refused, with the value of both,
+    and nothing of it is written; an area of its own keeps them. Alone there, a home's next file
+    replaces them. What is equal, or of another time, stands beside."""
+    readings = Readings(url)
+    assert readings.write(home("B01")) == []
+    readings.write(home("B02"))
+    for column in ("price", "temperature"):
+        other = home("B03", seed=0)
+        other = replace(other, frame=other.frame.assign(**{column: other.frame[column] + 0.25}))
+        with pytest.raises(InputError, match=rf"household B03: {column} at .* area home.*--area"):
+            readings.write(other)
+        assert [name for name, *_ in readings.spans()] == ["B01", "B02"]
+    readings.write(other, "other")
+    assert readings.load("B03").frame["temperature"].to_numpy() == pytest.approx(
+        other.frame["temperature"].to_numpy()
+    )
+    assert readings.load("B01").frame["price"].to_numpy() == pytest.approx(
+        home().frame["price"].to_numpy()
+    )
+    dearer = replace(other, frame=other.frame.assign(price=other.frame["price"] * 2))
+    readings.write(dearer)  # no other home is in its area
+    assert readings.load("B03").frame["price"].to_numpy() == pytest.approx(
+        dearer.frame["price"].to_numpy()
+    )
+    with pytest.raises(InputError, match=r"household B02: price at"):
+        readings.write(replace(dearer, name="B02"), None)
+    readings.write(replace(dearer, name="B02"), "other")  # moves
+    assert readings.load("B02").frame["price"].to_numpy() == pytest.approx(
+        dearer.frame["price"].to_numpy()
+    )
+
+
 def test_a_database_is_a_source_of_a_run(url):
     """--data URL: the first households by name, and the start after the history."""
     readings = Readings(url)
@@ -233,7 +266,11 @@ def project(postgres):
     for stranger in ("outsider", "anon"):
         urls[stranger] = url.replace("postgres@", f"{stranger}@")
     for name, seed in (("B01", 1), ("B02", 2)):
-        Readings(urls[name]).write(home(name, seed=seed))
+        said = Readings(urls[name]).write(home(name, seed=seed))
+        assert said == [
+            f"{table} are not this role's to write: those of area street hold"
+            for table in ("prices", "weather")
+        ]
     return {**urls, "owner": url}
 
 
@@ -310,6 +347,10 @@ def test_the_coordinator_sees_settlements_and_no_readings(project):
                 f"insert into ledger_postings values"
                 f" ({run}, {account}, 0, 0, -1, {account}, 1, 2, 3, 4, '')"
             )
+        prices = schema_ledger.metadata.tables["bill_prices"]
+        parts = ", ".join("0" for column in prices.c if column.name.endswith("_micro"))
+        connection.exec_driver_sql(f"insert into bill_prices values ({run}, 0, 0, {parts})")
+        connection.exec_driver_sql(f"insert into bill_members values ({run}, 4, 0, 0)")
     assert count(coordinator, "select count(*) from ledger_postings") == 2
     # Each household reads its own posting, and only reads.
     for name, account in (("B01", 4), ("B02", 5)):
@@ -317,6 +358,10 @@ def test_the_coordinator_sees_settlements_and_no_readings(project):
         assert count(project[name], "select account from ledger_postings") == account
         denied(project[name], "update ledger_postings set money_in_micro = 0")
         denied(project[name], "insert into prices values ('street', '2031-01-01', 0.1)")
+        for table in ("bill_prices", "bill_members"):
+            # Its own prices: B01's are the list there is, B02 has none.
+            assert count(project[name], f"select count(*) from {table}") == (name == "B01")
+            denied(project[name], f"delete from {table}")
 
 
 @pytest.mark.parametrize("who", ["outsider", "anon"])

@@ -222,6 +222,16 @@ def test_export_prices_of_the_file(tmp_path: Path, settings: Settings) -> None:
     assert tariff.prices.exported(4).tolist() == [-0.02, 0.04]
 
 
+def test_a_members_prices_from_elsewhere_are_refused(tmp_path: Path) -> None:
+    """A member may have a flat price; a file or service of its own would be left out silently."""
+    folder = Folder(tmp_path)
+    folder.run.mkdir()
+    write_tariff(folder.tariff, START, np.arange(1, 9) / 10)
+    own = load(None, ["homes.Ada.tariff.source=octopus"])
+    with pytest.raises(InputError, match=r"homes\.Ada\.tariff\.source = octopus"):
+        PublishedTariff(folder, own, START)
+
+
 def test_charges_come_on_top_of_what_is_published(tmp_path: Path) -> None:
     """What is told and written down is the energy price; the members pay it with their charges, a
     member with those the operator set for it."""

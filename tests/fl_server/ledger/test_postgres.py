@@ -9,10 +9,13 @@ import sqlalchemy as sa
 from common import database, schema_ledger
 from fl_server.ledger import Ledger
 from fl_server.market.book import Fills
+from fl_server.price_lists import PriceList
 from fl_server.settlement import settle
+from fl_server.statement import statement
 
 POLICIES = Path(__file__).parents[3] / "configs" / "sql" / "shared_project.sql"
 HOMES = ("B01", "B02", "B03")
+LISTS = [PriceList(*range(11)), PriceList(*range(11, 22))]
 
 
 def book(url):
@@ -27,7 +30,7 @@ def book(url):
             fills.sold[0], fills.received[0] = sent, sent // 10
             fills.bought[1], fills.paid[1] = sent - sent // 20, sent // 10
             fills = Fills(fills.bought, fills.sold, fills.paid, fills.received, loss=sent // 20)
-            ledger.record(interval, fills, settlement)
+            ledger.record(interval, fills, settlement, prices=(LISTS, np.array([0, 1, 1])))
             taken, given = rng.integers(0, 2_000_000, (2, 3))
             settlement = settle(taken, given, fills, 300_000, 50_000)
         ledger.record(48, None, settlement, None, np.array([-30, 25, 5]))
@@ -61,6 +64,37 @@ def test_the_coordinator_books_the_same_rows_as_in_sqlite(street, tmp_path):
         seen = connection.execute(sa.select(schema_ledger.postings.c.account)).scalars().all()
     assert set(seen) == {4}  # accounts 0 to 3 are the community's
     assert len(seen) == sum(row.account == 4 for row in rows)
+    with database.engine(street.format("ledger_b01")).connect() as connection:
+        lists = schema_ledger.price_lists.c
+        told = connection.execute(sa.select(lists.list, lists.energy_micro)).all()
+        assert set(told) == {(0, 0)}  # of others' prices it sees none
+        assert len(told) == 48
+        made = statement_of(street.format("ledger_b01"))
+    assert (
+        made.of("total")["amount"]["total"]
+        == statement_of(street.format("ledger_coordinator")).of("total")["amount"]["total"]
+    )
+
+
+def statement_of(url):
+    with Ledger(url, create=False) as ledger:
+        ledger.attach("june")
+        return statement(ledger, "june", "B01", by="total")
+
+
+def test_a_project_with_policies_of_before_is_opened_to_the_new_tables(postgres):
+    """Migrated once more, the coordinator's role keeps prices and a household reads its own."""
+    url = postgres()
+    owner = database.engine(url)
+    database.migrate(owner)
+    with owner.begin() as connection:
+        connection.exec_driver_sql(POLICIES.read_text().replace("%", "%%"))
+        connection.exec_driver_sql("drop table bill_prices, bill_members")
+        connection.exec_driver_sql("update alembic_version set version_num = '0005'")
+        connection.exec_driver_sql("create role later_coordinator login")
+        connection.exec_driver_sql("grant fedwatt_coordinator to later_coordinator")
+    database.migrate(owner)
+    book(url.replace("postgres@", "later_coordinator@"))
 
 
 def test_a_household_cannot_book(street):

@@ -207,7 +207,6 @@ def test_a_key_goes_as_a_header(
         ("json", {"url": "http://x", "timezone": "Mars"}, "no such time zone"),
         ("json", {"url": "http://x", "timeout_s": 0}, "above zero"),
         ("file", {"path": "/nowhere.csv"}, "No such file"),
-        ("flat", {"path": "x"}, "flat prices have none"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -217,6 +216,20 @@ def test_options_that_make_no_sense(
     monkeypatch.setenv(KEY, "token")
     with pytest.raises(InputError, match=why):
         open_prices(Tariff.model_validate({"source": source, "source_options": given}))
+
+
+def test_options_belong_to_a_source() -> None:
+    """Where prices are flat or of the data options are refused; a home of its own source does not
+    inherit those of another."""
+    with pytest.raises(InputError, match="flat prices have none"):
+        load(None, ["tariff.source=flat", "tariff.source_options={path: x}"])
+    settings = load(
+        None,
+        ["tariff.source=energy-charts", "tariff.source_options={zone: AT}",
+         "homes.Ada.tariff.source=flat"],
+    )  # fmt: skip
+    assert settings.home("Ada").tariff.source_options == {}
+    assert settings.home("Bob").tariff.source_options == {"zone": "AT"}
 
 
 def test_entsoe_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
