@@ -97,7 +97,8 @@ create policy own_lists on bill_members for select to fedwatt_household
     using ((run, account) in (select a.run, a.account from ledger_accounts a));
 drop policy if exists own_prices on bill_prices;
 create policy own_prices on bill_prices for select to fedwatt_household
-    using ((run, list) in (select m.run, m.list from bill_members m));
+    using (exists (select from bill_members m where m.run = bill_prices.run
+                   and m.list = bill_prices.list and m.since <= bill_prices.interval));
 
 drop policy if exists coordinator on prices;
 create policy coordinator on prices to fedwatt_coordinator using (true) with check (true);

@@ -85,7 +85,7 @@ def test_the_digest_tells_experiments_apart() -> None:
 
 def test_settings_that_came_later_leave_a_run_its_name() -> None:
     """A run is named by a digest of its settings, and its ledger's chain begins with that name: at
-    their defaults newer settings are not in it. The name of the demo is that of the first ledgers."""
+    their defaults newer settings are not in it. The demo is named as in its first ledgers."""
     assert load("demo").digest() == "7c95ce68c2c46a8f"
     named = {load(None, [one]).digest() for one in ("tariff.vat=0.2", "tariff.markup=0.1")}
     assert len(named | {load().digest()}) == 3
