@@ -4,6 +4,7 @@ Rows may have gaps and may lack prices or weather; they are completed by the rul
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from common.errors import InputError
 _ENERGY = (*APPLIANCES, "pv")
 _LEVELS = ("price", "temperature", "solar_irradiance", EXPORT_PRICE)
 _CHUNK = 5000
+_SAME = 1e-9  # prices and weather that differ by less are the same
 
 
 class Readings:
@@ -119,13 +121,13 @@ class Readings:
         rows = connection.execute(query).all()
         return np.array([tuple(row) for row in rows], dtype=np.float64).reshape(len(rows), -1)
 
-    def write(self, home: Household, area: str = "home") -> None:
-        """Replace a household's readings, in one transaction.
+    def write(self, home: Household, area: str | None = None) -> list[str]:
+        """Replace a household's readings, in one transaction. Returns what is to be said.
 
-        Prices and weather of ``area`` are written too, where this role may, and where there are
-        none for that time; a household of a shared database leaves them to the coordinator.
+        ``area``: whose prices and weather are its own; None: that of before, or ``home``. They are
+        written too, where this role may; a household of a shared database leaves them to the
+        coordinator. Raises InputError where other households of the area have others.
         """
-        home = home.half_hours()
         h = schema.households.c
         about = {
             "timezone": home.timezone,
@@ -138,19 +140,19 @@ class Readings:
         assert isinstance(index, pd.DatetimeIndex)
         times = index.to_pydatetime().tolist()
         energy = home.frame[list(_ENERGY)].to_numpy(np.float64).tolist()
-        bought = home.frame["price"].tolist()
-        sold = [None] * len(times) if home.export_price is None else home.export_price.tolist()
-        weather = home.frame[["temperature", "solar_irradiance"]].to_numpy(np.float64).tolist()
+        said = []
         with database.one_line(self._db), self._db.begin() as connection:
             known = connection.execute(sa.select(h.area).where(h.name == home.name)).first()
             if known is None:
+                area = area or "home"
                 connection.execute(
                     schema.households.insert().values(name=home.name, area=area, **about)
                 )
             else:
-                area = str(known.area)
+                moved = {} if area in (None, str(known.area)) else {"area": area}
+                area = area or str(known.area)
                 connection.execute(
-                    schema.households.update().where(h.name == home.name).values(**about)
+                    schema.households.update().where(h.name == home.name).values(**about, **moved)
                 )
             connection.execute(
                 schema.readings.delete().where(schema.readings.c.household == home.name)
@@ -162,22 +164,60 @@ class Readings:
                 ("household", "time", *_ENERGY, "filled"),
                 [(home.name, t, *e, f) for t, e, f in zip(times, energy, filled, strict=True)],
             )
-            for table, columns, levels in (
-                (schema.prices, ("price", EXPORT_PRICE), list(zip(bought, sold, strict=True))),
-                (schema.weather, ("temperature", "solar_irradiance"), weather),
+            for table, columns in (
+                (schema.prices, ("price", EXPORT_PRICE)),
+                (schema.weather, ("temperature", "solar_irradiance")),
             ):
-                if not self._may_insert(connection, table):
-                    continue
-                there = set(
-                    connection.scalars(
-                        sa.select(table.c.time).where(
-                            table.c.area == area, table.c.time.between(times[0], times[-1])
-                        )
+                levels = home.frame.reindex(columns=list(columns)).to_numpy(np.float64)
+                if self._may_insert(connection, table):
+                    self._write_levels(connection, table, columns, home.name, area, times, levels)
+                else:
+                    said.append(
+                        f"{table.name} are not this role's to write: those of area {area} hold"
                     )
+        return said
+
+    def _write_levels(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        household: str,
+        area: str,
+        times: Sequence[datetime],
+        levels: Floats,
+    ) -> None:
+        """Write prices or weather (T, 2), nan: none, of an area's times that have none yet.
+
+        Where it has others the household must be alone there: then its own replace them.
+        """
+        within = (table.c.area == area) & table.c.time.between(times[0], times[-1])
+        rows = connection.execute(
+            sa.select(table.c.time, *(table.c[c] for c in columns)).where(within)
+        ).all()
+        there = {_utc(row[0]).to_pydatetime(): row[1:] for row in rows}
+        none = (np.nan, np.nan)
+        stored = np.array([there.get(t, none) for t in times], dtype=np.float64)
+        kept = np.array([t in there for t in times])
+        both = np.isnan(stored) & np.isnan(levels)
+        other = kept[:, None] & ~(np.isclose(stored, levels, rtol=0, atol=_SAME) | both)
+        if other.any():
+            h = schema.households.c
+            beside = sa.select(h.name).where((h.area == area) & (h.name != household)).limit(1)
+            neighbour = connection.scalar(beside)
+            if neighbour is not None:
+                row, column = np.argwhere(other)[0]
+                raise InputError(
+                    f"{self.label}: household {household}: {columns[column]} at "
+                    f"{_utc(times[row]):%Y-%m-%d %H:%M} UTC is {levels[row, column]:g}, and "
+                    f"{stored[row, column]:g} in area {area}, which {neighbour} has as well: one "
+                    "area has one: --area NAME gives the household another"
                 )
-                there = {_utc(t).to_pydatetime() for t in there}
-                rows = [(area, t, *v) for t, v in zip(times, levels, strict=True) if t not in there]
-                self._insert(connection, table, ("area", "time", *columns), rows)
+            connection.execute(table.delete().where(within))
+            kept[:] = False
+        values = [[None if np.isnan(v) else v for v in row] for row in levels.tolist()]
+        new = [(area, times[at], *values[at]) for at in np.flatnonzero(~kept).tolist()]
+        self._insert(connection, table, ("area", "time", *columns), new)
 
     def _may_insert(self, connection: sa.Connection, table: sa.Table) -> bool:
         if not self._postgres:

@@ -282,13 +282,21 @@ def policies() -> None:
 def push(
     paths: Annotated[list[Path], typer.Argument(help="household files, or folders of them")],
     url: Annotated[str, typer.Option("--to", help="postgresql://... or sqlite:///...")],
-    area: Annotated[str, typer.Option(help="whose prices and weather these are")] = "home",
+    area: Annotated[
+        str | None,
+        typer.Option(
+            help="whose prices and weather these are; one area has one; default: as before, or home"
+        ),
+    ] = None,
 ) -> None:
     """Write household files into a database; what is there of these households is replaced."""
     readings = Readings(url)
     homes = [f for p in paths for f in ([p] if p.is_file() else store.household_files(p))]
+    said: list[str] = []
     for path in track(homes, "writing"):
-        readings.write(store.read_household(path), area)
+        said += readings.write(store.read_household(path), area)
+    for line in dict.fromkeys(said):
+        typer.echo(f"note: {line}")
     typer.echo(f"{len(homes)} households in {readings.label}")
 
 
