@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -81,10 +83,11 @@ def pace(poll_s: float, standby: Standby) -> None:
 
 def refuse_http(arguments: Sequence[str]) -> None:
     """Raise InputError for a coordinator that speaks HTTP, where Flower here knows gRPC alone."""
-    server = arguments[arguments.index("--superlink") + 1]
+    given = dict(pairwise(arguments))
+    server, trusted = given["--superlink"], given.get("--root-certificates")
     try:
-        found = spoken(server, secure="--insecure" not in arguments)
-    except OSError:  # not there now: Flower waits for it
+        found = spoken(server, None if trusted is None else Path(trusted).read_bytes())
+    except OSError:  # not there now, or not believed: Flower waits for it, or says so
         return
     if found == "http":
         raise InputError(

@@ -1,7 +1,6 @@
 """Which way a coordinator speaks to households, found out by one connection.
 
 No setting of the household's: when the coordinator changes its way, nobody at home has to know.
-Nothing secret is said, so nobody's certificate is looked at: the connection that follows does that.
 """
 
 import socket
@@ -13,21 +12,24 @@ Spoken = Literal["grpc", "http"]
 _CALL_S = 10.0
 
 
-def spoken(server: str, *, secure: bool) -> Spoken:
-    """What HOST:PORT speaks. Raises OSError where nobody is there."""
+def spoken(server: str, root_certificate: bytes | None) -> Spoken:
+    """What HOST:PORT speaks. ``root_certificate``: PEM, None without TLS.
+
+    Raises OSError where nobody is there, or nobody whose certificate is believed.
+    """
     host, _, port = server.rpartition(":")
-    plug = socket.create_connection((host.strip("[]"), int(port)), timeout=_CALL_S)
-    with plug:
-        return _by_handshake(plug) if secure else _by_answer(plug)
+    host = host.strip("[]")
+    with socket.create_connection((host, int(port)), timeout=_CALL_S) as plug:
+        if root_certificate is None:
+            return _by_answer(plug)
+        return _by_handshake(plug, host, root_certificate)
 
 
-def _by_handshake(plug: socket.socket) -> Spoken:
+def _by_handshake(plug: socket.socket, host: str, root_certificate: bytes) -> Spoken:
     """gRPC is HTTP/2, which TLS agrees on; Flower's HTTP is the older, which it need not."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = ssl.create_default_context(cadata=root_certificate.decode("ascii"))
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with context.wrap_socket(plug) as line:
+    with context.wrap_socket(plug, server_hostname=host) as line:
         return "grpc" if line.selected_alpn_protocol() == "h2" else "http"
 
 

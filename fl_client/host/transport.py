@@ -137,7 +137,7 @@ class EitherTransport(httpx.BaseTransport):
 
     def _changed(self) -> bool:
         try:
-            return spoken(self._server, secure=self._root is not None) != self._spoken
+            return spoken(self._server, self._root) != self._spoken
         except OSError:
             return False
 
@@ -145,7 +145,7 @@ class EitherTransport(httpx.BaseTransport):
         with self._lock:
             if self._line is None:
                 try:
-                    self._spoken = spoken(self._server, secure=self._root is not None)
+                    self._spoken = spoken(self._server, self._root)
                 except OSError as error:
                     raise httpx.ConnectError(str(error), request=request) from None
                 self._line = (
@@ -185,6 +185,8 @@ def speak_either() -> None:
             root = root_certificates
             if isinstance(root, str):
                 root = Path(root).expanduser().read_bytes()
+            if root is None and not insecure:
+                raise ValueError("no root certificate: a household trusts its community's alone")
             vars(client)["_client"].close()
             client._client = httpx.Client(
                 transport=EitherTransport(server_address, None if insecure else root),

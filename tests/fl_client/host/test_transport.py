@@ -102,13 +102,14 @@ def test_each_way_is_told_from_the_other(
 ) -> None:
     """By one connection, with and without TLS; a port where nobody is tells nothing."""
     used = tls if secure else None
+    trusted = (tls / "ca.crt").read_bytes() if secure else None
     ports = free_port(), free_port()
     ended(by_grpc(ports[0], Calls(), used))
     ended(by_http(ports[1], used))
-    assert spoken(f"127.0.0.1:{ports[0]}", secure=secure) == "grpc"
-    assert spoken(f"127.0.0.1:{ports[1]}", secure=secure) == "http"
+    assert spoken(f"127.0.0.1:{ports[0]}", trusted) == "grpc"
+    assert spoken(f"127.0.0.1:{ports[1]}", trusted) == "http"
     with pytest.raises(OSError, match="refused"):
-        spoken(f"127.0.0.1:{free_port()}", secure=secure)
+        spoken(f"127.0.0.1:{free_port()}", trusted)
 
 
 def test_an_old_household_is_told_why_it_does_not_connect(ended: Callable[[Stop], Stop]) -> None:
