@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import Floats, Ints
+from common.data.formats.dialect import SEPARATORS
 from common.errors import InputError
 from common.files import whole
 from common.market_rules import MICRO, MILLI_WH_PER_KWH, PPM, Admission, MarketRules, Orders, admit
@@ -28,6 +29,7 @@ TRADES: Final = (
 )
 _COLUMN_OF = {"quantity": "quantity_kwh", "price": "price", "minimum": "min_kwh"}
 _SIDES = {"buy": 1, "sell": -1}
+_NUMBERS = ("quantity_kwh", "price", "min_kwh")
 _GRID_NAME = "grid"
 
 
@@ -66,6 +68,8 @@ def read_orders(path: Path, rules: MarketRules) -> OrderFile:
         for at, text in enumerate(column[name]):
             if not text:
                 raise fail(at, name, "empty")
+            if text.lower() == _GRID_NAME:
+                raise fail(at, name, f"{text!r} is what trades call the grid: another name")
     seen: dict[str, int] = {}
     for at, order_id in enumerate(column["order_id"]):
         if order_id in seen:
@@ -105,15 +109,22 @@ def read_orders(path: Path, rules: MarketRules) -> OrderFile:
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and (line, cells) of every row that is not blank, cells stripped."""
+    """Header and (line, cells) of every row that is not blank, cells stripped.
+
+    The separator is the one of the header; with another than the comma a decimal comma is read.
+    """
+    separator = ","
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
+            first = file.readline()
+            separator = max(SEPARATORS, key=first.count)
+            file.seek(0)
+            reader = csv.reader(file, strict=True, delimiter=separator)
+            header = [name.strip().lower() for name in next(reader, [])]
             _check_header(path, header)
             rows = []
             for cells in reader:
-                if not cells:
+                if not any(cell.strip() for cell in cells):
                     continue
                 if len(cells) != len(header):
                     raise InputError(
@@ -125,16 +136,27 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8") from None
+        raise InputError(
+            f"{path}: byte {error.start} is not UTF-8: save it as CSV in UTF-8, not packed"
+        ) from None
     except csv.Error as error:
         raise InputError(f"{path}: row {reader.line_num}: {error}") from None
+    if separator != ",":
+        numbers = [at for at, name in enumerate(header) if name in _NUMBERS]
+        for _, cells in rows:
+            for at in numbers:
+                cells[at] = cells[at].replace(",", ".", 1)
     return header, rows
 
 
 def _check_header(path: Path, header: list[str]) -> None:
     for name in REQUIRED:
         if name not in header:
-            raise InputError(f"{path}: row 1: column {name} is missing")
+            found = ", ".join(header)[:80] or "nothing"
+            raise InputError(
+                f"{path}: row 1: column {name} is missing: the header is {found}; wanted is "
+                f"{','.join(REQUIRED)}"
+            )
     for name in header:
         if name not in REQUIRED + OPTIONAL:
             known = ", ".join(REQUIRED + OPTIONAL)
@@ -153,7 +175,8 @@ def _numbers(
             try:
                 float(cell)
             except ValueError:
-                raise fail(at, name, f"{cell!r} is not a number") from None
+                comma = ": a point is the decimal sign" if "," in cell else ""
+                raise fail(at, name, f"{cell!r} is not a number{comma}") from None
         raise
 
 

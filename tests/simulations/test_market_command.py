@@ -137,6 +137,13 @@ def test_a_cap_lets_the_grid_in_and_raises_the_price(tmp_path: Path) -> None:
         (f"{HEADER}\na,A,buy,1,0.1,7\n", "row 2, column price: 6 cells under 5 columns"),
         (f"{HEADER},min_kwh\na,A,buy,1,0.1,2\n", "row 2, column min_kwh: '2': minimum"),
         (f'{HEADER}\n"a,A,buy,1,0.1\n', "row 2: unexpected end of data"),
+        (
+            "id,who\n1,A\n",
+            "row 1: column order_id is missing: the header is id, who; wanted is order_id,",
+        ),
+        (f'{HEADER}\na,A,buy,"1,5",0.1\n', "row 2, column quantity_kwh: '1,5' is not a number: a"),
+        (f"{HEADER}\na,Grid,buy,1,0.1\n", "row 2, column household: 'Grid' is what trades call"),
+        (f"{HEADER}\ngrid,A,buy,1,0.1\n", "row 2, column order_id: 'grid' is what trades call"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -150,6 +157,23 @@ def test_a_bad_file_is_one_line(tmp_path: Path, text: str, complaint: str) -> No
     assert str(caught.value).startswith(f"{orders}: {complaint}")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [orders]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_orders_as_spreadsheets_write_them(tmp_path: Path, separator: str) -> None:
+    """Another separator with decimal commas, a byte order mark, capitals, padding and empty rows
+    give the trades of the plain file."""
+    from simulations.commands.market import clear
+
+    plain, odd = tmp_path / "orders.csv", tmp_path / "odd.csv"
+    plain.write_text(BOOK)
+    head, *rows = BOOK.splitlines()
+    text = "\n".join([head.title(), *(row.replace("buy", " Buy ") for row in rows), ",,,,", ""])
+    odd.write_text(text.replace(",", separator).replace(".", ","), encoding="utf-8-sig")
+    clear(plain, tmp_path / "plain_trades.csv")
+    clear(odd, tmp_path / "odd_trades.csv")
+    made = (tmp_path / "odd_trades.csv").read_bytes()
+    assert made == (tmp_path / "plain_trades.csv").read_bytes()
 
 
 def test_a_mistake_reaches_the_shell_as_status_2(orders: Path, tmp_path: Path) -> None:
