@@ -73,7 +73,9 @@ def again(run: Path, settings: Settings, household: str, zone: str) -> Counter[s
         parts["local_sales"] = -received
         bill.update(parts)
     start = datetime.fromisoformat(reports["start"])
-    moments = (start + timedelta(minutes=30) * t for t in range(len(all_in)))
+    moments = (
+        start + timedelta(minutes=settings.run.interval_minutes) * t for t in range(len(all_in))
+    )
     days = len({moment.astimezone(ZoneInfo(zone)).date() for moment in moments})
     charge = tariff.standing_charge_per_day
     bill["standing_charge"] = days * int(millionths(charge))

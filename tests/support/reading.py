@@ -14,7 +14,12 @@ def ledger_rows(directory: Path) -> list[tuple[Any, ...]]:
     settings = stored_settings(directory)
     reports = json.loads((directory / "reports.json").read_text())
     with Ledger(f"sqlite:///{directory / 'ledger.sqlite'}") as ledger:
-        ledger.open_run(settings.digest(), sorted(reports["households"]), start=reports["start"])
+        ledger.open_run(
+            settings.digest(),
+            sorted(reports["households"]),
+            start=reports["start"],
+            interval_minutes=settings.run.interval_minutes,
+        )
         return [tuple(row) for row in ledger.rows()]
 
 
