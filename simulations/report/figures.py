@@ -8,11 +8,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from common.arrays import Floats
+from common.cadence import Cadence
 from simulations.report import text
 from simulations.report.household import HouseholdRecord
 from simulations.report.page import Choices, figure, label, table
-from simulations.report.run import INTERVAL, Run, number
-from simulations.report.thin import DAILY, bucket_mean, bucket_size, bucket_sum
+from simulations.report.run import Run, number
+from simulations.report.thin import DAILY_H, bucket_mean, bucket_size, bucket_sum
 
 LINE_POINTS = 1500
 """Points a line across the whole run is drawn with, at most."""
@@ -20,15 +21,15 @@ HEAT_CELLS = 300_000
 """Cells of the battery picture, at most."""
 FEW_POINTS = 60
 """Points of a line up to which each is marked."""
-FIRST_VIEW = 14 * 48
+FIRST_VIEW_DAYS = 14
 """Intervals of a long run that the picture of one household shows first."""
 DOT_ROWS = 40
 """Households that get a row of their own in the picture of the bills."""
 
 
-def thinned(size: int) -> str:
+def thinned(size: int, cadence: Cadence) -> str:
     """A sentence that says so when a point stands for more than one interval."""
-    return f" Each point is the mean of {text.span(size)}." if size > 1 else ""
+    return f" Each point is the mean of {text.span(size, cadence)}." if size > 1 else ""
 
 
 def line(
@@ -50,7 +51,7 @@ def line(
 def time_axis(run: Run, **more: Any) -> dict[str, Any]:
     """A time axis from the start of the first interval to the end of the last."""
     times = pd.to_datetime([run.times()[0], run.times()[-1]])
-    first, last = times[0], times[1] + INTERVAL
+    first, last = times[0], times[1] + run.cadence.step
     return {"range": [str(first), str(last)], **more}
 
 
@@ -61,7 +62,7 @@ def time_bars(name: str, run: Run, size: int, colour: str, shape: str = "") -> d
         "name": name,
         "x": run.times(size),
         "offset": 0,
-        "width": size * INTERVAL / pd.Timedelta(milliseconds=1),
+        "width": size * run.cadence.step / pd.Timedelta(milliseconds=1),
         "marker": {"color": colour, "pattern": {"shape": shape}, "line": {"width": 0}},
     }
 
@@ -240,9 +241,10 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
         scale=0.001,
     )
     axis, shown = time_axis(run, anchor="y3"), ""
-    if run.length > 2 * FIRST_VIEW:
-        axis["range"][0] = run.times()[-FIRST_VIEW]
-        shown = f" The last {text.span(FIRST_VIEW)} are shown first."
+    view = FIRST_VIEW_DAYS * run.cadence.per_day
+    if run.length > 2 * view:
+        axis["range"][0] = run.times()[-view]
+        shown = f" The last {text.span(view, run.cadence)} are shown first."
     layout = {
         "barmode": "relative",
         "xaxis": axis,
@@ -263,12 +265,12 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
         choices=choices,
         caption="Top: consumption, the forecast issued at the midnight before, and solar power. "
         "Middle: what came in (up) and went out (down, hatched). Bottom: the battery. "
-        "Drag to zoom, double-click for all." + shown + thinned(size),
+        "Drag to zoom, double-click for all." + shown + thinned(size, run.cadence),
     )
 
 
 def _chosen_series(record: HouseholdRecord) -> list[list[float | None]]:
-    """In watts and thousandths, as integers: kWh per half hour x 2 = kW."""
+    """In watts and thousandths, as integers: kWh over the hours of an interval are kW."""
 
     def thousandths(values: Floats, factor: float) -> list[float | None]:
         scaled = np.round(values * factor * 1000)
@@ -276,8 +278,8 @@ def _chosen_series(record: HouseholdRecord) -> list[list[float | None]]:
 
     s = record.series
     flows = [s["load"], record.day_ahead, s["pv"], s["bought"], s["grid_import"]]
-    out = [thousandths(flow, 2.0) for flow in flows]
-    out += [thousandths(s[key], -2.0) for key in ("sold", "grid_export")]
+    out = [thousandths(flow, 1 / record.hours) for flow in flows]
+    out += [thousandths(s[key], -1 / record.hours) for key in ("sold", "grid_export")]
     return [*out, thousandths(s["soc"], 1.0)]
 
 
@@ -296,7 +298,7 @@ def market(run: Run) -> Markup | str:
     """Prices and traded energy over time."""
     if run.intervals.empty:
         return ""
-    size = bucket_size(run.length, LINE_POINTS, DAILY)
+    size = bucket_size(run.length, LINE_POINTS, run.cadence, DAILY_H)
     x = run.times(size)
     local, volume = run.series("local_price"), run.series("delivered_kwh")
     # A mean price per point weighs each interval by what was traded in it.
@@ -332,10 +334,10 @@ def market(run: Run) -> Markup | str:
         "yaxis2": {"domain": [0, 0.34], "title": {"text": "kWh traded"}, "rangemode": "tozero"},
     }
     caption = (
-        "A gap in the local price is a half hour in which nobody traded."
+        f"A gap in the local price is one {run.cadence.noun} in which nobody traded."
         if size == 1
-        else f"Prices are means of {text.span(size)}, the local one weighted by the energy traded; "
-        "energy is the sum."
+        else f"Prices are means of {text.span(size, run.cadence)}, the local one weighted by the "
+        "energy traded; energy is the sum."
     )
     return figure(
         "Prices and energy traded between neighbours", traces, layout, height=460, caption=caption
@@ -347,38 +349,54 @@ def grid(run: Run) -> Markup | str:
     drawn, fed = run.series("grid_import_kwh"), run.series("grid_export_kwh")
     if not np.isfinite(drawn).any() and not np.isfinite(fed).any():
         return ""
-    size = bucket_size(run.length, LINE_POINTS, DAILY)
+    size = bucket_size(run.length, LINE_POINTS, run.cadence, DAILY_H)
     x = run.times(size)
+    hours = run.cadence.hours
     step: dict[str, Any] = {"line": {"shape": "hv", "width": 1}, "fill": "tozeroy"}
     shown = {"hovertemplate": "%{y:.2f} kW"}
     traces = [
         line(
             "From the grid",
             x,
-            2 * bucket_mean(drawn, size),
+            bucket_mean(drawn, size) / hours,
             "@7",
             fillcolor="@7/35",
             **step,
             **shown,
         ),
         line(
-            "To the grid", x, -2 * bucket_mean(fed, size), "@6", fillcolor="@6/35", **step, **shown
+            "To the grid",
+            x,
+            -bucket_mean(fed, size) / hours,
+            "@6",
+            fillcolor="@6/35",
+            **step,
+            **shown,
         ),
     ]
     peak = number(run.section("energy"), "peak_import_kw")
-    highest = "" if peak is None else f" The highest half hour drew {peak:,.1f} kW."
+    highest = "" if peak is None else f" The highest {run.cadence.noun} drew {peak:,.1f} kW."
     cap = number(run.section("cap"), "import_cap_kw")
     if cap is not None:
         traces.append(line("Cap", x, [cap] * len(x), "@2", "dash", **shown))
     load = run.series("load_kwh")
     if np.isfinite(load).any():
-        traces.append(line("Consumption", x, 2 * bucket_mean(load, size), "@ink", "dot", **shown))
+        traces.append(
+            line(
+                "Consumption",
+                x,
+                bucket_mean(load, size) / hours,
+                "@ink",
+                "dot",
+                **shown,
+            )
+        )
     return figure(
         "The community and the grid",
         traces,
         {"xaxis": time_axis(run), "yaxis": {"title": {"text": "kW"}, "zeroline": True}},
         caption=f"Above zero the community draws power, below it feeds in.{highest}"
-        + thinned(size),
+        + thinned(size, run.cadence),
     )
 
 
@@ -387,7 +405,8 @@ def batteries(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup
     shown = [record for record in records if np.isfinite(record.series["soc"]).any()]
     if not shown or run.intervals.empty:
         return ""
-    fewer = bucket_size(len(shown[0].series["soc"]), max(1, HEAT_CELLS // len(shown)))
+    cells = max(1, HEAT_CELLS // len(shown))
+    fewer = bucket_size(len(shown[0].series["soc"]), cells, run.cadence)
     x = run.times(size * fewer)
     soc = [bucket_mean(record.series["soc"], fewer) for record in shown]
     if len(shown) == 1:
@@ -418,7 +437,8 @@ def batteries(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup
         [trace],
         layout,
         height=110 + min(24 * len(shown), 560),
-        caption="One row a household; bright is full, dark is empty." + thinned(size * fewer),
+        caption="One row a household; bright is full, dark is empty."
+        + thinned(size * fewer, run.cadence),
     )
 
 
@@ -460,7 +480,7 @@ def forecast_error(run: Run, records: Sequence[HouseholdRecord], window: int) ->
     usable = [r for r in records if r.mean_load > 0]
     if not usable:
         return ""
-    day = max(1, 48 // window)
+    day = max(1, run.cadence.per_day // window)
 
     def error(sums: Sequence[Floats]) -> Floats:
         """Mean over households of RMSE / mean load, each over a trailing day: (W,)."""
@@ -481,10 +501,10 @@ def forecast_error(run: Run, records: Sequence[HouseholdRecord], window: int) ->
     x = list(range(1, len(shared) + 1))
     traces = [
         line("Newest forecast", x, shared, "@1"),
-        line("Same half hour yesterday", x, yesterday, "@7", "dot"),
+        line(f"Same {run.cadence.noun} yesterday", x, yesterday, "@7", "dot"),
     ]
     layout = {
-        "xaxis": {"title": {"text": f"Round (every {text.span(window)})"}},
+        "xaxis": {"title": {"text": f"Round (every {text.span(window, run.cadence)})"}},
         "yaxis": {"title": {"text": "nRMSE"}, "rangemode": "tozero"},
     }
     return figure(
@@ -492,9 +512,9 @@ def forecast_error(run: Run, records: Sequence[HouseholdRecord], window: int) ->
         traces,
         layout,
         height=320,
-        caption="For each half hour the newest forecast issued before it: root mean square error "
-        "of the last 24 hours over the household's mean load, mean over households. Days differ: "
-        "compare the two lines.",
+        caption=f"For each {run.cadence.noun} the newest forecast issued before it: root mean "
+        "square error of the last 24 hours over the household's mean load, mean over households. "
+        "Days differ: compare the two lines.",
     )
 
 

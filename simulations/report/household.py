@@ -10,20 +10,22 @@ from urllib.parse import quote
 import numpy as np
 
 from common.arrays import Floats
+from common.cadence import HALF_HOUR, Cadence
+from common.data.regrid import regrid
 from common.errors import InputError
 from simulations.report.thin import bucket_mean
 
 FLOWS = ("load", "pv", "charge", "discharge", "bought", "sold", "grid_import", "grid_export")
 COLUMNS = (*FLOWS, "soc")
-DAY = 48
 
 
 @dataclass(frozen=True)
 class HouseholdRecord:
     """A household's run, thinned to P points, and the errors of its forecasts at full detail.
 
-    ``series`` holds means per point, (P,): flows in kWh per half hour, soc as a fraction.
-    ``day_ahead`` is the consumption forecast issued at midnight, (P,) kWh per half hour, and
+    ``series`` holds means per point, (P,): flows in kWh per interval of
+    ``hours``, soc as a fraction.
+    ``day_ahead`` is the consumption forecast issued at midnight, (P,) in the same, and
     ``day_ahead_nrmse`` its root mean square error over the mean load, before thinning.
     ``squared``, ``yesterday`` and ``counted`` are sums per window of intervals, (W,), over the
     intervals that have both a forecast and a reading a day earlier: squared errors of the newest
@@ -38,15 +40,23 @@ class HouseholdRecord:
     squared: Floats
     yesterday: Floats
     counted: Floats
+    hours: float = HALF_HOUR.hours
 
 
 def read_household(
-    name: str, path: Path, *, origin: int, length: int, size: int, window: int
+    name: str,
+    path: Path,
+    *,
+    origin: int,
+    length: int,
+    size: int,
+    window: int,
+    cadence: Cadence = HALF_HOUR,
 ) -> HouseholdRecord:
     """Read one household. Raises InputError when the file is damaged.
 
     ``origin`` is the number of the first interval and ``length`` how many there are; ``size``
-    intervals make a point, ``window`` intervals a window of the forecast errors.
+    intervals of ``cadence`` make a point, ``window`` intervals a window of the forecast errors.
     """
     try:
         # Read-only: a report never alters a run.
@@ -56,13 +66,14 @@ def read_household(
             points = _means(database, present & set(COLUMNS), origin, length, size)
             load = _full(database, "load", present, origin, length)
             newest = _full(database, "forecast_load", present, origin, length)
-            day_ahead = _day_ahead(database, origin, length)
+            day_ahead = _day_ahead(database, origin, length, cadence)
     except (sqlite3.Error, ValueError) as error:
         raise InputError(f"{path}: not a household database: {error}") from None
 
     # Between midnights only some traders ask for a new forecast: then the midnight's is the newest.
     newest = np.where(np.isfinite(newest), newest, day_ahead)
-    earlier = np.concatenate([np.full(min(DAY, length), np.nan), load])[:length]
+    day = min(cadence.per_day, length)
+    earlier = np.concatenate([np.full(day, np.nan), load])[:length]
     both = np.isfinite(load) & np.isfinite(newest) & np.isfinite(earlier)
     mean_load = float(np.nanmean(load)) if np.isfinite(load).any() else float("nan")
     known = np.isfinite(load) & np.isfinite(day_ahead)
@@ -78,6 +89,7 @@ def read_household(
         squared=_window_sum(np.where(both, (newest - load) ** 2, 0.0), window),
         yesterday=_window_sum(np.where(both, (earlier - load) ** 2, 0.0), window),
         counted=_window_sum(both * 1.0, window),
+        hours=cadence.hours,
     )
 
 
@@ -119,8 +131,8 @@ def _full(
     return out
 
 
-def _day_ahead(database: sqlite3.Connection, origin: int, length: int) -> Floats:
-    """The forecasts issued at midnight, one after the other, (T,); a later one replaces."""
+def _day_ahead(database: sqlite3.Connection, origin: int, length: int, cadence: Cadence) -> Floats:
+    """The forecasts issued at midnight, one after the other, (T,) kWh; a later one replaces."""
     out = np.full(length, np.nan)
     if not database.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'forecasts'"
@@ -130,7 +142,8 @@ def _day_ahead(database: sqlite3.Connection, origin: int, length: int) -> Floats
         "SELECT t, \"values\" FROM forecasts WHERE stream = 'consumption_day' ORDER BY t"
     )
     for t, blob in issued:
-        values = np.frombuffer(blob, dtype=np.float32)
+        half_hours = np.frombuffer(blob, dtype=np.float32).astype(np.float64)
+        values = regrid(half_hours, HALF_HOUR.minutes, cadence.minutes, 0, "energy")
         start = int(t) - origin
         skipped = max(0, -start)
         part = values[skipped : max(skipped, length - start)]

@@ -16,6 +16,7 @@ from simulations.report.thin import bucket_size
 HOUSEHOLD_VALUES = 400_000
 """Points of all households' lines together, at most: keeps the page near ten megabytes."""
 LINE_POINTS = 3000
+LEAST_POINTS = 48
 """Points of one household's line, at most."""
 
 
@@ -33,11 +34,19 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _page(run: Run) -> str:
-    every = round(2 * float(run.setting("fl", "every_hours") or 3))
-    points = min(LINE_POINTS, max(48, HOUSEHOLD_VALUES // max(1, len(run.households))))
-    size = bucket_size(run.length, points)
+    every = run.cadence.of_hours(float(run.setting("fl", "every_hours") or 3))
+    points = min(LINE_POINTS, max(LEAST_POINTS, HOUSEHOLD_VALUES // max(1, len(run.households))))
+    size = bucket_size(run.length, points, run.cadence)
     records = [
-        read_household(name, path, origin=run.origin, length=run.length, size=size, window=every)
+        read_household(
+            name,
+            path,
+            origin=run.origin,
+            length=run.length,
+            size=size,
+            window=every,
+            cadence=run.cadence,
+        )
         for name, path in track(run.households.items(), "households read")
     ]
     return page(
@@ -70,8 +79,8 @@ def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -
         Section(
             "Market",
             [tables.market(run), figures.market(run), figures.grid(run), tables.cap(run)],
-            lead="Every half hour the households offer and bid; what the market does not cover "
-            "flows from or to the grid at the retail and feed-in price.",
+            lead=f"Every {run.cadence.noun} the households offer and bid; what the market does not "
+            "cover flows from or to the grid at the retail and feed-in price.",
         ),
         Section("Batteries", [figures.batteries(run, records, size)]),
         Section(
@@ -99,7 +108,7 @@ def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -
 def _title(run: Run) -> str:
     households = number(run.summary, "households")
     who = "Energy community" if households is None else text.plural(households, "household")
-    return f"{who}, {text.span(run.length)}"
+    return f"{who}, {text.span(run.length, run.cadence)}"
 
 
 def _period(run: Run) -> str:
@@ -130,7 +139,7 @@ def _learning_lead(run: Run, every: int) -> str:
     if not rounds:
         return "No federated round took place in this run."
     return (
-        f"Every {text.span(every)} the households' model updates are averaged "
+        f"Every {text.span(every, run.cadence)} the households' model updates are averaged "
         f"({run.section('fl').get('strategy') or 'strategy unknown'}). Errors of consumption are "
         "in kWh per half hour. MASE below 1 beats the value of a week ago; bias is the mean error "
         "over the mean consumption."

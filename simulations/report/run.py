@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.cadence import HALF_HOUR, MINUTES, Cadence
 from common.errors import InputError
 from common.yaml_text import read_yaml
 from fl_server.run_files import SUMMARY
-
-INTERVAL = pd.Timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,14 @@ class Run:
         return values.get(key, default) if isinstance(values, Mapping) else default
 
     @property
+    def cadence(self) -> Cadence:
+        """How long an interval is; half an hour in runs of older releases."""
+        minutes = self.setting("run", "interval_minutes")
+        return Cadence(minutes) if minutes in MINUTES else HALF_HOUR
+
+    @property
     def length(self) -> int:
-        """Number of half-hour intervals, by the log or else by the summary."""
+        """Number of intervals, by the log or else by the summary."""
         return len(self.intervals) or int(number(self.summary, "intervals") or 0)
 
     @property

@@ -34,7 +34,7 @@ def headline(run: Run) -> list[Tile]:
         Tile(
             "Cost of the community",
             text.money(community),
-            f"{text.plural(households, 'household')}, {text.span(run.length)}",
+            f"{text.plural(households, 'household')}, {text.span(run.length, run.cadence)}",
         ),
         Tile(
             "Saving",
@@ -78,7 +78,7 @@ def headline(run: Run) -> list[Tile]:
         above, kw = number(cap, "share_above"), number(cap, "import_cap_kw")
         items.append(
             Tile(
-                "Half hours above the cap",
+                f"{run.cadence.noun.capitalize()}s above the cap",
                 text.percent(above),
                 f"drew more than {text.decimal(kw)} kW, by "
                 f"{text.decimal(number(cap, 'mean_above_kw'))} kW on average and "
@@ -274,9 +274,9 @@ def market(run: Run) -> Content:
         return ""
     trading = int(np.sum(np.nan_to_num(volume) > 0))
     if not trading:
-        return paragraph(f"Nothing was traded in {text.plural(run.length, 'half hour')}.")
+        return paragraph(f"Nothing was traded in {text.plural(run.length, run.cadence.noun)}.")
     price = run.series("local_price")[np.nan_to_num(volume) > 0]
-    parts = [f"Energy changed hands in {trading:,} of {run.length:,} half hours"]
+    parts = [f"Energy changed hands in {trading:,} of {run.length:,} {run.cadence.noun}s"]
     if np.isfinite(price).any():
         parts.append(f"at a median local price of {np.nanmedian(price):.3f}")
     if np.isfinite(orders).any():
@@ -290,13 +290,20 @@ def cap(run: Run) -> Content:
     if not values:
         return ""
     share = number(run.section("cost"), "share_of_optimum")
+    noun = run.cadence.noun.capitalize()
     body = [
         ("Cap [kW]", text.decimal(number(values, "import_cap_kw"))),
-        ("Half hours above it", text.count(number(values, "intervals_above"))),
+        (
+            f"{noun}s above it",
+            text.count(number(values, "intervals_above")),
+        ),
         ("Their share", text.percent(number(values, "share_above"))),
         ("Above it then, on average [kW]", text.decimal(number(values, "mean_above_kw"))),
         ("Above it at most [kW]", text.decimal(number(values, "highest_above_kw"))),
-        ("Half hours in which it bound", text.count(number(values, "intervals_scarce"))),
+        (
+            f"{noun}s in which it bound",
+            text.count(number(values, "intervals_scarce")),
+        ),
         ("Drawn beyond allowances", text.energy(number(values, "beyond_allowance_kwh"))),
         ("Paid for that above retail, and returned", text.money(number(values, "surcharged"))),
         ("Share of the optimum, this run", text.percent(share)),

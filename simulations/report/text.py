@@ -1,5 +1,7 @@
 """Figures as people read them; a missing one is a dash."""
 
+from common.cadence import DAY_MINUTES, Cadence
+
 MISSING = "\N{EN DASH}"
 
 
@@ -57,13 +59,20 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def span(intervals: int) -> str:
-    """A number of half hours as a length of time."""
-    if intervals < 48:
-        hours = intervals / 2
-        return "half an hour" if intervals == 1 else f"{hours:g} hour{'s' if hours != 1 else ''}"
-    days = intervals / 48
-    return f"{days:g} day{'s' if days != 1 else ''}" if days % 1 == 0 else f"{days:.1f} days"
+def span(intervals: int, cadence: Cadence) -> str:
+    """A number of intervals as a length of time."""
+    minutes = intervals * cadence.minutes
+    if minutes < DAY_MINUTES:
+        hours = minutes / 60
+        if minutes == 30:
+            return "half an hour"
+        return plural(minutes, "minute") if minutes < 60 else f"{hours:g} hour{_s(hours)}"
+    days = minutes / DAY_MINUTES
+    return f"{days:g} day{_s(days)}" if days % 1 == 0 else f"{days:.1f} days"
+
+
+def _s(number: float) -> str:
+    return "" if number == 1 else "s"
 
 
 def _no_minus_zero(value: float, digits: int) -> float:

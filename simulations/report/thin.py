@@ -3,17 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
-SIZES = (1, 2, 4, 6, 12, 24, 48, 96, 336)
-"""Intervals per point: half an hour, 1, 2, 3, 6, 12 hours, a day, two days, a week."""
-DAILY = (1, 2, 48, 336)
+from common.cadence import Cadence
+
+SIZES_H = (0.5, 1, 2, 3, 6, 12, 24, 48, 168)
+"""Hours per point: up to a week."""
+DAILY_H = (0.5, 1, 24, 168)
 """The same where the whole run is seen at once: many days of parts of days are only a comb."""
 
 
-def bucket_size(intervals: int, points: int, sizes: tuple[int, ...] = SIZES) -> int:
-    """The smallest of ``sizes`` that draws ``intervals`` with at most ``points`` points.
+def bucket_size(
+    intervals: int, points: int, cadence: Cadence, sizes_h: tuple[float, ...] = SIZES_H
+) -> int:
+    """How many intervals make a point: one, or the fewest of ``sizes_h`` hours that draw
+    ``intervals`` with at most ``points`` points.
 
-    The largest of them where none does.
+    The most of them where none does.
     """
+    sizes = [1, *(cadence.of_hours(hours) for hours in sizes_h if hours > cadence.hours)]
     return next((size for size in sizes if intervals <= size * points), sizes[-1])
 
 

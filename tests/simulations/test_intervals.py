@@ -17,6 +17,7 @@ from common.data.synthetic import generate, names
 from fl_server.bills import bill
 from fl_server.coordinator import Answers, Coordinator
 from fl_server.ledger import Ledger
+from simulations.report.report import write_report
 from simulations.simulate import simulate
 
 HISTORY_DAYS = 9
@@ -108,14 +109,15 @@ def test_a_cap_in_kw_is_the_same_cap_at_every_interval(
         "trader.kind=hold", "battery.capacity_kwh=0", "fl.enabled=false", "market.import_cap_kw=1",
         "run.references=none",
     )  # fmt: skip
-    quarter, half = (
-        json.loads((run(settings(homes, m, *options)) / "summary.json").read_text())
-        for m in (15, 30)
-    )
+    done = [run(settings(homes, m, *options)) for m in (15, 30)]
+    quarter, half = (json.loads((one / "summary.json").read_text()) for one in done)
     assert half["cap"]["intervals_above"] > 0
     assert quarter["cap"]["intervals_above"] == 2 * half["cap"]["intervals_above"]
     for name in ("mean_above_kw", "highest_above_kw", "surcharged", "beyond_allowance_kwh"):
         assert quarter["cap"][name] == pytest.approx(half["cap"][name], abs=1e-3)
+    pages = [write_report(one).read_text() for one in done]
+    assert "Quarter hours above" in pages[0]
+    assert "Half hours above" in pages[1]
 
 
 # ---- no look into the future --------------------------------------------------------------------

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from simulations.report.thin import DAILY, SIZES, bucket_mean, bucket_size, bucket_sum
+from common.cadence import MINUTES, Cadence
+from simulations.report.thin import DAILY_H, SIZES_H, bucket_mean, bucket_size, bucket_sum
 
 SERIES = arrays.arrays(
     np.float64,
@@ -32,15 +33,24 @@ def test_means_are_those_of_each_bucket(values, size):
         np.testing.assert_allclose(thin[..., k], expected, atol=1e-9)
 
 
-@given(st.integers(1, 17_520), st.integers(60, 5000), st.sampled_from([SIZES, DAILY]))
-def test_size_is_the_smallest_that_fits(intervals, points, sizes):
-    """No more points than asked for, and never coarser than needed."""
-    size = bucket_size(intervals, points, sizes)
-    assert intervals <= size * points
-    assert all(intervals > smaller * points for smaller in sizes if smaller < size)
+@given(
+    st.integers(1, 17_520),
+    st.integers(60, 5000),
+    st.sampled_from([SIZES_H, DAILY_H]),
+    st.sampled_from(MINUTES),
+)
+def test_size_is_the_smallest_that_fits(intervals, points, sizes_h, minutes):
+    """At every length of interval: no more points than asked for, unless they are weeks, and never
+    coarser than needed: one interval, or a whole number of the hours named."""
+    cadence = Cadence(minutes)
+    size = bucket_size(intervals, points, cadence, sizes_h)
+    assert size == 1 or size * minutes / 60 in sizes_h
+    assert intervals <= size * points or size == cadence.of_hours(sizes_h[-1])
+    smaller = [1, *(h * 60 / minutes for h in sizes_h if h * 60 > minutes)]
+    assert all(intervals > one * points for one in smaller if one < size)
 
 
-@pytest.mark.parametrize("size", [1, 2, 48])
-def test_a_size_that_cannot_fit_is_the_largest(size):
+@pytest.mark.parametrize("hours", [0.5, 1, 24])
+def test_a_size_that_cannot_fit_is_the_largest(hours):
     """A run longer than the sizes allow is drawn as coarsely as they go."""
-    assert bucket_size(10_000, 1, (1, size)) == size
+    assert bucket_size(10_000, 1, Cadence(30), (0.5, hours)) == 2 * hours
