@@ -38,6 +38,8 @@ from fl_client.control.steering import Steering
 # A setpoint that differs by less is not worth a command.
 _DEADBAND_KW = 0.03
 _PROOF_KW = 0.3
+# A state of charge is compared with the energy counted up to it.
+_TOGETHER_S = 30.0
 # A plan may come so long after its interval has begun; the battery serves its house meanwhile.
 _PLAN_LATE_S = 180.0
 # What the battery cannot do is tried again after so long; what it ignores, in ever longer pauses.
@@ -225,6 +227,8 @@ class Controller:
             eta = math.sqrt(battery["round_trip_efficiency"])
             self._soc = SocWatch(battery["capacity_kwh"], eta)
         to = min(seen.counted_to, seen.soc_at)
+        if seen.soc_at - to > _TOGETHER_S:
+            return  # what has flowed until it was told comes later
         if self._soc_seen is None:
             self._soc.hear(seen.soc, 0.0)
             self._soc_seen = to

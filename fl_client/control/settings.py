@@ -17,38 +17,47 @@ from fl_client.control.record import COMMAND, MODES, NONE, SHADOW
 from fl_client.home.mapping import BATTERY_ROLES, Channel, channel
 
 CONTROL = "control.yaml"
-MQTT, HOMEASSISTANT = "mqtt", "homeassistant"
-ADAPTERS = (MQTT, HOMEASSISTANT)
-_ADDRESS = {MQTT: "topic", HOMEASSISTANT: "entity"}
-_SCHEMES = {MQTT: ("mqtt", "mqtts"), HOMEASSISTANT: ("http", "https")}
-_KEYS = ("mode", "adapter", "server", "setpoint", "take", "hand_back", "readback", "limits",
-         "deadtime_s", "ramp_kw_per_s", "watchdog_s", "every_s", "stale_s")  # fmt: skip
+MQTT, HOMEASSISTANT, MODBUS = "mqtt", "homeassistant", "modbus"
+ADAPTERS = (MQTT, HOMEASSISTANT, MODBUS)
+_ADDRESS = {MQTT: "topic", HOMEASSISTANT: "entity", MODBUS: "register"}
+_TYPES = ("int16", "uint16", "int32", "uint32", "float32")
+_SCHEMES = {MQTT: ("mqtt", "mqtts"), HOMEASSISTANT: ("http", "https"), MODBUS: ("tcp",)}
+_KEYS = ("mode", "adapter", "server", "device", "setpoint", "take", "hand_back", "readback",
+         "limits", "deadtime_s", "ramp_kw_per_s", "watchdog_s", "every_s", "stale_s")  # fmt: skip
 _LIMITS = ("charge_kw", "discharge_kw", "soc_min", "soc_max")
 _UNITS = {"W": 1000.0, "kW": 1.0}
 _LEAST_EVERY_S = 2.0
+_LAST_REGISTER = 65535
+# How a value may be written, by adapter.
+_FORMS = {MQTT: ("json",), HOMEASSISTANT: (), MODBUS: ("type", "order")}
 
 
 @dataclass(frozen=True)
 class Order:
     """One thing that can be written to the battery.
 
-    address: topic or entity. value: what to write; "" for a setpoint. field: where the value stands
-    in a JSON message, "" for the whole. factor: from kW, charging positive, to what is written.
+    address: topic, entity or register. value: what to write; "" for a setpoint. field: where the
+    value stands in a JSON message, "" for the whole. factor: from kW, charging positive, to what is
+    written.
+    type, little: how registers hold it; the lower word first.
     """
 
     address: str
     value: str = ""
     field: str = ""
     factor: float = 1.0
+    type: str = "int16"
+    little: bool = False
 
 
 @dataclass(frozen=True)
 class Control:
     """``control.yaml``.
 
-    server: "" for the one in secret.env. take: what makes the inverter listen to setpoints;
-    hand_back: what gives it back to its own self-consumption; each a list. readback: channels of
-    the battery's power (charging positive) and of the switch of the house. charge_kw,
+    server: "" for the one in secret.env. device: Modbus' number of the inverter. take: what makes
+    the inverter listen to setpoints; hand_back: what gives it back to its own self-consumption;
+    each a list. readback: channels of the battery's power (charging positive) and of the switch of
+    the house. charge_kw,
     discharge_kw, soc_min, soc_max: limits beside those of the battery's settings. watchdog_s: the
     inverter forgets commands after so long, 0: never. every_s: between two setpoints. stale_s: of
     readings older than that the battery is handed back.
@@ -57,6 +66,7 @@ class Control:
     mode: str = SHADOW
     adapter: str = ""
     server: str = ""
+    device: int = 1
     setpoint: Order | None = None
     take: tuple[Order, ...] = ()
     hand_back: tuple[Order, ...] = ()
@@ -114,6 +124,7 @@ def _control(entry: Mapping[Any, Any], home: Path) -> Control:
         mode=mode,
         adapter=adapter,
         server=_server(entry, adapter),
+        device=int(_number(entry, "device", 1, 0, 255)),
         setpoint=_setpoint(entry, adapter),
         take=_orders(entry, "take", adapter),
         hand_back=_orders(entry, "hand_back", adapter),
@@ -171,13 +182,14 @@ def _setpoint(entry: Mapping[Any, Any], adapter: str) -> Order | None:
     if "setpoint" not in entry:
         return None
     one = _mapping(entry, "setpoint")
-    address = _address(one, "setpoint", adapter, ("unit", "sign", "json"))
+    address = _address(one, "setpoint", adapter, ("unit", "sign", *_FORMS[adapter or MQTT]))
     unit = _one_of(one, "unit", ("W", "kW"), "W", "setpoint.")
     sign = one.get("sign", 1)
     if sign not in (1, -1) or isinstance(sign, bool):
         raise InputError(f"setpoint.sign: 1 where charging is positive, -1 where it is negative, "
                          f"not {sign!r}")  # fmt: skip
-    return Order(address, "", _text(one, "json", "setpoint."), _UNITS[unit] * sign)
+    return Order(address, "", _text(one, "json", "setpoint."), _UNITS[unit] * sign,
+                 *_register(one, "setpoint."))  # fmt: skip
 
 
 def _orders(entry: Mapping[Any, Any], key: str, adapter: str) -> tuple[Order, ...]:
@@ -186,12 +198,19 @@ def _orders(entry: Mapping[Any, Any], key: str, adapter: str) -> tuple[Order, ..
     for one in several if isinstance(several, list) else [several]:
         if not isinstance(one, dict):
             raise InputError(f"{key}: expected keys and values, not {one!r}")
-        address = _address(one, key, adapter, ("value", "json"))
+        address = _address(one, key, adapter, ("value", *_FORMS[adapter or MQTT]))
         value = _text(one, "value", f"{key}.")
         if not value:
             raise InputError(f"{key}.value: what to write")
-        made.append(Order(address, value, _text(one, "json", f"{key}.")))
+        form = _register(one, f"{key}.")
+        made.append(Order(address, value, _text(one, "json", f"{key}."), 1.0, *form))
     return tuple(made)
+
+
+def _register(one: Mapping[Any, Any], where: str) -> tuple[str, bool]:
+    """(Type, whether the lower word comes first) of what registers hold."""
+    kind = _one_of(one, "type", _TYPES, "int16", where)
+    return kind, _one_of(one, "order", ("big", "little"), "big", where) == "little"
 
 
 def _address(one: Mapping[Any, Any], key: str, adapter: str, others: tuple[str, ...]) -> str:
@@ -206,11 +225,15 @@ def _address(one: Mapping[Any, Any], key: str, adapter: str, others: tuple[str, 
         raise InputError(f"{key}.topic: {address!r} is no topic to write to")
     if adapter == HOMEASSISTANT and "." not in address:
         raise InputError(f"{key}.entity: {address!r} is no entity, as in number.battery_setpoint")
+    if adapter == MODBUS and not (address.isdigit() and int(address) <= _LAST_REGISTER):
+        raise InputError(f"{key}.register: {address!r}: expected 0 to {_LAST_REGISTER}")
     return address
 
 
 def _server(entry: Mapping[Any, Any], adapter: str) -> str:
     server = _text(entry, "server")
+    if not server and adapter == MODBUS:
+        raise InputError("server: needed with adapter modbus, as in tcp://inverter.lan:502")
     if not server:
         return ""
     if "://" in server and urlsplit(server).password is not None:

@@ -12,7 +12,10 @@ def open_adapter(control: Control, secrets: Mapping[str, str], household: str) -
         from fl_client.control.adapters.mqtt import MqttAdapter
 
         return MqttAdapter(control, secrets, household)
-    assert control.adapter == HOMEASSISTANT
-    from fl_client.control.adapters.homeassistant import HomeAssistantAdapter
+    if control.adapter == HOMEASSISTANT:
+        from fl_client.control.adapters.homeassistant import HomeAssistantAdapter
 
-    return HomeAssistantAdapter(control, secrets)
+        return HomeAssistantAdapter(control, secrets)
+    from fl_client.control.adapters.modbus import ModbusAdapter
+
+    return ModbusAdapter(control)

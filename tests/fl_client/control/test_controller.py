@@ -228,6 +228,25 @@ def test_the_house_falls_back_to_itself_and_says_so(tmp_path, kind, value, words
     assert home.live(60).state == STEERING
 
 
+def test_late_readings_are_no_stuck_battery(steered):
+    """The meter's readings come half an hour late, in one burst, while the battery goes on telling
+    its state of charge: when they are there, the plan goes on at once."""
+    home = steered.home
+    frozen = home.said.times[-1]
+    sight = steered.controller._sight
+    see = sight.see
+
+    def late(now):
+        seen = see(now)
+        return replace(seen, counted_to=frozen, oldest=frozen)
+
+    sight.see = late
+    assert "readings are" in steered.live(1800).why
+    sight.see = see
+    assert steered.live(60).state == STEERING
+    assert not _said(steered, "stands still")
+
+
 def test_what_is_ignored_is_tried_ever_less_often(steered):
     """Three tries, then pauses of 15, 30, 60 minutes: nobody's flash is worn out."""
     since = steered.home.now

@@ -21,6 +21,15 @@ FULL = {
 }
 
 
+MODBUS = {
+    "adapter": "modbus",
+    "server": "tcp://inverter.lan:502",
+    "setpoint": {"register": 40, "type": "int32", "order": "little"},
+    "take": {"register": 41, "value": 4},
+    "hand_back": {"register": 41, "value": 0},
+}
+
+
 def _read(folder, content):
     text = content if isinstance(content, str) else yaml.safe_dump(content)
     (folder / "control.yaml").write_text(text)
@@ -48,6 +57,9 @@ def test_all_of_it(tmp_path):
     ]  # fmt: skip
     assert found.readback[0].scale == -1e-3
     assert (found.charge_kw, found.discharge_kw) == (3.0, float("inf"))
+    registers = _read(tmp_path, FULL | MODBUS)
+    assert registers.setpoint == Order("40", factor=1000.0, type="int32", little=True)
+    assert registers.take == (Order("41", "4"),)
     slow = FULL | {"readback": {"power": {"entity": "sensor.b"}}}
     assert _read(tmp_path, slow).stale_s == 150
 
@@ -57,7 +69,12 @@ def test_all_of_it(tmp_path):
     [
         ({"mode": "on"}, "mode 'on': known are none, observe, shadow, command"),
         ({"modes": "x"}, "unknown key modes"),
-        ({"adapter": "modbus"}, "adapter 'modbus': known are mqtt, homeassistant"),
+        ({"adapter": "knx"}, "adapter 'knx': known are mqtt, homeassistant, modbus"),
+        ({"adapter": "modbus", "server": ""}, "server: needed with adapter modbus"),
+        (MODBUS | {"setpoint": {"register": 70000}}, "expected 0 to 65535"),
+        (MODBUS | {"setpoint": {"register": 1, "type": "int8"}}, "known are int16, uint16"),
+        (MODBUS | {"setpoint": {"register": 1, "json": "x"}}, "unknown key setpoint.json"),
+        ({"setpoint": {"topic": "p", "type": "int16"}}, "unknown key setpoint.type"),
         ({"adapter": ""}, "say the adapter too"),
         ({"setpoint": {"topic": ""}}, "setpoint.topic: needed with adapter mqtt"),
         ({"setpoint": {"entity": "number.x"}}, "unknown key setpoint.entity"),

@@ -29,8 +29,8 @@ from tests.support.steered import BATTERY
 HOUSE = os.environ.get("FEDWATT_HOUSE", "")
 SPEED = float(os.environ.get("FEDWATT_HOUSE_SPEED", "60"))
 FAULTS = (
-    "meter_offline", "meter_silent", "register_reset", "register_jump", "register_glitch",
-    "stuck_soc", "refuse", "deaf", "derate", "skew", "duplicate", "disorder", "late", "restart",
+    "meter_offline", "derate", "register_reset", "register_jump", "register_glitch", "stuck_soc",
+    "skew", "duplicate", "disorder", "late", "meter_silent", "refuse", "restart", "deaf",
 )  # fmt: skip
 EACH_S = 1800  # a fault for two thirds of it, every half hour
 LIMITS = {"charge_kw": 3.0, "discharge_kw": 2.0, "soc_min": 0.2, "soc_max": 0.7}
@@ -112,7 +112,7 @@ def test_no_limit_is_broken_under_any_fault(tmp_path, broker):
             while time.time() < anchor + (begin - first) / SPEED:
                 time.sleep(0.05)
             action = BUY if number % 2 else HOLD
-            state.announce(number, (0, 0 if number % 2 else 1_200_000, 0, 0))
+            state.announce(number, (0, 0 if number % 2 else 2_000_000, 0, 0))
             Steering(
                 "run", number, float(begin), float(EACH_S), "rule", {}, (float(action),),
                 dict(BATTERY), asdict(ConnectionSpec()), 0.3, 0.05, 0.3, 0.05, 0.4,
@@ -157,7 +157,7 @@ def test_no_limit_is_broken_under_any_fault(tmp_path, broker):
     assert -2.0 <= min(told) <= max(told) <= 3.0
     assert commanded > len(minutes) / 3
     assert STEERING in {state for state, _ in said[None]}
-    for kind in ("meter_offline", "meter_silent", "late", "restart", "deaf", "stuck_soc"):
+    for kind in ("meter_offline", "meter_silent", "late", "refuse", "restart", "deaf", "stuck_soc"):
         assert OWN in {state for state, _ in said[kind]}, (kind, said[kind])
     assert math.isfinite(record.snapshot().at)
 
