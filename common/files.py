@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from common.errors import InputError
@@ -33,6 +34,24 @@ def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def open_folder(path: Path, *, empty: bool = False) -> Path:
+    """Make the folder that ``--out`` names, unless it is there, before the work and not after it.
+
+    ``empty``: it must hold nothing yet. Raises InputError where it cannot be made or written to.
+    """
+    try:
+        if empty and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"--out {path}: already holds something: choose a new folder")
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except FileExistsError:
+        raise InputError(f"--out {path}: not a folder") from None
+    except OSError as error:
+        raise InputError(f"--out {path}: {error.strerror}") from None
+    return path
 
 
 def _sync(path: Path) -> None:

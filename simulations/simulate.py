@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from common.config import Settings, dump, load
 from common.errors import InputError
-from common.files import write_whole
+from common.files import open_folder, write_whole
 from simulations.engine.choice import choose_engine
 
 if TYPE_CHECKING:
@@ -24,17 +23,9 @@ _RUN_ID = 7
 
 def new_directory(out: Path) -> Path:
     """Create the run directory. Raises InputError where it holds a run already."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: not a folder")
-    try:
-        if (out / CONFIG_FILE).exists():
-            raise InputError(f"--out {out}: already holds a run")
-        out.mkdir(parents=True, exist_ok=True)
-        # A folder that cannot be written to is found out before the work, not after.
-        with TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}") from None
+    open_folder(out)
+    if (out / CONFIG_FILE).exists():
+        raise InputError(f"--out {out}: already holds a run")
     return out.resolve()
 
 

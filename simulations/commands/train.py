@@ -8,7 +8,7 @@ import typer
 
 from common.config import load
 from common.console import single
-from common.errors import InputError
+from common.files import open_folder
 
 app = single()
 
@@ -36,8 +36,7 @@ def train(
         "data": {} if data is None else {"source": data},
     }
     settings = load(config, override or (), **flags)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    open_folder(out, empty=True)
 
     from simulations.homes import load_households
     from simulations.training import train_pooled

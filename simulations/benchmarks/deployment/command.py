@@ -11,6 +11,7 @@ import typer
 
 from common.console import single
 from common.errors import InputError
+from common.files import open_folder
 
 app = single()
 
@@ -36,8 +37,7 @@ def deployment(
 
     A household takes 0.2 GB, and a training one 0.4 GB more: 50 need 16 GB.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    open_folder(out, empty=True)
     sizes = [_number(part) for part in supernodes.split(",")]
     from simulations.benchmarks.deployment.run import clear, measure
     from simulations.benchmarks.deployment.soak import grown

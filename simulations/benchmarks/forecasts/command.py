@@ -7,6 +7,7 @@ import typer
 
 from common.console import single
 from common.errors import InputError
+from common.files import open_folder
 from common.forecast.presets import find_preset
 
 app = single()
@@ -42,8 +43,7 @@ def forecasts(
     find_preset(preset)
     if not 0.0 < fraction <= 1.0:
         raise InputError(f"--fraction {fraction}: expected a share above 0 and up to 1")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    open_folder(out, empty=True)
     from simulations.benchmarks.forecasts import output, run
     from simulations.benchmarks.forecasts.neural import Plan
     from simulations.benchmarks.forecasts.panel import make_panel, make_span

@@ -8,6 +8,7 @@ import typer
 
 from common.console import single
 from common.errors import InputError
+from common.files import open_folder
 
 app = single()
 
@@ -36,8 +37,7 @@ def market(
             ("--lie-sizes", lie_sizes),
         )
     )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    open_folder(out, empty=True)
     from simulations.benchmarks.market import manipulation, output, quality, speed
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -10,6 +10,7 @@ import typer
 from common.config import Settings, load
 from common.console import single
 from common.errors import InputError
+from common.files import open_folder
 from common.forecast.presets import find_preset
 
 app = single()
@@ -35,8 +36,7 @@ def scale(
     ] = None,
 ) -> None:
     """Run synthetic communities of growing size on every engine; print where the time goes."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    open_folder(out, empty=True)
     if steps is not None:
         device = load(config, set_ or ()).training.device
         _steps(out, [name.strip() for name in steps.split(",")], device)

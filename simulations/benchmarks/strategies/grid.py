@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.errors import InputError
-from common.files import whole, write_whole
+from common.files import open_folder, whole, write_whole
 from simulations.benchmarks.strategies import presets
 from simulations.benchmarks.strategies.cell import Row, run_cell
 from simulations.benchmarks.strategies.dials import CLEAN, Dial, read_dials
@@ -226,6 +226,6 @@ def open_grid(out: Path, setup: Setup, entries: Sequence[Entry], dials: dict[str
             wrong = [k for k, v in plain["setup"].items() if kept["setup"].get(k) != v]
             raise InputError(f"{out} holds a benchmark with another {wrong[0]}: choose a new --out")
     elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} already holds something else; choose a new folder for --out")
-    out.mkdir(parents=True, exist_ok=True)
+        raise InputError(f"--out {out}: already holds something else: choose a new folder")
+    open_folder(out)
     write_whole(file, json.dumps(plain, indent=1) + "\n", durable=False)

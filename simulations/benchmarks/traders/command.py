@@ -10,6 +10,7 @@ import typer
 from common.console import single
 from common.data.frame import Household
 from common.errors import InputError
+from common.files import open_folder
 
 app = single()
 
@@ -48,8 +49,7 @@ def traders(
     """Run every trader on the same days, and print how near the optimum each one comes."""
     if days <= 0:
         raise InputError(f"--days {days:g}: expected more than 0")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already holds something; choose a new folder for --out")
+    open_folder(out, empty=True)
     if skip >= households:
         raise InputError(f"--skip {skip}: nobody is left of {households} households")
     from fl_client.trader import make_trader
