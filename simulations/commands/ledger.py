@@ -48,11 +48,12 @@ def _open(where: str, name: str | None) -> tuple[Ledger, str]:
 
 
 def _zone_of(where: str) -> str | None:
-    """The households' time zone, where a finished run's folder tells it."""
+    """The households' time zone, where a finished run's folder or its settings tell it."""
+    settings = Path(where) / "config.yaml"
     try:
         told = json.loads((Path(where) / SUMMARY).read_text())
     except (OSError, ValueError):
-        return None
+        return config.load(str(settings)).data.timezone if settings.is_file() else None
     zone = told.get("data", {}).get("timezone")
     return None if zone is None else str(zone)
 

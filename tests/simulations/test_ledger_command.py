@@ -115,3 +115,12 @@ def test_a_database_of_several_runs_asks_which(
         verify(file)
     verify(file, name="other")
     assert capsys.readouterr().out == "ledger of run other: 0 rows in 0 entries: correct\n"
+
+
+def test_a_deployment_bills_in_the_zone_of_its_settings(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a summary, as in a deployment, months and days are those of data.timezone."""
+    (run / "config.yaml").write_text("data: {timezone: Asia/Tokyo}\n")
+    bill(str(run), "H2")
+    assert "time zone Asia/Tokyo" in capsys.readouterr().out

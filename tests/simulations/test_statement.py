@@ -9,9 +9,11 @@ import pytest
 
 from common import local_rules
 from common.config import Settings
+from common.errors import InputError
 from common.market_rules import MICRO
 from fl_server.ledger import LOCAL, Ledger
 from fl_server.statement import TOTAL, statement
+from simulations.commands.config import rules
 from simulations.commands.ledger import statement as command
 from tests.support.billing import again
 from tests.support.runs import small
@@ -142,6 +144,18 @@ def test_the_wedge_has_the_local_fee(homes: Path, run: Run) -> None:
         assert ledger.balances()["network"] == (0, 0)
     lines = [json.loads(x) for x in (high / "intervals.jsonl").read_text().splitlines()]
     assert all(line["delivered_kwh"] == 0 for line in lines)
+
+
+def test_rules_are_listed_with_their_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    """All names with what they are; of one its shares, and each page with the day it was read."""
+    rules(None)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == local_rules.names()
+    rules("AT-local")
+    said = capsys.readouterr().out
+    assert "tariff.local.network_share: 0.43" in said
+    assert said.count("https://") == len(local_rules.rules_of("AT-local").sources)
+    with pytest.raises(InputError, match="expected one of AT-building"):
+        rules("FR")
 
 
 @pytest.mark.parametrize("name", local_rules.names())
