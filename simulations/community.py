@@ -21,6 +21,7 @@ import pandas as pd
 import psutil
 import yaml
 
+from common.cadence import HALF_HOUR
 from common.data.store import write_household
 from common.data.synthetic import Community, generate, names
 from common.errors import InputError
@@ -88,7 +89,7 @@ def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Port
         raise InputError(f"{out}: is there already; name another --out, or remove it")
     begins = _FIRST + pd.Timedelta(days=_HISTORY_DAYS) + _BEGINS_AT
     for name in names(households):
-        intervals = (_HISTORY_DAYS + _RUN_DAYS + 3) * 48
+        intervals = (_HISTORY_DAYS + _RUN_DAYS + 3) * HALF_HOUR.per_day
         lived = generate(
             name, seed=_SEED, first=_FIRST, intervals=intervals, community=Community(pv=0.7)
         )

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints, Mask
+from common.cadence import HALF_HOUR
 from common.data.frame import check_zone
 from common.errors import InputError
 
-HALF_HOUR_S = 1800
+HALF_HOUR_S = HALF_HOUR.seconds
 # A download joined with itself a few times turns back so often; more is no order at all.
 _MOST_TURNS = 7
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d\d)?")
@@ -129,7 +130,7 @@ def _second_time(wall: Ints) -> Mask:
     return second
 
 
-def fill_gaps(value: Floats, known: Mask, day: int = 48) -> Floats:
+def fill_gaps(value: Floats, known: Mask, day: int = HALF_HOUR.per_day) -> Floats:
     """Return ``value`` with unknown intervals, ``day`` of them a day, filled from the past only.
 
     The mean of the same interval on those of the last seven days that were measured; without any,

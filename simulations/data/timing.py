@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from common.cadence import HALF_HOUR
 from common.data import synthetic
 from common.data.importing import import_files
 from common.data.sql import Readings
@@ -22,7 +23,7 @@ _PROFILES = 20  # generated homes that the file's homes repeat, shifted: only th
 
 def _write_lcl(path: Path, households: int, days: int) -> int:
     """Write a file in the layout of Low Carbon London and return its rows."""
-    rows = days * 48
+    rows = days * HALF_HOUR.per_day
     loads = [
         pa.array(
             [

@@ -16,7 +16,7 @@ from simulations.report.thin import bucket_size
 HOUSEHOLD_VALUES = 400_000
 """Points of all households' lines together, at most: keeps the page near ten megabytes."""
 LINE_POINTS = 3000
-LEAST_POINTS = 48
+LEAST_POINTS = 50
 """Points of one household's line, at most."""
 
 

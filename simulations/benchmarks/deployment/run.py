@@ -18,6 +18,7 @@ import pandas as pd
 import psutil
 import yaml
 
+from common.cadence import HALF_HOUR
 from common.data.store import write_household
 from common.data.synthetic import generate, names
 from common.errors import InputError
@@ -69,7 +70,8 @@ class Measured:
         """Bytes of a household and real day: 48 market rounds, 8 model rounds, and the polling."""
         model = self.model_round_mb or (0.0, 0.0)
         down, up = (
-            self.idle_mb_per_day[i] + 48 * self.round_kb[i] / 1e3 + 8 * model[i] for i in (0, 1)
+            self.idle_mb_per_day[i] + HALF_HOUR.per_day * self.round_kb[i] / 1e3 + 8 * model[i]
+            for i in (0, 1)
         )
         return down, up
 
@@ -98,10 +100,13 @@ def measure(
     first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
     for name in track(names(supernodes), "homes"):
         write_household(
-            generate(name, seed=3, first=first, intervals=(HISTORY_DAYS + 2) * 48 + rounds), homes
+            generate(
+                name, seed=3, first=first, intervals=(HISTORY_DAYS + 2) * HALF_HOUR.per_day + rounds
+            ),
+            homes,
         )
     settings = [
-        f"run.days={rounds / 48}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
+        f"run.days={rounds / HALF_HOUR.per_day}", f"run.history_days={HISTORY_DAYS}", "run.seed=5",
         f"fl.every_hours={24 if soak else rounds / 2}",
         f"fl.enabled={'false' if preset is None else 'true'}",
         f"run.node_deadline_s={_START_S}", f"run.reply_deadline_s={_START_S}",

@@ -18,6 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.cadence import HALF_HOUR
 from common.config import Training
 from common.data import synthetic
 from common.forecast.device import choose_device
@@ -66,7 +67,9 @@ def training_home(days: int = 56, seed: int = 0) -> History:
     """A synthetic home with as many days as a run trains on."""
     first = pd.Timestamp("2021-01-04", tz="UTC")
     name = synthetic.names(1)[0]
-    return history_of(synthetic.generate(name, seed=seed, first=first, intervals=48 * days))
+    return history_of(
+        synthetic.generate(name, seed=seed, first=first, intervals=HALF_HOUR.per_day * days)
+    )
 
 
 def windows_of(history: History, preset: str) -> Windows:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from flwr.app import ConfigRecord
 
+from common.cadence import HALF_HOUR
 from common.config import Training
 from common.forecast.forecaster import load_weights, weights_of
 from common.forecast.transformer import build_model
@@ -215,7 +216,7 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     account, errors = Account(), {}
     rows: list[Row] = []
     if cell.entry.name == "centralised":
-        readings = sum(len(h.before.train) + setup.test_days * 48 for h in homes)
+        readings = sum(len(h.before.train) + setup.test_days * HALF_HOUR.per_day for h in homes)
         account.bytes_up = readings * 3 * _FLOAT  # load, price, temperature
     with _seeded_torch():
         model = build_model(setup.preset)

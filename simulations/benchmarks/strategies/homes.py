@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats
+from common.cadence import HALF_HOUR
 from common.data.frame import APPLIANCES, COLUMNS, Household
 from common.errors import InputError
 from common.forecast.baselines import mean_7_days
@@ -25,7 +26,7 @@ from common.rng import generator
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.homes import load_households
 
-DAY = 48
+DAY = HALF_HOUR.per_day
 _EV_KWH = 3.5  # half an hour at 7 kW
 _PV_KW = 4.0
 _PERFORMANCE = 0.8  # of panels against their rating under 1000 W/m2

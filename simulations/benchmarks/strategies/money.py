@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from common.cadence import HALF_HOUR
 from common.data.frame import Household
 from common.forecast.baselines import mean_7_days
 from common.forecast.forecaster import Forecaster
@@ -23,7 +24,7 @@ from simulations.benchmarks.strategies.setup import Setup
 from simulations.benchmarks.traders.community import Community, Foresight, gather, live
 from simulations.references import community_optimum, no_battery_no_trade
 
-_DAY = 48
+_DAY = HALF_HOUR.per_day
 _HISTORY_DAYS = 60
 
 

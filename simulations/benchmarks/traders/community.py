@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
+from common.cadence import HALF_HOUR
 from common.data.frame import Household
 from common.energy import battery as bat
 from common.energy import connection as con
@@ -128,9 +129,9 @@ def gather(
     if any((h.timezone, h.resolution_minutes) != (one.timezone, one.resolution_minutes)
            for h in households):  # fmt: skip
         raise InputError("households of a benchmark share one time zone and meter resolution")
-    intervals = max(1, round(days * 48))
+    intervals = max(1, round(days * HALF_HOUR.per_day))
     first = one.row(start)
-    begin = max(first - history_days * 48, 0)
+    begin = max(first - history_days * HALF_HOUR.per_day, 0)
     if first < 0 or first + intervals > len(one.frame):
         raise InputError(f"household {one.name} has no readings for {days:g} days from {start}")
     rows = slice(begin, first + intervals)

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.arrays import Floats
+from common.cadence import HALF_HOUR
 from common.data.frame import INTERVAL, Household
 from common.forecast.forecaster import Forecaster
 from common.forecast.history import History
 from fl_client.trader import TraderForecast
 from simulations.benchmarks.traders.community import Community, Foresight
 
-DAY = 48
+DAY = HALF_HOUR.per_day
 
 
 def same_slots(community: Community, days: int) -> Foresight:
