@@ -29,7 +29,7 @@ from tests.support.steered import BATTERY
 HOUSE = os.environ.get("FEDWATT_HOUSE", "")
 SPEED = float(os.environ.get("FEDWATT_HOUSE_SPEED", "60"))
 FAULTS = (
-    "meter_offline", "derate", "register_reset", "register_jump", "register_glitch", "stuck_soc",
+    "meter_offline", "derate", "register_reset", "register_jump", "stuck_soc", "register_glitch",
     "skew", "duplicate", "disorder", "late", "meter_silent", "refuse", "restart", "deaf",
 )  # fmt: skip
 EACH_S = 1800  # a fault for two thirds of it, every half hour
