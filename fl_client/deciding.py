@@ -182,6 +182,10 @@ class Deciding:
                 grid_share_kwh=None, scarcity_price=0.0,
             )  # fmt: skip
             log.shadow_plan[pick, : trader.plan_width] = trader.decide(alone).plan
+            if log.durable:
+                # What the shared model is worth to the people of a house: they are shown it.
+                unaided = replace(alone, forecast=None, net=None, soc=before["unaided_soc"][pick])
+                log.unaided_plan[pick, : trader.plan_width] = trader.decide(unaided).plan
         return decision
 
     def _tell(self, t: int, households: Ints, reasons: Codes) -> None:

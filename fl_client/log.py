@@ -15,8 +15,9 @@ class Log:
     """The diary of H households of one run.
 
     ``values``: by name of ``state.QUANTITIES``, (H, T), nan where nothing has happened yet.
-    ``plan``, ``shadow_plan`` (H, G): the trader's plans of interval ``decided``, with and without
-    a market; ``orders`` one (M, 3) a household, the orders of that interval, where they are known.
+    ``plan``, ``shadow_plan``, ``unaided_plan`` (H, G): the trader's plans of interval ``decided``,
+    with a market, without one, and without a shared model either; the last in deployments alone.
+    ``orders`` one (M, 3) a household, the orders of that interval, where they are known.
     ``midnight``: per household, the forecasts (48,) of consumption and price issued at
     midnights, by half hours. ``decided``, ``settled``: the newest interval that is; -1 before the
     first.
@@ -36,6 +37,7 @@ class Log:
         self.values = {name: np.full((count, join.intervals), np.nan) for name in QUANTITIES}
         self.plan = np.zeros((count, plan_width))
         self.shadow_plan = np.zeros_like(self.plan)
+        self.unaided_plan = np.zeros_like(self.plan)
         self.orders: list[Ints] = []
         self.midnight: list[dict[int, tuple[Floats, Floats]]] = [{} for _ in members]
         self.settled = join.first - 2 if join.first > 0 else -1
@@ -117,7 +119,8 @@ class Log:
                 if t in span
                 for stream, ahead in zip(("consumption_day", "price_day"), pair, strict=True)
             ]
-            plan = (self.decided, self.plan[h], self.shadow_plan[h])
+            unaided = self.unaided_plan[h] if self.durable else None
+            plan = (self.decided, self.plan[h], self.shadow_plan[h], unaided)
             orders = self.orders[h] if self.orders else None
             state.put(rows, forecasts, plan, self.decided - self._keep_plans, orders)
         self._written, self._saved = self.settled, self.decided
@@ -164,7 +167,9 @@ class Log:
             plan = self.states[h].plan(newest)
             if plan is None:
                 raise InputError(f"household {self._names[h]}: plan of interval {newest} is lost")
-            self.plan[h], self.shadow_plan[h] = plan
+            self.plan[h], self.shadow_plan[h] = plan[:2]
+            # What a release before has not kept begins as the shadow is.
+            self.unaided_plan[h] = plan[1] if plan[2] is None else plan[2]
 
 
 def _settled(rows: Sequence[Sequence[object]], before: int) -> int:

@@ -55,19 +55,24 @@ class Physics:
         self._load, self._pv, self._origin = load, pv, origin
 
     def before(self, t: int) -> dict[str, Floats]:
-        """Battery state (H,) at the start of interval ``t``: soc, soh, cycles, shadow_soc.
+        """Battery state (H,) at the start of ``t``: soc, soh, cycles, shadow_soc, unaided_soc.
 
         While the interval before is not settled it is the newest that is known.
         """
         t = min(t, self._log.settled + 1)
         if t > 0:
-            return {n: self._log[n][:, t - 1] for n in ("soc", "soh", "cycles", "shadow_soc")}
+            found = {n: self._log[n][:, t - 1] for n in ("soc", "soh", "cycles", "shadow_soc")}
+            unaided = self._log["unaided_soc"][:, t - 1]
+            # Where that is not kept, or was not by a release before, it is as the shadow is.
+            known = np.isfinite(unaided)
+            return found | {"unaided_soc": np.where(known, unaided, found["shadow_soc"])}
         start = np.full(len(self._load), self.battery.soc_initial, dtype=np.float64)
         return {
             "soc": start,
             "soh": np.ones_like(start),
             "cycles": np.zeros_like(start),
             "shadow_soc": start.copy(),
+            "unaided_soc": start.copy(),
         }
 
     def soc_known(self, t: int) -> Floats:
@@ -112,7 +117,9 @@ class Physics:
         log["local_buy"][:, t], log["local_sell"][:, t] = prices.signals[t]
         log["cost"][:, t] = _grid_bill(flow, actual) + (fills[:, 2] - fills[:, 3]) / MICRO
         if self.shadowed:
-            self._settle_shadow(t, before["shadow_soc"], load, pv, actual)
+            self._settle_shadow(t, "shadow", self._log.shadow_plan, before, actual)
+            if self._log.durable:
+                self._settle_shadow(t, "unaided", self._log.unaided_plan, before, actual)
         log.settled = t
 
     def metered(self, h: int, intervals: Ints) -> Ints:
@@ -150,15 +157,21 @@ class Physics:
             action[pick] = self._traders.among(pick).dispatch(plan[pick], some)
         return action
 
-    def _settle_shadow(self, t: int, soc: Floats, load: Floats, pv: Floats, actual: Actual) -> None:
-        """The same households without a market: what trading is compared with."""
-        none = np.zeros(len(load))
+    def _settle_shadow(
+        self, t: int, name: str, plan: Floats, before: dict[str, Floats], actual: Actual
+    ) -> None:
+        """The same households without a market: what trading is compared with.
+
+        ``name``: of the life led by ``plan`` (H, G): shadow, or unaided by a shared model as well.
+        """
+        row = self._origin + t
+        load, pv = self._load[:, row], self._pv[:, row]
+        none, soc = np.zeros(len(load)), before[f"{name}_soc"]
         alone = replace(actual, soc=soc, bought=none, sold=none)
-        action = self._traders.dispatch(self._log.shadow_plan, alone)
-        moved = step(self.battery, soc, action, self._hours)
+        moved = step(self.battery, soc, self._traders.dispatch(plan, alone), self._hours)
         flow = self._flows(load, pv, moved.charge_kwh, moved.discharge_kwh, alone)
-        self._log["shadow_soc"][:, t] = moved.soc
-        self._log["shadow_cost"][:, t] = grid_cost(
+        self._log[f"{name}_soc"][:, t] = moved.soc
+        self._log[f"{name}_cost"][:, t] = grid_cost(
             flow.grid_import, flow.grid_export, actual.retail, actual.feed_in
         )
 

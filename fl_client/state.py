@@ -44,6 +44,8 @@ QUANTITIES = (
     "forecast_load",
     "shadow_soc",
     "shadow_cost",
+    "unaided_soc",
+    "unaided_cost",
 )
 
 _TABLES = f"""
@@ -54,7 +56,9 @@ CREATE TABLE IF NOT EXISTS intervals (
     t INTEGER PRIMARY KEY, time TEXT NOT NULL, settled INTEGER NOT NULL,
     {", ".join(f"{name} REAL" for name in QUANTITIES)}
 );
-CREATE TABLE IF NOT EXISTS plans (t INTEGER PRIMARY KEY, plan BLOB NOT NULL, shadow BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS plans (
+    t INTEGER PRIMARY KEY, plan BLOB NOT NULL, shadow BLOB NOT NULL, unaided BLOB
+);
 CREATE TABLE IF NOT EXISTS models (
     round INTEGER PRIMARY KEY, t INTEGER NOT NULL, digest TEXT NOT NULL
 );
@@ -78,9 +82,10 @@ _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
     "told",
 )  # fmt: skip
-_VERSION = 6
+_VERSION = 7
 """Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit, 4
-added ``told``, 5 export prices, 6 ``tariff``.
+added ``told``, 5 export prices, 6 ``tariff``,
+7 what a household would do without the shared model.
 
 A new table or quantity needs a higher number and nothing else; a change of a column a line in
 ``_carry_over``.
@@ -131,6 +136,8 @@ class State:
             for name in QUANTITIES
             if had and name not in had
         ]
+        if "unaided" not in self._columns("plans") and self._columns("plans"):
+            steps.append("ALTER TABLE plans ADD COLUMN unaided BLOB;")
         steps.append(f"PRAGMA user_version = {_VERSION};")
         self._db.executescript(f"BEGIN; {' '.join(steps)} COMMIT;")
 
@@ -223,14 +230,15 @@ class State:
         self,
         rows: Iterable[Sequence[object]],
         forecasts: Iterable[tuple[int, str, Floats]] = (),
-        plan: tuple[int, Floats, Floats] | None = None,
+        plan: tuple[int, Floats, Floats, Floats | None] | None = None,
         keep_plans_from: int = 0,
         orders: Ints | None = None,
     ) -> None:
         """Write, in one commit, interval rows (t, time, settled, *QUANTITIES) and what goes along.
 
-        ``plan``: (t, the trader's plan, the shadow run's plan). A plan is needed until its
-        interval is settled for good, so older ones than ``keep_plans_from`` are dropped.
+        ``plan``: (t, the trader's plan, the shadow run's, that without the shared model). A plan
+        is needed until its interval is settled for good, so older ones than ``keep_plans_from``
+        are dropped.
         ``orders`` (M, 3) are those of the plan's interval, to be told again when asked again.
         """
         with self._transaction():
@@ -240,11 +248,17 @@ class State:
                 [(t, stream, v.astype("<f4").tobytes()) for t, stream, v in forecasts],
             )
             if plan is not None:
-                t, own, shadow = plan
+                t, own, shadow, unaided = plan
                 self._db.execute("DELETE FROM plans WHERE t < ?", (keep_plans_from,))
                 self._db.execute(
-                    "INSERT OR REPLACE INTO plans VALUES (?, ?, ?)",
-                    (t, own.astype("<f8").tobytes(), shadow.astype("<f8").tobytes()),
+                    "INSERT OR REPLACE INTO plans VALUES (?, ?, ?, ?)",
+                    (
+                        t,
+                        *(
+                            None if one is None else one.astype("<f8").tobytes()
+                            for one in (own, shadow, unaided)
+                        ),
+                    ),
                 )
                 if orders is not None:
                     self._db.execute("DELETE FROM orders WHERE t < ?", (t,))
@@ -306,12 +320,21 @@ class State:
         rows = self._db.execute("SELECT * FROM told WHERE t >= ?", (first,))
         return {t: (imported, exported, reply) for t, imported, exported, reply in rows}
 
-    def plan(self, t: int) -> tuple[Floats, Floats] | None:
-        """Return the trader's plan and the shadow run's plan of interval ``t``."""
-        found = self._db.execute("SELECT plan, shadow FROM plans WHERE t = ?", (t,)).fetchone()
+    def plan(self, t: int) -> tuple[Floats, Floats, Floats | None] | None:
+        """Return the trader's plan of interval ``t``, the shadow run's, and that without the shared
+        model where it is kept.
+        """
+        found = self._db.execute(
+            "SELECT plan, shadow, unaided FROM plans WHERE t = ?", (t,)
+        ).fetchone()
         if found is None:
             return None
-        return np.frombuffer(found[0], dtype="<f8").copy(), np.frombuffer(found[1], "<f8").copy()
+        own, shadow, unaided = (
+            None if blob is None else np.frombuffer(blob, "<f8").copy() for blob in found
+        )
+        assert own is not None
+        assert shadow is not None
+        return own, shadow, unaided
 
     def put_model(self, round_: int, t: int, digest: str) -> None:
         """Note which weights the coordinator sent in a round, after interval ``t`` was decided."""

@@ -45,9 +45,9 @@ from simulations.processes import free_ports, service, wait_for
 
 LINK = "link"
 _START_S = 120.0
-_HISTORY_DAYS = 14
+_HISTORY_DAYS = 28
 _RUN_DAYS = 7
-_FIRST = pd.Timestamp("2026-06-01", tz="Europe/London").tz_convert("UTC")
+_FIRST = pd.Timestamp("2026-05-18", tz="Europe/London").tz_convert("UTC")
 _BEGINS_AT = pd.Timedelta(hours=9)
 _SEED = 3
 _BATTERY = Store(watchdog_s=1800.0)
@@ -56,7 +56,7 @@ _HALF_HOUR_S = 1800.0
 _PATIENCE = 0.75
 _SETTINGS = (
     f"run.days={_RUN_DAYS}", f"run.history_days={_HISTORY_DAYS}", f"run.seed={_SEED}",
-    "model.preset=edge", "fl.local_steps=1", "fl.every_hours=1",
+    "fl.local_steps=1", "fl.every_hours=1",
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ class Ports:
 def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Ports) -> None:
     """Make everybody's folders in ``out``; the run's clock begins ``lead_s`` seconds from now.
 
-    The houses have been lived in for two weeks by then, and their meters been read. Raises
+    The houses have been lived in for four weeks by then, and their meters been read. Raises
     InputError.
     """
     if out.exists() and any(out.iterdir()):

@@ -53,6 +53,7 @@ ENTITIES = (
     Entity("bill_today", "Bill today", *_MONEY, "today", digits=2),
     Entity("bill_month", "Bill this month", *_MONEY, "month", digits=2),
     Entity("saved_month", "Saved by trading this month", *_MONEY, "month", digits=2),
+    Entity("model_month", "Earned by the shared model this month", *_MONEY, "month", digits=2),
     Entity("expected_kwh", "Use expected now", *_NOW, "mdi:crystal-ball", 2),
     Entity("bought_now_kwh", "Bought for now", *_NOW, "mdi:home-import-outline", 2),
     Entity("sold_now_kwh", "Sold for now", *_NOW, "mdi:home-export-outline", 2),

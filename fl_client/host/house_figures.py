@@ -30,6 +30,7 @@ def figures(view: HouseView) -> Figures:
         "bill_today": _owed(view.bill_today),
         "bill_month": _owed(view.bill_month),
         "saved_month": view.saved[1],
+        "model_month": view.earned,
         "model_rounds": view.models,
         "today": None if present is None else _midnight(present.begins).isoformat(),
         "month": None if present is None else _midnight(present.begins.replace(day=1)).isoformat(),

@@ -266,6 +266,11 @@ def _model(view: HouseView) -> Markup:
             f"days; the mean of the house's own days before by {_kwh(e.own_days)}: the model is "
             f"{abs(better):.0%} {'nearer' if better >= 0 else 'further off'}."
         )
+    if view.earned is not None:
+        lines.append(
+            f"What it has changed of the house's own plans has earned {_money(view.earned)} this "
+            "month, against the same house planning with its own days, both without a market."
+        )
     today, month = view.saved
     if month is not None:
         lines.append(

@@ -17,7 +17,7 @@ from fl_client.home.clock import HouseClock
 from fl_client.home.mapping import ENERGIES, MAPPING, Channel, read_mapping
 from fl_client.home.store import STORE, Store
 from fl_client.host.books import Books, Fill, Interval, Order, opened
-from fl_client.host.own_bill import NOTHING_OWED, OwnBill, own_bill, saved_by_trading
+from fl_client.host.own_bill import NOTHING_OWED, OwnBill, own_bill, saved_by
 
 _DOUBTS_S = 86400.0
 # Power is what registers counted over so many seconds at least, and at most.
@@ -56,7 +56,8 @@ class HouseView:
     ``present``: the newest interval decided, ``step`` long; ``today``: those of its local day;
     ``forecast``: use [kWh] by interval as the model said at midnight, or, ``own_days``, as the days
     before were. ``fills``: trades of the
-    day, by interval. ``saved``: by trading, today and this month. ``models``: rounds received, and
+    day, by interval. ``saved``: by trading, today and this month; ``earned``: by the shared
+    model this month. ``models``: rounds received, and
     when the newest came. ``totals``: kWh from and to neighbours since the run began. ``battery``,
     ``override``, ``commands``: of its control, the newest command first.
     """
@@ -76,6 +77,7 @@ class HouseView:
     bill_today: OwnBill = NOTHING_OWED
     bill_month: OwnBill = NOTHING_OWED
     saved: tuple[float | None, float | None] = (None, None)
+    earned: float | None = None
     totals: tuple[float, float] = (0.0, 0.0)
     models: int = 0
     model_came: datetime | None = None
@@ -193,7 +195,11 @@ def _with_books(books: Books, newest: int, seen: HouseView) -> HouseView:
         fills={t: fill for t, fill in fills.items() if t >= today[0].t},
         bill_today=own_bill(today, fills, tariff),
         bill_month=own_bill(of_month, fills, tariff),
-        saved=(saved_by_trading(today), saved_by_trading(of_month)),
+        saved=(
+            saved_by(today, "shadow_cost", "cost"),
+            saved_by(of_month, "shadow_cost", "cost"),
+        ),
+        earned=saved_by(of_month, "unaided_cost", "shadow_cost") if models else None,
         totals=(bought, sold),
         models=len(models),
         model_came=books.begins(models[-1][1]) if models else None,

@@ -96,15 +96,15 @@ def own_bill(
     return OwnBill(lines, total, len(settled))
 
 
-def saved_by_trading(intervals: Iterable[Interval]) -> float | None:
-    """What the same intervals would have cost without neighbours, less what they did.
+def saved_by(intervals: Iterable[Interval], otherwise: str, really: str) -> float | None:
+    """Cost ``otherwise`` less cost ``really`` of settled intervals, by names of quantities.
 
     As the household lives through both: its battery then follows another plan. None where it does
     not keep that record.
     """
     both = [
-        one["shadow_cost"] - one["cost"]
+        one[otherwise] - one[really]
         for one in intervals
-        if one.settled and math.isfinite(one["shadow_cost"]) and math.isfinite(one["cost"])
+        if one.settled and math.isfinite(one[otherwise]) and math.isfinite(one[really])
     ]
     return math.fsum(both) if both else None

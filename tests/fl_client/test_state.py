@@ -20,7 +20,7 @@ def filled(directory: Path) -> State:
     """A file with three intervals, a plan, orders and an announced fill."""
     state = State(directory, durable=True)
     state.begin({"run": "r"}, 0)
-    plan = (2, np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    plan = (2, np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([5.0, 6.0]))
     state.put([row(t) for t in range(3)], [], plan, 0, np.array([[1, 5, 7]]))
     state.announce(2, (10, 0, 3, 0), (500, 9))
     return state
@@ -57,9 +57,14 @@ def test_a_quantity_that_an_older_release_did_not_know_is_unknown(tmp_path: Path
     filled(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "household.sqlite")) as db:
         db.execute("ALTER TABLE intervals DROP COLUMN pv")
+        db.execute("ALTER TABLE plans DROP COLUMN unaided")
         db.execute("PRAGMA user_version = 2")
         db.commit()
-    found = State(tmp_path, durable=True).rows()
+    state = State(tmp_path, durable=True)
+    found, plan = state.rows(), state.plan(2)
+    assert plan is not None
+    assert plan[2] is None
+    assert plan[1].tolist() == [3.0, 4.0]
     place = 3 + QUANTITIES.index("pv")
     assert [one[place] for one in found] == [None] * 3
     assert [one[:place] + one[place + 1 :] for one in found] == [
@@ -86,7 +91,9 @@ def test_what_is_put_twice_is_there_once(tmp_path: Path) -> None:
     assert state.rows() == [row(t) for t in range(3)]
     plan = state.plan(2)
     assert plan is not None
-    assert [part.tolist() for part in plan] == [[1.0, 2.0], [3.0, 4.0]]
+    assert [part.tolist() for part in plan if part is not None] == [
+        [1.0, 2.0], [3.0, 4.0], [5.0, 6.0],
+    ]  # fmt: skip
     orders = state.orders(2)
     assert orders is not None
     assert orders.tolist() == [[1, 5, 7]]

@@ -28,8 +28,8 @@ PORTS = Ports(1883, 9092, 8000, 9480)
 
 
 def test_everybody_has_a_past_and_one_clock(tmp_path: Path) -> None:
-    """Each house has metered two weeks, to the Wh what its file says was used and made; the last of
-    them is where its live meter goes on; all clocks show the run's beginning at one moment."""
+    """Each house has metered four weeks, to the Wh what its file says was used and made; their end
+    is where its live meter goes on; all clocks show the run's beginning at one moment."""
     out = tmp_path / "community"
     prepare(out, 2, 60.0, 90.0, PORTS)
     live = Live.read(Folder(out / "server").live)
@@ -48,7 +48,7 @@ def test_everybody_has_a_past_and_one_clock(tmp_path: Path) -> None:
         }
         store.close()
         pv = [one.kwh for one in known["pv"]]
-        assert len(pv) >= 13 * 48
+        assert len(pv) >= 27 * 48
         assert {one.kind for found in known.values() for one in found} == {"measured"}
         assert pv == pytest.approx(rows.frame["pv"].to_numpy()[: len(pv)], abs=0.0021)
         used = [

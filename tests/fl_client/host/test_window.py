@@ -1,6 +1,7 @@
 """The page of the house, of a run that was really run, as the people of the house see it."""
 
 import json
+import math
 import re
 import sqlite3
 import time
@@ -51,7 +52,7 @@ def member(home: Path, name: str) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory, homes: Path) -> Folder:
     """A finished run of half a day with two model rounds; its households' folders beside it."""
     root = tmp_path_factory.mktemp("window")
-    made = community(root / "server", homes, NAMES, *SHORT, *TARIFF)
+    made = community(root / "server", homes, NAMES, *SHORT, *TARIFF, "model.preset=slot-small")
     run(made, Homes(contexts(root, homes, NAMES, made), never))
     for name in NAMES:
         member(root / name, name)
@@ -140,6 +141,22 @@ def test_a_day_costs_its_standing_charge_when_it_begins() -> None:
     assert found["Standing charge"] == pytest.approx(0.35 * midnights)
     assert found["VAT"] == pytest.approx(0.07 * midnights)
     assert billed.total == pytest.approx(0.42 * midnights)
+
+
+def test_what_the_model_earned_is_two_lives_apart(server: Folder) -> None:
+    """The cost without it less the cost with it, of all that is settled; before the first model
+    came both lives are one, to the last bit."""
+    for name in NAMES:
+        home = server.root.parent / name
+        with opened(home) as books:
+            assert books is not None
+            lived, came = books.intervals(0), books.models()[0][1]
+        shadow = [(one["shadow_soc"], one["shadow_cost"]) for one in lived]
+        unaided = [(one["unaided_soc"], one["unaided_cost"]) for one in lived]
+        assert shadow[: came + 1] == unaided[: came + 1]
+        assert np.isfinite(unaided).all()
+        earned = math.fsum(one["unaided_cost"] - one["shadow_cost"] for one in lived)
+        assert look(home, name, WALL).earned == pytest.approx(earned, abs=1e-9)
 
 
 def test_page_shows_trades_bill_and_model(url: str, home: Path) -> None:
