@@ -84,7 +84,9 @@ def pace(poll_s: float, standby: Standby) -> None:
 def refuse_http(arguments: Sequence[str]) -> None:
     """Raise InputError for a coordinator that speaks HTTP, where Flower here knows gRPC alone."""
     given = dict(pairwise(arguments))
-    server, trusted = given["--superlink"], given.get("--root-certificates")
+    server, trusted = given.get("--superlink"), given.get("--root-certificates")
+    if server is None:  # Flower says so
+        return
     try:
         found = spoken(server, None if trusted is None else Path(trusted).read_bytes())
     except OSError:  # not there now, or not believed: Flower waits for it, or says so
