@@ -303,7 +303,7 @@ class Rounds:
                 message.content.config_records[CONFIG][CHANGE_CLIP] = bound
         by_node = {message.metadata.dst_node_id: message for message in messages}
         labels = {node: (self.roster.index(node) or 0) + 1 for node in by_node}
-        session = SecureRound(self.roster, self._secure_run, round_, labels, self._phase)
+        session = SecureRound(self._secure_run, round_, labels, self._phase)
         try:
             found = session.run(by_node, length(shapes, len(SUMMED)))
             arrays, weight, told = mean(found.total, shapes, len(SUMMED))

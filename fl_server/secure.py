@@ -36,7 +36,6 @@ from common.secure.messages import (
     verify,
     words_of,
 )
-from fl_server.roster import Roster
 
 T = TypeVar("T")
 Exchange = Callable[[list[Message]], Iterable[Message]]
@@ -59,9 +58,8 @@ class SecureRound:
     """One session: ``labels`` by node asked; ``exchange`` sends messages and yields the replies."""
 
     def __init__(
-        self, roster: Roster, run: str, round_: int, labels: Mapping[int, int], exchange: Exchange
+        self, run: str, round_: int, labels: Mapping[int, int], exchange: Exchange
     ) -> None:
-        self._roster = roster
         self._session = Session(run, round_, secrets.token_bytes(SESSION_BYTES))
         self._label_of = dict(labels)
         self._node_of = {label: node for node, label in labels.items()}

@@ -18,6 +18,7 @@ import yaml
 import common
 from fl_client.home.mapping import read_mapping
 from fl_client.host.client_file import read_client, secrets
+from fl_server.host.tls import make_authority
 
 ROOT = Path(__file__).parents[3]
 ADDON = ROOT / "configs" / "homeassistant"
@@ -77,7 +78,7 @@ def test_options_make_a_household(tmp_path: Path, supervisor: str) -> None:
     none = started(tmp_path, supervisor, "token-1")
     assert none.communicate(timeout=60)[0].startswith("fedwatt: put the community's ca.crt into")
     assert none.returncode == 2
-    (tmp_path / "config" / "ca.crt").write_text("a certificate")
+    make_authority(tmp_path / "config")
     (tmp_path / "config" / "meters.yaml").write_text("[{role: import, entity: sensor.grid}]")
     keys = []
     for token, changed in (("token-1", "EUR"), ("token-2", "SEK")):

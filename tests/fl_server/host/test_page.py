@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from common.cadence import Cadence
 from common.errors import InputError
 from fl_server.host.community_page import draw
 from fl_server.host.folder import Folder
@@ -188,7 +189,7 @@ def test_bills_are_added_up_once(folder: Folder) -> None:
     """What a coordinator's tally counts bit by bit is what the ledger and the files hold in all."""
     lines = [json.loads(x) for x in (folder.run / "intervals.jsonl").read_text().splitlines()]
     with opened(folder.run) as ledger:
-        tally = Tally(ledger, folder.run, pd.Timestamp(lines[0]["time"]))
+        tally = Tally(ledger, folder.run, pd.Timestamp(lines[0]["time"]), Cadence().step)
         for _ in range(2):
             tally.catch_up()
             totals, bills = tally.totals(), tally.bills()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.cadence import Cadence
 from common.errors import InputError
 from fl_server.host import supervisor
 from fl_server.host.folder import Deployment, Folder
@@ -144,7 +145,7 @@ def test_damaged_files_are_one_line_each(
     """Emptied, zeroed, of another alphabet or torn: the line names the file; mended, it runs."""
     attempts += [fails, finishes]
     folder.run.mkdir(exist_ok=True)
-    supervisor._begin(folder, "digest", None, None)
+    supervisor._begin(folder, "digest", None, None, Cadence())
     path = folder.root / name
     kept = path.read_bytes()
     path.write_bytes(content)
