@@ -75,8 +75,11 @@ def init_client(
         raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
     authority = None if ca is None else _authority(ca)
     data, kept = (METERS, _own_secrets()) if meters else _checked_data(root, file)
-    root.mkdir(parents=True, exist_ok=True)
-    root.chmod(0o700)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o700)
+    except OSError as error:
+        raise InputError(f"{root}: {error.strerror}") from None
     if authority is not None:
         (root / "ca.crt").write_bytes(authority)
     if kept:

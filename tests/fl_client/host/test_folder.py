@@ -122,8 +122,11 @@ def test_an_address_nobody_can_call_is_refused_at_init(
 def test_what_is_no_communitys_certificate_is_refused_at_init(
     tmp_path: Path, ca: Path, given: str, cause: str
 ) -> None:
-    """Some text, the server's own certificate, and a key, which must not be handed about."""
+    """Some text, the server's own certificate, and a key, which must not be handed about; nor does
+    a place serve in which there can be no folder."""
     (tmp_path / "notes.txt").write_text("a certificate")
+    with pytest.raises(InputError, match=r"notes\.txt/home: Not a directory"):
+        init_client(tmp_path / "notes.txt" / "home", FILE, ca)
     (tmp_path / "both.pem").write_bytes((tmp_path / "ca.key").read_bytes() + ca.read_bytes())
     with pytest.raises(InputError, match=cause):
         init_client(tmp_path / "home", FILE, tmp_path / given)
