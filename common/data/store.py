@@ -56,8 +56,12 @@ def write_household(household: Household, directory: Path) -> Path:
         **({"doubts": household.doubts} if household.doubts else {}),
     }
     table = pa.table(arrays).replace_schema_metadata({_KEY: json.dumps(meta).encode()})
-    with whole(path, durable=False) as part:
-        pq.write_table(table, part, compression="zstd")
+    try:
+        with whole(path, durable=False) as part:
+            pq.write_table(table, part, compression="zstd")
+    except OSError as error:
+        # pyarrow's own message names no file.
+        raise OSError(f"{path}: not written: {' '.join(str(error).split())}") from error
     return path
 
 

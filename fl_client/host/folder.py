@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -75,23 +76,26 @@ def init_client(
         raise InputError("--ca: the community's certificate is needed (ca.crt of the server)")
     authority = None if ca is None else _authority(ca)
     data, kept = (METERS, _own_secrets()) if meters else _checked_data(root, file)
+    new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o700)
+        if authority is not None:
+            (root / "ca.crt").write_bytes(authority)
+        if kept:
+            lines = "".join(f"{key}={value}\n" for key, value in kept.items())
+            write_secret(root / SECRETS, lines.encode())
+        if meters:
+            text = yaml.safe_dump(list(meters), sort_keys=False, allow_unicode=True)
+            (root / MAPPING).write_text(text, encoding="utf-8")
+            (root / MAPPING).chmod(0o600)
+        line = make_node_key(root, file.name)
+        whole = replace(file, data=data)
+        (root / "client.yaml").write_text(yaml.safe_dump(asdict(whole), sort_keys=False))
     except OSError as error:
+        if new:
+            shutil.rmtree(root, ignore_errors=True)
         raise InputError(f"{root}: {error.strerror}") from None
-    if authority is not None:
-        (root / "ca.crt").write_bytes(authority)
-    if kept:
-        lines = "".join(f"{key}={value}\n" for key, value in kept.items())
-        write_secret(root / SECRETS, lines.encode())
-    if meters:
-        text = yaml.safe_dump(list(meters), sort_keys=False, allow_unicode=True)
-        (root / MAPPING).write_text(text, encoding="utf-8")
-        (root / MAPPING).chmod(0o600)
-    line = make_node_key(root, file.name)
-    whole = replace(file, data=data)
-    (root / "client.yaml").write_text(yaml.safe_dump(asdict(whole), sort_keys=False))
     return line
 
 

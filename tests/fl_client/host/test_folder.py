@@ -1,7 +1,9 @@
 """A household's folder: what is kept, with which rights, and when a start is refused."""
 
+import errno
 import importlib
 import inspect
+import os
 import shlex
 import socket
 import stat
@@ -131,6 +133,22 @@ def test_what_is_no_communitys_certificate_is_refused_at_init(
     with pytest.raises(InputError, match=cause):
         init_client(tmp_path / "home", FILE, tmp_path / given)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_disk_that_fills_up_leaves_no_half_made_folder(
+    tmp_path: Path, ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that names the folder, which is not there; then init begins anew."""
+
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fl_client.host.folder.make_node_key", full)
+        with pytest.raises(InputError, match=r"home: No space left on device"):
+            init_client(tmp_path / "home", FILE, ca)
+    assert not (tmp_path / "home").exists()
+    init_client(tmp_path / "home", FILE, ca)
 
 
 def test_data_in_which_a_run_would_not_find_the_household_is_refused_at_init(
