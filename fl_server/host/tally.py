@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.cadence import HALF_HOUR
 from common.market_rules import MICRO
 from fl_server.ledger import Ledger
 from fl_server.run_files import INTERVALS, ROUNDS
@@ -26,7 +27,11 @@ class Tally:
     """
 
     def __init__(
-        self, ledger: Ledger, directory: Path, start: pd.Timestamp, step: pd.Timedelta
+        self,
+        ledger: Ledger,
+        directory: Path,
+        start: pd.Timestamp,
+        step: pd.Timedelta = HALF_HOUR.step,
     ) -> None:
         self._ledger, self._start, self._step = ledger, start, step
         self._files = {name: _Tail(directory / name) for name in (INTERVALS, ROUNDS)}
