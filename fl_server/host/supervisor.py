@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.cadence import Cadence
+from common.cadence import HALF_HOUR, Cadence
 from common.errors import InputError
 from common.files import read_passing
 from fl_server.host.clock import next_boundary
@@ -98,7 +98,7 @@ def _begin(
     digest: str,
     speed: float | None,
     start: datetime | None,
-    cadence: Cadence,
+    cadence: Cadence = HALF_HOUR,
 ) -> None:
     """Fix the run's own id, its first interval and its clock, unless it has begun."""
     if Live.read(folder.live) is not None:
