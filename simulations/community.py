@@ -44,7 +44,7 @@ from simulations.house import ENERGIES, House, Store, house_of, write_house
 from simulations.processes import free_ports, service, wait_for
 
 LINK = "link"
-_START_S = 120.0
+_START_S, _ENDS_S = 120.0, 15.0
 _HISTORY_DAYS = 28
 _RUN_DAYS = 7
 _FIRST = pd.Timestamp("2026-05-18", tz="Europe/London").tz_convert("UTC")
@@ -247,7 +247,14 @@ def run(out: Path, households: int) -> int:
 
 
 def _end(processes: Iterable[psutil.Process]) -> None:
-    """Ask all to end, so that they do so together."""
+    """End all and what they have started, together: who is left alone would not be found later."""
+    found = []
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.terminate()
+            found += [process, *process.children(recursive=True)]
+    for one in found:
+        with suppress(psutil.NoSuchProcess):
+            one.terminate()
+    for one in psutil.wait_procs(found, timeout=_ENDS_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
