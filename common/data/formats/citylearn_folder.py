@@ -106,7 +106,8 @@ def _building(
     wall = int((day - date(1970, 1, 1)).total_seconds()) + int(hour[0]) % 24 * 3600
     start = wall + seconds * np.arange(len(row), dtype=np.int64)
     length = np.full(len(row), seconds, dtype=np.int64)
-    nominal_kw = float(building.get("pv", {}).get("attributes", {}).get("nominal_power", 0.0))
+    panels = (building.get("pv") or {}).get("attributes") or {}
+    nominal_kw = float(panels.get("nominal_power") or 0.0)
     yield Batch(name, "consumption", start, length, load, row, path, wall_clock=True)
     pv = solar / 1000.0 * nominal_kw
     yield Batch(name, "pv", start, length, pv, row, path, wall_clock=True)
@@ -114,7 +115,7 @@ def _building(
         ("weather", "temperature", _TEMPERATURE),
         ("pricing", "price", _PRICE),
     ):
-        if key not in building:
+        if not building.get(key):  # left out, or null
             continue
         other = folder / str(building[key])
         _, (value,), rows = _whole(other, column)
