@@ -55,8 +55,12 @@ def _assert_trades_are_fair(trades: Clearing, rules: MarketRules) -> None:
         home = keep == rules.keep_ppm
         extra = rules.local_fee_micro + (0 if home else to_micro(rules.feeder_fee))
         assert fee >= rules.local_fee_micro
-        assert home or feeder[b] != feeder[s] or sent <= 2, "only dust crosses to its own feeder"
         wedge = ask[s] * PPM + abs(ask[s]) * rules.margin_ppm
+        # A buyer who is paid for what arrives is the cheaper the more is lost on the way.
+        barred_at_home = (bid[b] - rules.local_fee_micro) * rules.keep_ppm < wedge
+        assert home or feeder[b] != feeder[s] or sent <= 2 or barred_at_home, (
+            "only dust crosses to its own feeder, and what its wedge forbids there"
+        )
         assert (bid[b] - extra) * keep >= wedge, "wedge"
 
 
