@@ -8,6 +8,7 @@ train. A model that goes out is put into Ray's object store once a round.
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ from simulations.engine.parcel import Model, pack, unpack
 _MODELS_IN_FLIGHT = 2
 _WAIT_S = 0.5
 _RETRIES = 3
+_KNOCK_S = 10.0
 _STARTS = 3
 # What actors on other machines must know of this one.
 _PASSED_ON = ("FEDWATT_CACHE", "PYTHONPATH", "OMP_NUM_THREADS")
@@ -225,10 +227,25 @@ def _start_ray(ray: Any, actors: int, address: str | None) -> None:
         _start_here(ray, actors or os.cpu_count() or 1, quiet)
         return
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    _knock(address)
     try:
         ray.init(address=address, runtime_env={"env_vars": known}, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"--ray-address {address}: {' '.join(str(error).split())}") from None
+
+
+def _knock(address: str) -> None:
+    """Raise InputError where nobody listens: Ray itself goes on asking for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():  # "auto", which Ray looks up on this machine
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--ray-address {address}: nobody answers there ({error}); 'ray start --head' starts a "
+            "cluster and says its address"
+        ) from None
 
 
 def _start_here(ray: Any, cores: int, quiet: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import simulations
-from common.errors import RunError
+from common.errors import InputError, RunError
 from common.messages import JOIN
 from simulations.engine.block import Block
 from simulations.simulate import simulate
@@ -99,6 +99,18 @@ def test_the_benchmarks_start_ray_by_themselves(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr[-500:]
     [found] = json.loads((tmp_path / "o" / "results.json").read_text())["runs"]
     assert all(found["cpu"][part] > 0 for part in ("data", "plan", "settle", "clear", "ledger"))
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "nowhere.invalid:6379"]
+)
+def test_a_cluster_that_is_not_there_is_one_line(address: str, homes: Path, tmp_path: Path) -> None:
+    """Ray would ask for minutes: whoever gives a dead address is told so at once."""
+    settings = small(homes, f"run.ray_address='{address}'", engine="batched")
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=r"--ray-address .*: nobody answers there"):
+        simulate(settings, tmp_path)
+    assert time.monotonic() - begin < 30
 
 
 class Dying(Block):
