@@ -54,6 +54,17 @@ def open_folder(path: Path, *, empty: bool = False) -> Path:
     return path
 
 
+def look_at_folder(path: Path) -> None:
+    """Raise InputError unless ``--out`` can become a folder, or is an empty one; leave no trace.
+
+    For work that makes the folder when it has something to put there.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    open_folder(path, empty=True)
+    for made in missing:
+        made.rmdir()
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -8,7 +8,7 @@ import typer
 
 from common.config import load
 from common.console import single
-from common.files import open_folder
+from common.files import look_at_folder
 
 app = single()
 
@@ -36,7 +36,7 @@ def train(
         "data": {} if data is None else {"source": data},
     }
     settings = load(config, override or (), **flags)
-    open_folder(out, empty=True)
+    look_at_folder(out)
 
     from simulations.homes import load_households
     from simulations.training import train_pooled

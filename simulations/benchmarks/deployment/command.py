@@ -11,7 +11,7 @@ import typer
 
 from common.console import single
 from common.errors import InputError
-from common.files import open_folder
+from common.files import look_at_folder
 
 app = single()
 
@@ -37,7 +37,7 @@ def deployment(
 
     A household takes 0.2 GB, and a training one 0.4 GB more: 50 need 16 GB.
     """
-    open_folder(out, empty=True)
+    look_at_folder(out)
     sizes = [_number(part) for part in supernodes.split(",")]
     from simulations.benchmarks.deployment.run import clear, measure
     from simulations.benchmarks.deployment.soak import grown

@@ -7,7 +7,7 @@ import typer
 
 from common.console import single
 from common.errors import InputError
-from common.files import open_folder
+from common.files import look_at_folder
 from common.forecast.presets import find_preset
 
 app = single()
@@ -43,7 +43,7 @@ def forecasts(
     find_preset(preset)
     if not 0.0 < fraction <= 1.0:
         raise InputError(f"--fraction {fraction}: expected a share above 0 and up to 1")
-    open_folder(out, empty=True)
+    look_at_folder(out)
     from simulations.benchmarks.forecasts import output, run
     from simulations.benchmarks.forecasts.neural import Plan
     from simulations.benchmarks.forecasts.panel import make_panel, make_span

@@ -8,7 +8,7 @@ import typer
 
 from common.console import single
 from common.errors import InputError
-from common.files import open_folder
+from common.files import look_at_folder
 
 app = single()
 
@@ -37,7 +37,7 @@ def market(
             ("--lie-sizes", lie_sizes),
         )
     )
-    open_folder(out, empty=True)
+    look_at_folder(out)
     from simulations.benchmarks.market import manipulation, output, quality, speed
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -10,7 +10,7 @@ import typer
 from common.config import Settings, load
 from common.console import single
 from common.errors import InputError
-from common.files import open_folder
+from common.files import look_at_folder
 from common.forecast.presets import find_preset
 
 app = single()
@@ -36,7 +36,7 @@ def scale(
     ] = None,
 ) -> None:
     """Run synthetic communities of growing size on every engine; print where the time goes."""
-    open_folder(out, empty=True)
+    look_at_folder(out)
     if steps is not None:
         device = load(config, set_ or ()).training.device
         _steps(out, [name.strip() for name in steps.split(",")], device)

@@ -10,7 +10,7 @@ import typer
 from common.console import single
 from common.data.frame import Household
 from common.errors import InputError
-from common.files import open_folder
+from common.files import look_at_folder
 
 app = single()
 
@@ -49,7 +49,7 @@ def traders(
     """Run every trader on the same days, and print how near the optimum each one comes."""
     if days <= 0:
         raise InputError(f"--days {days:g}: expected more than 0")
-    open_folder(out, empty=True)
+    look_at_folder(out)
     if skip >= households:
         raise InputError(f"--skip {skip}: nobody is left of {households} households")
     from fl_client.trader import make_trader

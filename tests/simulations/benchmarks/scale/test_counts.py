@@ -4,6 +4,7 @@ Counts do not hang on the machine or on what else it does. Each bound stands a t
 counted when it was set: whoever passes one has made something slower, or says why it is worth it.
 """
 
+import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -147,10 +148,14 @@ def test_a_model_round_holds_few_models(run: Callable[[Settings], Path], homes: 
     for households in (1, 3):
         settings = small(homes, "run.days=0.25", "fl.every_hours=3", households=households)
         run(settings)
-        tracemalloc.start()
-        try:
-            run(settings)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+        found = []
+        for _ in range(3):  # what other tests have left to be collected only adds
+            gc.collect()
+            tracemalloc.start()
+            try:
+                run(settings)
+                found.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        peaks.append(min(found))
     assert peaks[1] - peaks[0] <= 2 * 2.4 * size
