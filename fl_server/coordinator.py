@@ -278,7 +278,7 @@ class Coordinator:
             raise MessageError("readings of other intervals than asked for")
         if not all(self.state.was_in(h, s) for s in told):
             raise MessageError("readings of intervals that it took no part in")
-        carried = [np.broadcast_to(limit, len(self._limits))[h] for limit in self._carried]
+        carried = self._connections[h].limits(self._cadence.hours)
         # A reading is rounded to a whole mWh. Registers may both have counted within an interval.
         most = np.ceil(np.array(carried) * MILLI_WH_PER_KWH).astype(np.int64)
         if (readings < 0).any() or (readings[:, 1:] > most).any():
@@ -394,13 +394,16 @@ class Coordinator:
         return replace(settlement, surcharge=charge)
 
     @property
-    def _carried(self) -> tuple[Floats, Floats]:
-        """What connections carry in and out in an interval [kWh], () or (H,) where they differ;
-        those of members who have joined since included.
-        """
+    def _connections(self) -> list[ConnectionSpec]:
+        """The members' own, by position; those of members who have joined since included."""
         for name in self._roster.names[len(self._limits) :]:
             self._limits.append(self._home(name).connection_spec)
-        return ConnectionSpec.together(self._limits).limits(self._cadence.hours)
+        return self._limits
+
+    @property
+    def _carried(self) -> tuple[Floats, Floats]:
+        """What connections carry in and out in an interval [kWh], () or (H,) where they differ."""
+        return ConnectionSpec.together(self._connections).limits(self._cadence.hours)
 
     def _scarcity(self, t: int) -> int:
         """What a kWh beyond an allowance costs in interval t [micro]."""
