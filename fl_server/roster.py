@@ -7,12 +7,13 @@ households come, go and change their node while a run goes on; a household's pos
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+
+from fl_server.passing_grid import PassingGrid
 
 
-class Roster(Grid):
+class Roster(PassingGrid):
     """A grid that lists only joined households, sorted by name.
 
     ``names`` are those of all positions and ``node_ids`` their nodes, None for who has left.
@@ -23,7 +24,7 @@ class Roster(Grid):
         if len(set(names.values())) != len(names):
             twice = sorted(n for n in set(names.values()) if list(names.values()).count(n) > 1)
             raise ValueError(f"more than one node claims household {twice[0]!r}")
-        self._grid = grid
+        super().__init__(grid)
         nodes = sorted(names, key=names.__getitem__)
         self.take_over([names[node] for node in nodes], nodes)
 
@@ -58,40 +59,6 @@ class Roster(Grid):
         known = [m for m in replies if m.metadata.src_node_id in self._index_of]
         return sorted(known, key=lambda m: self._index_of[m.metadata.src_node_id])
 
-    def set_run(self, run: Run) -> None:
-        """Set the run of the grid underneath."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """Run information."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Build a message as the grid underneath does."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
     def get_node_ids(self) -> Iterable[int]:
         """Node ids of those who are in, by position."""
         return list(self._index_of)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have arrived."""
-        return self._grid.pull_messages(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send messages and wait for the replies."""
-        return self._grid.send_and_receive(messages, timeout=timeout)

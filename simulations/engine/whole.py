@@ -6,14 +6,14 @@ it, and goes on.
 
 from collections.abc import Iterable
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
-from flwr.supercore.run import Run
 
 from common.errors import RunError
 from common.messages import brief
 from fl_server.app import app as server_app
+from fl_server.passing_grid import PassingGrid
 
 app = ServerApp()
 
@@ -24,39 +24,8 @@ def main(grid: Grid, context: Context) -> None:
     server_app(Whole(grid), context)
 
 
-class Whole(Grid):
+class Whole(PassingGrid):
     """A grid whose replies are those of households: what the engine answers instead is an error."""
-
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
-
-    def set_run(self, run: Run) -> None:
-        """Set the run of the grid underneath."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """Run information."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Build a message as the grid underneath does."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Node ids of the grid underneath."""
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages."""
-        return self._grid.push_messages(messages)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that have arrived. Raises RunError for what no household has said."""
