@@ -29,6 +29,12 @@ app = group(help="verify a ledger, print bills")
 _RUN = typer.Argument(help="run folder, ledger file or database URL")
 _NAME = typer.Option("--run", help="which run, where the database holds several")
 _DAY = ["%Y-%m-%d"]
+_First = Annotated[datetime | None, typer.Option("--from", formats=_DAY, help="first local day")]
+_Last = Annotated[datetime | None, typer.Option("--to", formats=_DAY, help="last local day")]
+_Form = Annotated[
+    Literal["table", "csv", "page"], typer.Option("--format", help="page: one HTML file")
+]
+_Out = Annotated[Path | None, typer.Option(help="write to this file")]
 
 
 def _open(where: str, name: str | None) -> tuple[Ledger, str]:
@@ -79,17 +85,11 @@ def verify(run: Annotated[str, _RUN], name: Annotated[str | None, _NAME] = None)
 def bill(
     run: Annotated[str, _RUN],
     household: Annotated[str, typer.Argument(help="its name")],
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=_DAY, help="first local day")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=_DAY, help="last local day")
-    ] = None,
+    first: _First = None,
+    last: _Last = None,
     by: Annotated[Literal["interval", "day", "month", "total"], typer.Option()] = "day",
-    form: Annotated[
-        Literal["table", "csv", "page"], typer.Option("--format", help="page: one HTML file")
-    ] = "table",
-    out: Annotated[Path | None, typer.Option(help="write to this file")] = None,
+    form: _Form = "table",
+    out: _Out = None,
     timezone: Annotated[
         str | None, typer.Option(help="calendar of the bill; default: the run's")
     ] = None,
@@ -118,17 +118,11 @@ def statement(
     month: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m"], help="one month; default: all there are")
     ] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=_DAY, help="first local day")
-    ] = None,
-    last: Annotated[
-        datetime | None, typer.Option("--to", formats=_DAY, help="last local day")
-    ] = None,
+    first: _First = None,
+    last: _Last = None,
     by: Annotated[Literal["day", "month", "total"], typer.Option()] = "month",
-    form: Annotated[
-        Literal["table", "csv", "page"], typer.Option("--format", help="page: one HTML file")
-    ] = "table",
-    out: Annotated[Path | None, typer.Option(help="write to this file")] = None,
+    form: _Form = "table",
+    out: _Out = None,
     timezone: Annotated[
         str | None, typer.Option(help="calendar of the statement; default: the run's")
     ] = None,
