@@ -208,6 +208,23 @@ def test_k_decides_who_gets_the_room_between_bid_and_ask(homes: Path, tmp_path: 
     assert low < high
 
 
+def telling(reading: tuple[int, int]) -> Fault:
+    """H0002 says in interval 5 that its meter has counted this in the one before [mWh]."""
+
+    def altered(grid: LoopGrid, message: Message) -> Iterable[Message]:
+        assert isinstance(grid, FaultyGrid)
+        reply = grid.answered(message)
+        t, partition = place(message)
+        if partition == 1 and t == 5:
+            config = reply.content.config_records[CONFIG]
+            rows = np.frombuffer(config["readings"], "<i8").reshape(-1, 3).copy()  # type: ignore[call-overload]
+            rows[-1, 1:] = reading
+            config["readings"] = rows.tobytes()
+        yield reply
+
+    return altered
+
+
 @pytest.mark.parametrize(("kwh", "faults"), [(12.0, 0), (3.0, 1)])
 def test_each_household_has_its_own_connection(
     homes: Path, tmp_path: Path, kwh: float, faults: int
@@ -219,18 +236,7 @@ def test_each_household_has_its_own_connection(
         f"homes.H0002.connection.import_kwh={kwh}",
     )  # fmt: skip
 
-    def draws(grid: LoopGrid, message: Message) -> Iterable[Message]:
-        assert isinstance(grid, FaultyGrid)
-        reply = grid.answered(message)
-        t, partition = place(message)
-        if partition == 1 and t == 5:
-            config = reply.content.config_records[CONFIG]
-            rows = np.frombuffer(config["readings"], "<i8").reshape(-1, 3).copy()  # type: ignore[call-overload]
-            rows[-1, 1:] = (7_000_000, 0)
-            config["readings"] = rows.tobytes()
-        yield reply
-
-    run_server(FaultyGrid(chosen, tmp_path, draws), chosen, tmp_path)
+    run_server(FaultyGrid(chosen, tmp_path, telling((7_000_000, 0))), chosen, tmp_path)
     reports = json.loads((tmp_path / "reports.json").read_text())
     assert [(t, name) for t, name, _ in reports["faults"]] == [(5, "H0002")] * faults
 
@@ -248,19 +254,7 @@ def test_a_reading_beyond_the_connection_is_a_fault(
 ) -> None:
     """10 kWh in and 4 kWh out in half an hour are what the connection carries: who says
     more is not heard, is not paid for it, and settles with its next honest reading."""
-
-    def boasts(grid: LoopGrid, message: Message) -> Iterable[Message]:
-        assert isinstance(grid, FaultyGrid)
-        reply = grid.answered(message)
-        t, partition = place(message)
-        if partition == 1 and t == 5:
-            config = reply.content.config_records[CONFIG]
-            rows = np.frombuffer(config["readings"], "<i8").reshape(-1, 3).copy()  # type: ignore[call-overload]
-            rows[-1, 1:] = reading
-            config["readings"] = rows.tobytes()
-        yield reply
-
-    run_server(FaultyGrid(quick, tmp_path, boasts), quick, tmp_path)
+    run_server(FaultyGrid(quick, tmp_path, telling(reading)), quick, tmp_path)
     reports = json.loads((tmp_path / "reports.json").read_text())
     [(t, name, said)] = reports["faults"]
     assert (t, name) == (5, "H0002")
