@@ -3,7 +3,9 @@
 import ipaddress
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,6 +62,14 @@ def exec_process(command: Sequence[str], env: Mapping[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execvpe(command[0], list(command), dict(env))
+
+
+def told_to_stop() -> threading.Event:
+    """An event that SIGTERM and SIGINT set from now on, instead of ending the process."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    return stop
 
 
 def listens(port: int) -> bool:

@@ -11,7 +11,6 @@ within its watchdog's time it forgets.
 
 import json
 import math
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from paho.mqtt.client import MQTTMessage
 from common.arrays import Floats
 from common.data.store import read_household
 from common.errors import InputError
+from common.processes import told_to_stop
 from common.rng import generator
 from common.yaml_text import read_yaml
 from fl_client.home.clock import HouseClock, read_clock
@@ -243,9 +243,7 @@ class Bridge:
 
 def main() -> int:
     """Run the house of a folder until SIGTERM or SIGINT."""
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+    stop = told_to_stop()
     home = Path(sys.argv[1])
     try:
         house, broker = read_house(home)

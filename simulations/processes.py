@@ -21,15 +21,20 @@ def service(
     try:
         yield psutil.Process(process.pid)
     finally:
-        found = []
+        end(process)
+
+
+def end(process: psutil.Process, patience_s: float = 10.0) -> None:
+    """End a process and all it starts: by SIGTERM, and by SIGKILL those that are still there."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        found = [process, *process.children(recursive=True)]
+    for one in found:
         with suppress(psutil.NoSuchProcess):
-            found = [process, *process.children(recursive=True)]
-        for one in found:
-            with suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGTERM)
-        for one in psutil.wait_procs(found, timeout=10)[1]:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
+            one.send_signal(signal.SIGTERM)
+    for one in psutil.wait_procs(found, timeout=patience_s)[1]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float) -> None:

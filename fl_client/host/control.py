@@ -7,12 +7,12 @@ nothing else with them: any of the three may be killed without harm to the other
 """
 
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
 
 from common.errors import InputError
+from common.processes import told_to_stop
 from fl_client.control.adapters import open_adapter
 from fl_client.control.adapters.adapter import Adapter
 from fl_client.control.controller import Controller
@@ -90,9 +90,7 @@ def main() -> int:
     # One battery needs no machine code: a quarter of the memory less, and no wait for a compiler
     # while a battery is under command.
     os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+    stop = told_to_stop()
     try:
         run(Path(sys.argv[1]), stop)
     except InputError as error:

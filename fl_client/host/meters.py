@@ -4,12 +4,11 @@ python -m fl_client.host.meters HOME
 """
 
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 
 from common.errors import InputError
+from common.processes import told_to_stop
 from fl_client.control.settings import read_control
 from fl_client.home.clock import read_clock
 from fl_client.home.daemon import Meters, run
@@ -28,9 +27,7 @@ def opened(home: Path) -> Meters:
 def main() -> int:
     """Read the household's meters until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="fedwatt meters: %(message)s")
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+    stop = told_to_stop()
     try:
         meters = opened(Path(sys.argv[1]))
     except InputError as error:

@@ -2,16 +2,11 @@
 
 import asyncio
 import json
-import socket
 import sys
 import time
 from pathlib import Path
 
-
-def free_port() -> int:
-    with socket.socket() as plug:
-        plug.bind(("127.0.0.1", 0))
-        return int(plug.getsockname()[1])
+from tests.support.ports import free_port
 
 
 async def _through(tmp_path: Path, control: dict[str, float], size: int) -> float:

@@ -22,7 +22,8 @@ from fl_client.home.store import STORE, Store
 from fl_server.host.folder import Folder, Live
 from simulations.community import Ports, commands, prepare
 from simulations.house import read_house
-from tests.support.broker import MOSQUITTO, free_port
+from tests.support.broker import MOSQUITTO
+from tests.support.ports import free_port
 
 PORTS = Ports(1883, 9092, 8000, 9480)
 

@@ -1,12 +1,10 @@
 """A real coordinator on loopback: its folder, its SuperLink, and processes that end with a test."""
 
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,15 +13,10 @@ import yaml
 from fl_server.host.flower import superlink
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import init_server
+from simulations.processes import end
+from tests.support.ports import free_port
 
 PATIENCE_S = 240.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as plug:
-        plug.bind(("127.0.0.1", 0))
-        return int(plug.getsockname()[1])
 
 
 def started(folder: Folder) -> psutil.Popen:
@@ -53,15 +46,7 @@ def service(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterat
     try:
         yield process
     finally:
-        found = []
-        with suppress(psutil.NoSuchProcess):
-            found = [process, *process.children(recursive=True)]
-        for one in found:
-            with suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGTERM)
-        for one in psutil.wait_procs(found, timeout=15)[1]:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
+        end(process, 15.0)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from common.data.synthetic import generate
 from common.flower_release import speaks_http
 from fl_server.host.setup import admit_household
 from fl_server.ledger import Ledger
-from tests.support.superlink import coordinator, free_port, run, service, wait
+from tests.support.ports import free_port
+from tests.support.superlink import coordinator, run, service, wait
 
 ROOT = Path(__file__).parents[3]
 SIDE = ("common", "configs", "fl_client")

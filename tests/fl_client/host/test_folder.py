@@ -31,7 +31,7 @@ from fl_client.host.status import client_status
 from fl_client.membership import membership, own_settings
 from fl_client.state import QUANTITIES, State
 from fl_server.host.tls import make_authority, make_server_certificate
-from tests.support.superlink import free_port
+from tests.support.ports import free_port
 
 FILE = ClientFile("maple-7", "synthetic", "127.0.0.1:9092")
 

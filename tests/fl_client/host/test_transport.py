@@ -19,7 +19,7 @@ from fl_client.host.node import refuse_http
 from fl_client.host.probe import spoken
 from fl_client.host.transport import EitherTransport, GrpcTransport
 from fl_server.host.tls import make_authority, make_server_certificate
-from tests.support.superlink import free_port
+from tests.support.ports import free_port
 
 only_http = pytest.mark.skipif(not speaks_http(), reason="needs flwr 1.40 or later")
 

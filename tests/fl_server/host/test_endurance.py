@@ -14,7 +14,8 @@ import pytest
 from fl_server.host.endurance import wait_for_locks
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import init_server
-from tests.support.superlink import free_port, started
+from tests.support.ports import free_port
+from tests.support.superlink import started
 
 PATIENCE_S = 60.0
 

@@ -20,7 +20,8 @@ from fl_server.host.refusals import Refusals
 from fl_server.host.setup import admit_household, init_server
 from fl_server.host.tls import make_authority, make_server_certificate
 from tests.support.intruder import EXPECTED, Caller, answer, attempts
-from tests.support.superlink import free_port, started
+from tests.support.ports import free_port
+from tests.support.superlink import started
 
 TRANSPORTS = ["grpc", "http"] if speaks_http() else ["grpc"]
 LIMITS = Limits(message_bytes=10_000, calls_per_s=1.0, bytes_per_hour=36_000)

@@ -21,7 +21,8 @@ from fl_client.host.folder import init_client
 from fl_server.host.flower import superlink
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import admit_household, init_server
-from tests.support.superlink import free_port, service, wait
+from tests.support.ports import free_port
+from tests.support.superlink import service, wait
 
 OTHER = os.environ.get("FEDWATT_OTHER_PYTHON", "")
 pytestmark = [

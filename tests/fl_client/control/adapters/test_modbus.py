@@ -11,7 +11,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from common.errors import InputError
 from fl_client.control.adapters import open_adapter
 from fl_client.control.settings import Control, Order
-from tests.support.broker import free_port
+from tests.support.ports import free_port
 
 
 class Inverter:
