@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from common.errors import InputError
+from fl_client.control.adapters.by_orders import ByOrders
 from fl_client.control.settings import Control, Order
 from fl_client.home.sources.homeassistant import Refused, Session
 from fl_client.home.sources.source import HOMEASSISTANT, TOKEN, secret
@@ -48,11 +49,11 @@ def service(order: Order, value: str | float) -> dict[str, Any]:
     return call
 
 
-class HomeAssistantAdapter:
+class HomeAssistantAdapter(ByOrders):
     """``Adapter`` to entities of ``control``; connects when it is asked, and again."""
 
     def __init__(self, control: Control, secrets: Mapping[str, str]) -> None:
-        self._control = control
+        super().__init__(control)
         self._url = control.server or secret(secrets, HOMEASSISTANT, "adapter homeassistant")
         self._token = secret(secrets, TOKEN, "adapter homeassistant")
         self.name = f"homeassistant {urlsplit(self._url).netloc}"
@@ -68,29 +69,15 @@ class HomeAssistantAdapter:
         """See ``Adapter``: the line is tried anew by every command, but never a refused token."""
         return self._refused
 
-    def take(self) -> None:
-        """See ``Adapter``."""
-        for order in self._control.take:
-            self._call(order, order.value)
-
-    def setpoint(self, kw: float) -> None:
-        """See ``Adapter``."""
-        order = self._control.setpoint
-        assert order is not None
-        self._call(order, float(f"{kw * order.factor:.3f}"))
-
-    def hand_back(self) -> None:
-        """See ``Adapter``."""
-        for order in self._control.hand_back:
-            self._call(order, order.value)
-
     def close(self) -> None:
         """See ``Adapter``."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
-    def _call(self, order: Order, value: str | float) -> None:
+    def _send(self, order: Order, value: str | float) -> None:
+        if isinstance(value, float):
+            value = float(f"{value:.3f}")
         if self._refused:
             raise OSError(self._refused)
         try:

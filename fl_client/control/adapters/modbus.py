@@ -11,13 +11,14 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from common.errors import InputError
+from fl_client.control.adapters.by_orders import ByOrders
 from fl_client.control.settings import Control, Order
 
 _TIMEOUT_S = 3.0
 _PORT = 502
 
 
-class ModbusAdapter:
+class ModbusAdapter(ByOrders):
     """``Adapter`` to registers of ``control``; connects when it is asked, and again.
 
     Raises InputError for a value that its register cannot hold.
@@ -26,43 +27,25 @@ class ModbusAdapter:
     def __init__(self, control: Control) -> None:
         url = urlsplit(control.server)
         host, port = url.hostname or "127.0.0.1", url.port or _PORT
-        self._control = control
+        super().__init__(control)
         self.name = f"modbus {host}:{port}"
         self._client = ModbusTcpClient(host, port=port, timeout=_TIMEOUT_S, retries=1)
         for order in (*control.take, *control.hand_back):
-            self._words(order, _value(order))
+            self._words(order, order.value)
 
     @property
     def trouble(self) -> str:
         """See ``Adapter``: the line is tried anew by every command."""
         return ""
 
-    def take(self) -> None:
-        """See ``Adapter``."""
-        for order in self._control.take:
-            self._write(order, _value(order))
-
-    def setpoint(self, kw: float) -> None:
-        """See ``Adapter``."""
-        order = self._control.setpoint
-        assert order is not None
-        try:
-            self._write(order, kw * order.factor)
-        except InputError as error:
-            raise OSError(f"{self.name}: {error}") from None
-
-    def hand_back(self) -> None:
-        """See ``Adapter``."""
-        for order in self._control.hand_back:
-            self._write(order, _value(order))
-
     def close(self) -> None:
         """See ``Adapter``."""
         self._client.close()  # type: ignore[no-untyped-call]
 
-    def _words(self, order: Order, value: float) -> list[int]:
+    def _words(self, order: Order, value: str | float) -> list[int]:
         kind = self._client.DATATYPE[order.type.upper()]
-        number = value if order.type.startswith("float") else round(value)
+        exact = _number(order, value)
+        number = exact if order.type.startswith("float") else round(exact)
         try:
             return self._client.convert_to_registers(
                 number, kind, "little" if order.little else "big"
@@ -73,9 +56,9 @@ class ModbusAdapter:
                 f"register {order.address}: {number} is no {order.type}; see type"
             ) from None
 
-    def _write(self, order: Order, value: float) -> None:
-        words = self._words(order, value)
+    def _send(self, order: Order, value: str | float) -> None:
         try:
+            words = self._words(order, value)
             if not self._client.connect():  # type: ignore[no-untyped-call]
                 raise OSError("nobody answers there")
             said = self._client.write_registers(
@@ -83,13 +66,15 @@ class ModbusAdapter:
             )
             if said.isError():
                 raise OSError(f"register {order.address} is refused: {said}")
+        except InputError as error:
+            raise OSError(f"{self.name}: {error}") from None
         except (OSError, ModbusException) as error:
             self._client.close()  # type: ignore[no-untyped-call]
             raise OSError(f"{self.name}: {' '.join(str(error).split())}") from None
 
 
-def _value(order: Order) -> float:
+def _number(order: Order, value: str | float) -> float:
     try:
-        return float(order.value)
+        return float(value)
     except ValueError:
-        raise InputError(f"register {order.address}: {order.value!r} is no number") from None
+        raise InputError(f"register {order.address}: {value!r} is no number") from None

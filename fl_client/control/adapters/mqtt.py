@@ -11,6 +11,7 @@ from typing import Any
 
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 
+from fl_client.control.adapters.by_orders import ByOrders
 from fl_client.control.settings import Control, Order
 from fl_client.home.sources.mqtt import connection
 
@@ -18,11 +19,11 @@ _KEEPALIVE_S = 15
 _SENT_S = 2.0
 
 
-class MqttAdapter:
+class MqttAdapter(ByOrders):
     """``Adapter`` to the topics of ``control``; connects by itself, and again."""
 
     def __init__(self, control: Control, secrets: Mapping[str, str], household: str) -> None:
-        self._control = control
+        super().__init__(control)
         client, self._host, self._port = connection(
             control.server, secrets, f"fedwatt-{household}-control", clean=True
         )
@@ -42,28 +43,12 @@ class MqttAdapter:
         """See ``Adapter``."""
         return "" if self._client.is_connected() and not self._trouble else self._trouble
 
-    def take(self) -> None:
-        """See ``Adapter``."""
-        for order in self._control.take:
-            self._publish(order, order.value)
-
-    def setpoint(self, kw: float) -> None:
-        """See ``Adapter``."""
-        order = self._control.setpoint
-        assert order is not None
-        self._publish(order, _number(kw * order.factor))
-
-    def hand_back(self) -> None:
-        """See ``Adapter``."""
-        for order in self._control.hand_back:
-            self._publish(order, order.value)
-
     def close(self) -> None:
         """See ``Adapter``."""
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _publish(self, order: Order, value: str | float) -> None:
+    def _send(self, order: Order, value: str | float) -> None:
         if self.trouble:
             raise OSError(f"{self.name}: {self.trouble}")
         # QoS 0: what the line does not take now is gone; what matters is what the battery does.
@@ -86,12 +71,10 @@ class MqttAdapter:
         self._trouble = f"lost: {reason}"
 
 
-def _number(value: float) -> float:
-    return float(f"{value:.3f}")
-
-
 def _payload(order: Order, value: str | float) -> str:
     """Plain, or in its place in a JSON message."""
+    if isinstance(value, float):
+        value = float(f"{value:.3f}")
     if order.field:
         return json.dumps({order.field: value})
     return f"{value:g}" if isinstance(value, float) else value
