@@ -91,7 +91,7 @@ class Outcome:
     """cost (H,) per household [currency]; grid_import, grid_export (H, T); soc (H, T+1).
 
     ``gap``: how far from the optimum it may be, as a share. ``bound``: no optimum, but a cost that
-    none can be below.
+    none can be below. ``delivered`` (T,): what the community trades [kWh]; None without trade.
     """
 
     cost: Floats
@@ -100,6 +100,7 @@ class Outcome:
     soc: Floats
     gap: float = 0.0
     bound: bool = False
+    delivered: Floats | None = None
 
     @property
     def total(self) -> float:
@@ -337,9 +338,11 @@ class _Programme:
         if self.trade and case.fee:
             bill = bill + case.fee * solution[7 * cells : 8 * cells].reshape(shape).sum(axis=1)
         paid = bill - case.end_value.value(stored[:, -1])
+        delivered = None
         if self.trade:
             paid = np.full(households, paid.sum() / households)
-        return Outcome(paid, grid_import, grid_export, soc)
+            delivered = solution[7 * cells : 8 * cells].reshape(shape).sum(axis=0)
+        return Outcome(paid, grid_import, grid_export, soc, delivered=delivered)
 
 
 def _build(

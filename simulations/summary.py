@@ -25,6 +25,8 @@ Report = Mapping[str, float]
 
 # A programme of this many household intervals takes some 20 s; larger runs leave the optima out.
 _AUTO_LIMIT = 40_000
+# Less than this in an interval, all homes together, is no trade.
+_TRADED_KWH = 0.001
 
 
 def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, object]:
@@ -60,7 +62,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
         for row, name in zip(detail, names, strict=True):
             row["compensation"] = compensated.get(name, 0) / MICRO
     total_standing = sum(standing.values()) / MICRO
-    cost, notes = _costs(settings, case, costs, households, detail)
+    cost, notes, best = _costs(settings, case, costs, households, detail)
     summary: dict[str, object] = {
         "seed": settings.run.seed,
         "households": settings.run.households,
@@ -73,7 +75,7 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
             "timezone": ", ".join(dict.fromkeys(zones)),
         },
         "cost": cost | notes | ({"standing_charges": total_standing} if total_standing else {}),
-        "energy": _energy(households, lines, settings.cadence.hours),
+        "energy": _energy(households, lines, settings.cadence.hours) | _trading(lines, best),
         **_cap(settings, case, lines, cost),
         "forecast": _forecast(households),
         "fl": {
@@ -104,9 +106,9 @@ def _costs(
     costs: Floats,
     households: Mapping[str, Report],
     detail: list[dict[str, object]],
-) -> tuple[dict[str, float | None], dict[str, object]]:
-    """Cost of the community beside the references of the same days, and what is to be said of
-    these; fills ``detail`` as well."""
+) -> tuple[dict[str, float | None], dict[str, object], references.Outcome | None]:
+    """Cost of the community beside the references of the same days, what is to be said of these,
+    and the community's optimum; fills ``detail`` as well."""
     cost: dict[str, float | None] = {"community": float(costs.sum())}
     outcomes = {
         "no_battery_no_trade": references.no_battery_no_trade(case),
@@ -143,7 +145,7 @@ def _costs(
         moved = np.array([row["compensation"] for row in detail])
         cost["losers_before_compensation"] = _losers(costs + moved, shadow)
         cost["compensated"] = float(np.maximum(moved, 0.0).sum())
-    return cost, notes
+    return cost, notes, outcomes.get("community_optimum")
 
 
 def _optima(settings: Settings) -> bool:
@@ -241,6 +243,21 @@ def _energy(
         "self_consumption": 1.0 - (exported + total("curtailed")) / pv if pv > 0 else None,
         "peak_import_kw": float(column("grid_import_kwh").max() / hours),
     }
+
+
+def _trading(
+    lines: Sequence[Mapping[str, object]], best: references.Outcome | None
+) -> dict[str, float | None]:
+    """In how many intervals energy is traded, and in what share of those in which the optimum
+    trades; None where no optimum is known, or it does not trade."""
+    traded = np.array([float(line["delivered_kwh"]) for line in lines]) >= _TRADED_KWH  # type: ignore[arg-type]
+    found: dict[str, float | None] = {"intervals_traded": int(traded.sum())}
+    found["traded_share_of_optimum"] = None
+    if best is not None and best.delivered is not None and not best.bound:
+        wanted = best.delivered >= _TRADED_KWH
+        if wanted.any():
+            found["traded_share_of_optimum"] = float(traded[wanted].mean())
+    return found
 
 
 def _cap(

@@ -70,7 +70,7 @@ def headline(run: Run) -> list[Tile]:
             "Traded between neighbours",
             text.energy(number(energy, "p2p_delivered_kwh")),
             f"delivered, of {text.energy(number(energy, 'p2p_sent_kwh'))} sent; "
-            f"{text.energy(number(energy, 'grid_import_kwh'))} came from the grid",
+            f"{text.energy(number(energy, 'grid_import_kwh'))} came from the grid" + _when(run),
         ),
     ]
     cap = run.section("cap")
@@ -116,6 +116,17 @@ def _compensated(cost: Mapping[str, Any]) -> str:
     if not before:
         return ""
     return f"; {text.count(before)} did before those who gained gave them {text.money(moved)}"
+
+
+def _when(run: Run) -> str:
+    """In how many intervals energy is traded, beside the optimum's."""
+    energy = run.section("energy")
+    count = number(energy, "intervals_traded")
+    if count is None:
+        return ""
+    said = f"; in {text.count(count)} of {text.count(run.length)} {run.cadence.noun}s"
+    share = number(energy, "traded_share_of_optimum")
+    return said if share is None else f"{said}, {text.percent(share)} of those of the optimum"
 
 
 def _nrmse(run: Run) -> tuple[float | None, float | None]:

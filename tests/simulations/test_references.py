@@ -1,6 +1,7 @@
 """The references agree with hand-made answers, with each other, and with independent figures."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_hand_made_case() -> None:
     assert greedy_battery(case).cost == pytest.approx([-0.15, 1.4])
     assert own_optimum(case).cost == pytest.approx([-0.15, 0.8])
     assert community_optimum(case).total == pytest.approx(0.2)
+
+
+def test_the_optimum_says_when_it_trades() -> None:
+    """Without batteries home 1 can use home 0's sun only while it shines: 2 of the 3 kWh, 1 kWh for
+    each it needs and what is lost on the way; houses alone trade nothing."""
+    case = replace(two_homes(), battery=replace(LOSSLESS, capacity_kwh=0.0), loss=0.05)
+    best = community_optimum(case)
+    assert best.delivered == pytest.approx([2.0, 0.0])
+    assert best.total == pytest.approx(2 * 0.5 - 0.05 * (3 - 2 / 0.95))
+    assert own_optimum(case).delivered is None
 
 
 def test_a_cap_costs_and_holds() -> None:

@@ -18,8 +18,9 @@ from fl_server.bills import bill
 from fl_server.ledger import Ledger
 from fl_server.run_files import ledger_url
 from simulations.preflight import preflight
+from simulations.references import community_optimum
 from simulations.simulate import simulate
-from simulations.summary import summarise
+from simulations.summary import case_of, summarise
 from tests.support.reading import ledger_rows, summary
 from tests.support.unlike import unlike_homes
 
@@ -70,6 +71,23 @@ def test_books_and_references_of_unlike_homes(lived: Path) -> None:
         bare["own_optimum"] < bare["greedy_battery"]
     )
     assert bare["greedy_battery"] == pytest.approx(bare["no_battery_no_trade"])
+
+
+def test_the_summary_says_how_often_homes_trade_when_the_optimum_does(
+    lived: Path, unlike: Path
+) -> None:
+    """Counted again from the log and the optimum's own flows."""
+    chosen = _settings(unlike, 5)
+    reports = json.loads((lived / "reports.json").read_text())
+    case, _ = case_of(chosen, sorted(reports["households"]), reports["tariffs"])
+    best = community_optimum(case).delivered
+    assert best is not None
+    lines = [json.loads(line) for line in (lived / "intervals.jsonl").read_text().splitlines()]
+    both = [line["delivered_kwh"] >= 0.001 for line, kwh in zip(lines, best, strict=True)
+            if kwh >= 0.001]  # fmt: skip
+    energy = summary(lived)["energy"]
+    assert energy["traded_share_of_optimum"] == pytest.approx(sum(both) / len(both))
+    assert energy["intervals_traded"] >= sum(both) > 0
 
 
 def test_homes_of_several_zones_with_one_tariff(tmp_path: Path, run: Run) -> None:
