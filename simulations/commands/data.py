@@ -13,7 +13,7 @@ import typer
 from common import database
 from common.cadence import HALF_HOUR, Cadence
 from common.console import group
-from common.data import citylearn, equipment, store, synthetic
+from common.data import citylearn, day_ahead, equipment, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.formats.mapping import (
     Mapping,
@@ -30,6 +30,9 @@ from common.data.weather import SITES
 from common.errors import InputError
 from simulations.data import account
 from simulations.progress import Counter, track
+
+_BANDS = "bands"
+_PRICES = (_BANDS, day_ahead.NAME, day_ahead.REVERSED)
 
 app = group(help="generate, fetch, import, check household data")
 
@@ -70,8 +73,17 @@ def generate(
     battery_kwh: Annotated[
         float, typer.Option(min=1, max=100, help="mean capacity of those [kWh]")
     ] = equipment.MEAN_KWH,
+    prices: Annotated[
+        str,
+        typer.Option(
+            help="bands (day, night, peak), day-ahead (a market's, some below zero), or reversed: "
+            "as day-ahead, but at noon export earns more than import costs"
+        ),
+    ] = _BANDS,
 ) -> None:
     """Generate synthetic households: the same seed gives the same bytes."""
+    if prices not in _PRICES:
+        raise InputError(f"--prices {prices!r}: known: {', '.join(_PRICES)}")
     if site not in SITES:
         raise InputError(f"--site {site!r}: known: {', '.join(SITES)}")
     if out.exists() and any(out.glob("*.parquet")):
@@ -84,6 +96,8 @@ def generate(
     rows = int((after - first) // INTERVAL)
     for name in track(synthetic.names(households), "generating"):
         made = synthetic.generate(name, seed=seed, first=first, intervals=rows, community=community)
+        if prices != _BANDS:
+            made = day_ahead.at_market(made, seed, reversed_at_noon=prices == day_ahead.REVERSED)
         store.write_household(made, out)
         if batteries is not None:
             block = equipment.draw_battery(
