@@ -115,10 +115,10 @@ def validate(frame: pd.DataFrame, name: str, cadence: Cadence = HALF_HOUR) -> No
         raise InputError(f"{name}: columns differ from the canonical frame: {detail}")
     check_index(frame.index, name, cadence)
     longer = cadence.minutes / HALF_HOUR.minutes
-    for column in frame.columns:
-        if not pd.api.types.is_numeric_dtype(frame[column].dtype):
+    for column, kind in zip(frame.columns, frame.dtypes, strict=True):
+        if not pd.api.types.is_numeric_dtype(kind):
             raise InputError(f"{name}: column {column} holds no numbers")
-        values = frame[column].to_numpy(np.float64)
+    for column, values in zip(frame.columns, frame.to_numpy(np.float64).T, strict=True):
         if column in PRICES:
             check_prices(values, partial(_place, name, frame.index, column))
             continue

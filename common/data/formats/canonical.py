@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from common.arrays import Ints
 from common.data.formats.lcl import by_household
 from common.data.formats.parquet import is_parquet, parquet_parts
-from common.data.formats.table import Part, header, parts
+from common.data.formats.table import Part, header, joined, parts
 from common.data.frame import BATTERY_SENSORS
 from common.data.readings import (
     CHANNELS,
@@ -188,7 +188,7 @@ class Canonical:
             elif not channels:
                 raise InputError(f"{path}: no column 'consumption' in the header")
             _check_name(path, paths, options, one_home=not wide and home is None)
-            for part in blocks:
+            for part in blocks if home is None else joined(blocks, home):
                 _check_unnamed(part)
                 start, zoned = part.times(stamp)
                 wall = not zoned and not stamp.lower().endswith("_utc")

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.arrays import Floats
 from common.data.formats.lcl import by_household
-from common.data.formats.table import Part, header, parts
+from common.data.formats.table import Part, header, joined, parts
 from common.data.readings import Batch, Options
 from common.errors import InputError
 
@@ -58,7 +58,7 @@ class Dataport:
             needs = ("dataid", stamp, "grid" if "grid" in found else "use")
             circuits = tuple(c for names in _CIRCUITS.values() for c in names)
             optional = (*circuits, "solar", "solar2", "gen", "battery1")
-            for part in parts(path, needs, optional=optional):
+            for part in joined(parts(path, needs, optional=optional), "dataid"):
                 yield from _batches(part, stamp)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from common.data.formats.table import Part, header, parts
+from common.data.formats.table import Part, header, joined, parts
 from common.data.frame import DAY
 from common.data.readings import Batch, Options
 from common.errors import InputError
@@ -49,7 +49,7 @@ class LowCarbonLondon:
                     f"{path}: no energy column of Low Carbon London in the header: {names} or hh_0 "
                     "to hh_47"
                 )
-            for part in parts(path, ("LCLid", stamp, value)):
+            for part in joined(parts(path, ("LCLid", stamp, value)), "LCLid"):
                 start, _ = part.times(stamp)
                 yield from by_household(part, "LCLid", start, part.numbers(value))
 
@@ -95,6 +95,7 @@ def by_household(
     codes = coded.indices.to_numpy(zero_copy_only=False)
     order = np.argsort(codes, kind="stable")
     cuts = np.flatnonzero(np.diff(codes[order])) + 1
+    lines = part.row
     for rows in np.split(order, cuts):
         yield Batch(
             str(coded.dictionary[int(codes[rows[0]])]),
@@ -102,6 +103,6 @@ def by_household(
             start[rows],
             np.full(len(rows), seconds, dtype=np.int64),
             value[rows],
-            part.row[rows],
+            lines[rows],
             part.path,
         )

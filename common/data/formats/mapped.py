@@ -20,7 +20,7 @@ from common.data.formats.cells import bare, decimals, layout_of, no_layout, stam
 from common.data.formats.dialect import Dialect, dialect_of
 from common.data.formats.mapping import IGNORE, NET, Column, Mapping, Times, unit_called, unit_in
 from common.data.formats.parquet import is_parquet, is_text, parquet_parts
-from common.data.formats.table import MISSING, Part, parts
+from common.data.formats.table import MISSING, Part, joined, parts
 from common.data.frame import PRICES
 from common.data.readings import (
     LEVELS,
@@ -125,7 +125,7 @@ class Table:
         for path in paths:
             names, blocks = self._open(path)
             plan = self._plan(path, names, options)
-            for part in blocks:
+            for part in blocks if plan.home is None else joined(blocks, plan.home):
                 yield from self._batches(part, plan, options)
 
     def _open(self, path: Path) -> tuple[list[str], Iterator[Part]]:
@@ -235,13 +235,14 @@ class Table:
         seconds = np.full(len(part), length, dtype=np.int64)
         if plan.times.until is not None:
             seconds = _until(part, plan.times.until, plan.times.format, start, utc)
+        lines = part.row
         for value in plan.values:
             numbers = decimals(part, value.name, self._mapping.decimal)
             for home, rows in groups:
                 for role, word, chosen, kind, factor in self._roles(part, value, rows):
                     batch = Batch(
                         value.home or home, role, start[chosen], seconds[chosen],
-                        numbers[chosen] * factor, part.row[chosen], part.path,
+                        numbers[chosen] * factor, lines[chosen], part.path,
                         _at(estimated, chosen), not utc, kind, ends, word or value.name, bool(word),
                     )  # fmt: skip
                     yield from _signed(batch)
@@ -285,8 +286,9 @@ class Table:
             return
         coded = pa.array(bare(part.columns[plan.home].cast(pa.string()))).dictionary_encode()
         codes = coded.indices.to_numpy(zero_copy_only=False)
-        for code in np.unique(codes).tolist():
-            yield options.name or str(coded.dictionary[code]), np.flatnonzero(codes == code)
+        by_home = np.argsort(codes, kind="stable")
+        for rows in np.split(by_home, np.flatnonzero(np.diff(codes[by_home])) + 1):
+            yield options.name or str(coded.dictionary[int(codes[rows[0]])]), rows
 
     def _roles(
         self, part: Part, value: _Value, rows: Ints

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from common.errors import InputError
 
 _BLOCK_BYTES = 4 << 20
+_JOINED_BYTES = 48 << 20
+_ROWS_A_HOME = 1000  # of a block: with fewer, what a home costs outweighs its rows
 # What programs write where there is no value.
 MISSING = (
     *("", "Null", "null", "NULL", "NaN", "nan", "?", "unavailable", "unknown"),
@@ -118,6 +120,32 @@ class Part:
             "not a time: ISO 8601 is read, for example 2025-06-01T00:30:00Z; other dates with "
             "--format table",
         )
+
+
+def joined(blocks: Iterator[Part], home: str) -> Iterator[Part]:
+    """Yield ``blocks``, joined where homes take turns so that each has but a few rows in one.
+
+    ``home``: the column that names the household of a row.
+    """
+    held: list[Part] = []
+    for block in blocks:
+        held.append(block)
+        few = len(block) < _ROWS_A_HOME * len(pc.unique(block.columns[home]))
+        size = sum(c.nbytes for part in held for c in part.columns.values())
+        if not few or size > _JOINED_BYTES:
+            yield _join(held)
+            held = []
+    if held:
+        yield _join(held)
+
+
+def _join(held: Sequence[Part]) -> Part:
+    if len(held) == 1:
+        return held[0]
+    columns = {
+        name: pa.concat_arrays([part.columns[name] for part in held]) for name in held[0].columns
+    }
+    return type(held[0])(held[0].path, held[0].first_row, columns)
 
 
 def _readable(text: pa.Array, zoned: bool) -> bool:

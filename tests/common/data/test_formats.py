@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.formats import FORMATS
+from common.data.formats import FORMATS, table
 from common.data.formats.mapped import Table
 from common.data.frame import APPLIANCES
 from common.data.importing import import_files
 from common.data.readings import Options
 from common.data.store import household_files, read_household
+from common.errors import InputError
+from common.rng import generator
 from tests.support.reference import reference
 from tests.support.samples import DAYS, canonical_wide, half_hours, numbers
 
@@ -432,3 +434,29 @@ def test_published_samples(file, load, pv, tmp_path):
     homes = [read_household(path) for path in household_files(tmp_path / "out")]
     assert sum(h.consumption.sum() for h in homes) == pytest.approx(load, abs=2e-3)
     assert sum(h.frame["pv"].sum() for h in homes) == pytest.approx(pv, abs=2e-3)
+
+
+@pytest.mark.parametrize("joined_bytes", [0, 1 << 26])
+def test_homes_that_take_turns_are_those_that_follow_each_other(
+    joined_bytes, tmp_path, monkeypatch
+):
+    """Whatever the blocks, sorting rows by time changes no reading, and a message names its row."""
+    monkeypatch.setattr(table, "_BLOCK_BYTES", 4000)
+    monkeypatch.setattr(table, "_JOINED_BYTES", joined_bytes)
+    rng = generator(0, "", 0, "turns")
+    index = pd.date_range("2025-06-01", periods=96, freq="30min").strftime("%Y-%m-%dT%H:%MZ")
+    rows = [(f"H{h:02d}", t, f"{rng.random():.3f}") for h in range(30) for t in index]
+    frames = []
+    for name, order in (("homes", rows), ("times", sorted(rows, key=lambda row: row[1]))):
+        path = tmp_path / f"{name}.csv"
+        lines = ["household,timestamp,consumption", *(",".join(row) for row in order)]
+        path.write_text("\n".join(lines) + "\n")
+        import_files([path], tmp_path / name)
+        frames.append([read_household(p).frame for p in sorted((tmp_path / name).iterdir())])
+    assert len(frames[0]) == len(frames[1]) == 30
+    for one, other in zip(*frames, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    lines[2000] = lines[2000].rpartition(",")[0] + ",-1"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=r"times\.csv: row 2001: .*negative"):
+        import_files([path], tmp_path / "wrong")
