@@ -8,6 +8,8 @@ from common.files import check_secret
 from common.yaml_text import read_yaml
 
 SECRETS = "secret.env"
+# In the environment of a household's processes, for ``ClientFile.keep_loaded``.
+KEEP_LOADED = "FEDWATT_KEEP_LOADED"
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,9 @@ class ClientFile:
     """``client.yaml``: who this is, where its data is, whom it talks to and how often.
 
     server: HOST:PORT. port: Flower's own, on this host's loopback. insecure: no TLS, loopback
-    only. poll_s: seconds between two questions for messages. page_host, page_port: where the page
+    only. poll_s: seconds between two questions for messages. keep_loaded: what an
+    answer takes stays in memory between messages: more memory for good, less CPU time a message.
+    page_host, page_port: where the page
     of the house is; port 0: nowhere. discovery: topic prefix by which Home Assistant finds what
     the page shows, "": it is not told. currency: of prices and bills, as ISO 4217 calls it.
     """
@@ -26,6 +30,7 @@ class ClientFile:
     port: int = 9094
     insecure: bool = False
     poll_s: float = 3.0
+    keep_loaded: bool = False
     page_host: str = "127.0.0.1"
     page_port: int = 0
     discovery: str = ""

@@ -38,6 +38,12 @@ def init(
     poll: Annotated[
         float, typer.Option(help="seconds between two questions for messages; more saves traffic")
     ] = 3.0,
+    keep_loaded: Annotated[
+        bool,
+        typer.Option(
+            help="keep loaded what an answer takes: faster answers, 200 MB more memory for good"
+        ),
+    ] = False,
     page_port: Annotated[
         int, typer.Option(min=0, max=65535, help="the page of the house (loopback); 0: none")
     ] = 9481,
@@ -59,7 +65,7 @@ def init(
     if sum(map(bool, (data, meters, from_homeassistant))) != 1:
         raise InputError("one of --data, --meters and --from-homeassistant says what it measures")
     file = ClientFile(
-        name, data or METERS, server, port, insecure, poll, page_port=page_port,
+        name, data or METERS, server, port, insecure, poll, keep_loaded, page_port=page_port,
         discovery=discovery, currency=currency,
     )  # fmt: skip
     if data:

@@ -10,6 +10,7 @@ Private: written for one release.
 
 import contextlib
 import gc
+import importlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 
 from common.flower_release import SUPEREXEC
 from fl_client.host import clientapp as host
+from fl_client.host.client_file import KEEP_LOADED
 
 log = logging.getLogger("fedwatt")
 _COMMAND = "flower-superexec"
@@ -65,9 +67,7 @@ def stand_by() -> Standby:
 
 
 def _run(orders: int) -> None:
-    # The rest of what a message takes, pandas and the trader's compiler, would be a second
-    # less each time, and 190 MB of a small computer's memory for good.
-    host.clientapp_module()
+    load_for_forks()
     gc.freeze()  # a collection in a fork would copy the pages it shares
     with os.fdopen(orders, "rb") as pipe:
         command = json.loads(pipe.read() or b"[]")
@@ -78,6 +78,18 @@ def _run(orders: int) -> None:
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     flower_superexec()
+
+
+def load_for_forks() -> None:
+    """Load what an answer takes, for the forks to have it.
+
+    pandas, torch and the trader's compiled code only where ``client.yaml`` says so: they would be
+    200 MB of a small computer's memory for good.
+    """
+    host.clientapp_module()
+    if os.environ.get(KEEP_LOADED):
+        for needed in ("fl_client.app", "fl_client.learner", "fl_client.trader.programme"):
+            importlib.import_module(needed)
 
 
 class Forks:

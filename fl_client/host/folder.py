@@ -23,7 +23,7 @@ from fl_client.control.settings import read_control
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
 from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
-from fl_client.host.client_file import SECRETS, ClientFile, read_client, secrets
+from fl_client.host.client_file import KEEP_LOADED, SECRETS, ClientFile, read_client, secrets
 from fl_client.host.clientapp import check_host
 from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
@@ -227,6 +227,8 @@ def supernode(root: Path) -> tuple[list[str], dict[str, str]]:
     node = {"household": file.name, "state": str(root / "state"), "data": file.data}
     command += ["--node-config", " ".join(f"{k}={json.dumps(v)}" for k, v in node.items())]
     own = secrets(root)
+    if file.keep_loaded:
+        own[KEEP_LOADED] = "1"
     if not os.access(Path(fl_client.__file__).parent, os.W_OK):
         # Compiled code is kept beside the source where that may be written to.
         own["NUMBA_CACHE_DIR"] = str(root / "cache")

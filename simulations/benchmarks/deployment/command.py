@@ -32,6 +32,10 @@ def deployment(
         int | None,
         typer.Option(help="market rounds to watch memory, descriptors and disk in", min=6),
     ] = None,
+    kill_every: Annotated[
+        int | None,
+        typer.Option(help="market rounds between two kills -9 of one part, in turn", min=2),
+    ] = None,
 ) -> None:
     """Start a SuperLink and so many SuperNodes with TLS and keys; measure them idle, then trading.
 
@@ -39,6 +43,7 @@ def deployment(
     """
     look_at_folder(out)
     sizes = [_number(part) for part in supernodes.split(",")]
+    from simulations.benchmarks.deployment.books import audited
     from simulations.benchmarks.deployment.run import clear, measure
     from simulations.benchmarks.deployment.soak import grown
 
@@ -56,6 +61,7 @@ def deployment(
             poll_s=poll,
             preset=model,
             soak=soak is not None,
+            kill_every=kill_every,
         )
         if soak is not None:
             found_growth = grown(place / "soak.jsonl")
@@ -67,6 +73,8 @@ def deployment(
                 )
             for folder, kb in found_growth.disk_kb.items():
                 typer.echo(f"{folder}: {kb:.1f} kB an interval")
+        books = audited(place / "server" / "run", rounds, size)
+        typer.echo(str(books))
         clear(place)
         rows.append(row)
         down, up = row.mb_per_day

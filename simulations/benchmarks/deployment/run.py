@@ -6,7 +6,7 @@ loopback. The first one's traffic goes through a wire with a meter.
 
 import json
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -28,6 +28,7 @@ from fl_server.host.flower import superlink
 from fl_server.host.folder import Deployment, Folder
 from fl_server.host.setup import admit_household, init_server
 from fl_server.run_files import ROUNDS, read_lines
+from simulations.benchmarks.deployment.kills import Find, below, killed, named
 from simulations.benchmarks.deployment.relay import Relay
 from simulations.benchmarks.deployment.soak import watched
 from simulations.processes import free_ports, service, text_of, wait_for
@@ -85,11 +86,13 @@ def measure(
     poll_s: float,
     preset: str | None,
     soak: bool = False,
+    kill_every: int | None = None,
 ) -> Measured:
     """Set up, measure idle for ``idle_s`` seconds, run ``rounds`` market rounds, take down.
 
     ``preset``: model trained once after the last market round, None for none. ``soak``: look at
-    every part while it runs, and train once a day; ``soak.jsonl`` holds the looks. Raises
+    every part while it runs, and train once a day; ``soak.jsonl`` holds the looks. ``kill_every``:
+    kill -9 one part after so many intervals, in turn; ``kills.jsonl`` says which and when. Raises
     InputError where the machine has too little memory, RuntimeError where a part does not come up.
     """
     free = psutil.virtual_memory().available / 1e9
@@ -123,6 +126,9 @@ def measure(
     folder.server_file.write_text(yaml.safe_dump(deployment | patient))
     with ExitStack() as stack:
         command, env = superlink(folder)
+        kept = [sys.executable, "-m", "fl_client.host.keeper"]
+        if kill_every is not None:
+            command = [*kept, *command]
         link = stack.enter_context(service(command, env, out / "superlink.log"))
         wait_for(
             lambda: "Uvicorn running" in text_of(out / "superlink.log"), "the SuperLink", _START_S
@@ -135,12 +141,13 @@ def measure(
             home = out / "households" / name
             port = relay.port if number == 0 else ports["fleet_port"]
             data = str(homes / f"{name}.parquet")
-            file = ClientFile(name, data, f"127.0.0.1:{port}", port=own[number], poll_s=poll_s)
+            file = ClientFile(
+                name, data, f"127.0.0.1:{port}", port=own[number], poll_s=poll_s, keep_loaded=soak
+            )
             key = init_client(home, file, folder.tls / "ca.crt")
             admit_household(folder.root, key, name)
             command, env = supernode(home)
-            keeper = [sys.executable, "-m", "fl_client.host.keeper", *command]
-            nodes.append(stack.enter_context(service(keeper, env, home / "log.txt")))
+            nodes.append(stack.enter_context(service([*kept, *command], env, home / "log.txt")))
 
         def there() -> bool:
             return text_of(out / "superlink.log").count("Activated") >= supernodes
@@ -155,7 +162,18 @@ def measure(
                 folders = {"server": folder.root, "households": out / "households"}
                 looks = out / "soak.jsonl"
                 watching.enter_context(watched(parts, folders, folder.status, looks))
-            _run(folder, out / "run.log")
+            coordinator = _Coordinator(folder, out / "run.log")
+            if kill_every is not None:
+                victims: dict[str, Find] = {
+                    "household": lambda: below(nodes[0]),
+                    "ServerApp": lambda: named(link, "serverapp"),
+                    "coordinator": coordinator.processes,
+                    "executor": lambda: below(nodes[-1])[1:2],
+                    "SuperLink": lambda: below(link),
+                }
+                kills = killed(victims, folder.status, out / "kills.jsonl", every=kill_every)
+                watching.enter_context(kills)
+            coordinator.run()
         gone = time.monotonic() - begin
         extra = (relay.down - meter[0], relay.up - meter[1])
     return _measured(folder, supernodes, poll_s, rounds, idle, gone, extra)
@@ -238,12 +256,29 @@ def _idle(nodes: list[psutil.Process], relay: Relay, seconds: float) -> _Idle:
     )
 
 
-def _run(folder: Folder, log: Path) -> None:
-    command = [*_FEDWATT, "server", "run", str(folder.root), "--speed", "max", "--no-page"]
-    with log.open("wb") as file:
-        done = subprocess.run(command, stdout=file, stderr=file, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{log}: the run ended with status {done.returncode}")
+class _Coordinator:
+    """``fedwatt server run``, started again where it was killed, as the operator would."""
+
+    def __init__(self, folder: Folder, log: Path) -> None:
+        self._command = [
+            *_FEDWATT, "server", "run", str(folder.root), "--speed", "max", "--no-page",
+        ]  # fmt: skip
+        self._log = log
+        self._process: psutil.Popen | None = None
+
+    def processes(self) -> list[psutil.Process]:
+        """The command itself, while it runs."""
+        return [] if self._process is None or not self._process.is_running() else [self._process]
+
+    def run(self) -> None:
+        """Return when the run is finished. Raises RuntimeError for any other end but a kill."""
+        status = -signal.SIGKILL
+        while status == -signal.SIGKILL:
+            with self._log.open("ab") as file:
+                self._process = psutil.Popen(self._command, stdout=file, stderr=file)
+                status = self._process.wait()
+        if status:
+            raise RuntimeError(f"{self._log}: the run ended with status {status}")
 
 
 def clear(out: Path) -> None:

@@ -16,6 +16,7 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec
 from common.processes import environment
 from fl_client.host import clientapp as host
 from fl_client.host import executor
+from fl_client.host.client_file import KEEP_LOADED
 from fl_client.host.executor import Forks, Standby
 
 
@@ -77,6 +78,33 @@ def test_each_message_is_answered_in_a_process_of_its_own(
     assert len({pid for pid, _ in found} | {str(os.getpid())}) == 3
     assert {left for _, left in found} == {"0"}
     assert not mine.exists()
+
+
+_KEPT = """
+import sys, time
+from types import SimpleNamespace
+from flwr.supercore.constant import TaskType
+from fl_client.host import executor
+def answer(task):
+    print(*sorted({"torch", "pandas", "fl_client.app"} & set(sys.modules)), flush=True)
+    sys.exit()
+executor.host.answer = answer
+executor.load_for_forks()
+forks = executor.Forks()
+forks.launch(SimpleNamespace(task_type=TaskType.CLIENT_APP))
+while forks._running:
+    forks.reconcile()
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_answer_finds_loaded_what_the_household_keeps_loaded(tmp_path: Path, kept: bool) -> None:
+    """pandas, torch and the app are there in the fork where the household's file says so."""
+    env = environment(tmp_path, {KEEP_LOADED: "1"} if kept else {})
+    command = [sys.executable, "-c", _KEPT]
+    found = subprocess.run(command, env=env, capture_output=True, check=True, text=True)
+    assert found.stdout.split() == (["fl_client.app", "pandas", "torch"] if kept else [])
 
 
 def test_no_more_than_a_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from common.errors import InputError
 from common.messages import MessageError
 from common.named import allow_only, named
 from fl_client.host import node
-from fl_client.host.client_file import ClientFile, read_client
+from fl_client.host.client_file import KEEP_LOADED, ClientFile, read_client
 from fl_client.host.clientapp import HouseholdError, confined, discreet
 from fl_client.host.folder import init_client, supernode
 from fl_client.host.status import client_status
@@ -237,8 +237,12 @@ def test_a_household_asks_at_its_own_pace(
     with pytest.raises(InputError, match=r"between 0\.1 and 60"):
         init_client(tmp_path / "home", replace(FILE, poll_s=0.0), ca)
     init_client(tmp_path / "home", replace(FILE, poll_s=15.0), ca)
-    command, _ = supernode(tmp_path / "home")
+    command, env = supernode(tmp_path / "home")
+    assert KEEP_LOADED not in env
     assert command[1:4] == ["-m", "fl_client.host.node", "15.0"]
+
+    init_client(tmp_path / "other", replace(FILE, keep_loaded=True), ca)
+    assert supernode(tmp_path / "other")[1][KEEP_LOADED] == "1"
 
     loop = importlib.import_module("flwr.supernode.start_client_internal")
     assert f"time.sleep({node.FLOWERS_POLL_S})" in inspect.getsource(loop.start_client_internal)
