@@ -58,6 +58,8 @@ def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, o
     detail: list[dict[str, object]] = [
         {"name": n, "cost": float(c)} for n, c in zip(names, costs, strict=True)
     ]
+    for row, home in zip(detail, _homes(settings, names, case, zones, households), strict=True):
+        row["home"] = home
     if settings.market.compensate_losers:
         for row, name in zip(detail, names, strict=True):
             row["compensation"] = compensated.get(name, 0) / MICRO
@@ -193,6 +195,35 @@ def case_of(
         days=days[zones[0]] if len(days) == 1 else np.stack([days[zone] for zone in zones]),
     )
     return case, zones
+
+
+def _homes(
+    settings: Settings,
+    names: Sequence[str],
+    case: references.Case,
+    zones: Sequence[str],
+    households: Mapping[str, Report],
+) -> list[dict[str, object]]:
+    """What each home has; prices are means over the run."""
+    source = source_of(settings)
+    battery = case.battery.per_household(len(names))
+    limits = (case.connection.import_kwh, case.connection.export_kwh)
+    drawn, fed = (np.broadcast_to(np.asarray(limit), len(names)) for limit in limits)
+    return [
+        {
+            "battery_kwh": float(np.asarray(battery.capacity_kwh)[h]),
+            "battery_kw": float(np.asarray(battery.power_kw)[h]),
+            "pv_kwh": households[name]["pv_kwh"],
+            # Limits are given per half hour.
+            "import_kw": 2.0 * float(drawn[h]),
+            "export_kw": 2.0 * float(fed[h]),
+            "trader": settings.home(name, source.block(name)).trader.kind,
+            "import_price": float(case.imported[h].mean()),
+            "export_price": float(case.exported[h].mean()),
+            "timezone": zones[h],
+        }
+        for h, name in enumerate(names)
+    ]
 
 
 def _losers(costs: Floats, shadow: Floats | None) -> int | None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from common.arrays import Floats
 from common.cadence import Cadence
-from simulations.report import text
+from simulations.report import homes, text
 from simulations.report.household import HouseholdRecord
 from simulations.report.page import Choices, figure, label, table
 from simulations.report.run import Run, number
@@ -76,8 +76,7 @@ def rounded(values: Any, digits: int = 4) -> list[float | None]:
 def cost_bars(run: Run) -> Markup | str:
     """What the community paid beside what it would have paid otherwise."""
     cost = run.section("cost")
-    details = [d for d in run.summary.get("households_detail") or [] if isinstance(d, Mapping)]
-    shadows = [number(d, "shadow") for d in details]
+    shadows = [number(d, "shadow") for d in run.details]
     shadow = sum(s for s in shadows if s is not None) if None not in shadows and shadows else None
     rows = [
         ("No battery, no trade", number(cost, "no_battery_no_trade"), "@7", ""),
@@ -228,11 +227,7 @@ def chosen_household(run: Run, records: Sequence[HouseholdRecord], size: int) ->
         bar("To the grid", "@7", "/"),
         line("State of charge", x, (), "@4", yaxis="y3", hovertemplate="%{y:.0%}"),
     ]
-    details = {
-        str(d.get("name")): d
-        for d in run.summary.get("households_detail") or []
-        if isinstance(d, Mapping)
-    }
+    details = {str(d.get("name")): d for d in run.details}
     choices = Choices(
         label="Household",
         names=[record.name for record in records],
@@ -291,7 +286,8 @@ def _chosen_note(record: HouseholdRecord, detail: Mapping[str, Any]) -> str:
         ("no battery, no trade", number(detail, "no_battery_no_trade"), text.money),
         ("day-ahead error (nRMSE)", record.day_ahead_nrmse, text.decimal),
     ]
-    return " · ".join(f"{name} {show(value)}" for name, value, show in parts if value is not None)
+    said = [f"{name} {show(value)}" for name, value, show in parts if value is not None]
+    return " · ".join([*said, *homes.note(detail)])
 
 
 def market(run: Run) -> Markup | str:
@@ -309,9 +305,10 @@ def market(run: Run) -> Markup | str:
     if size == 1:
         price = local
     money = {"hovertemplate": "%{y:.4f}"}
+    unlike = len(_mean_prices(run)) > 1
     traces = [
         line(
-            "Retail",
+            "Retail, mean of the homes" if unlike else "Retail",
             x,
             bucket_mean(run.series("retail"), size),
             "@2",
@@ -319,7 +316,14 @@ def market(run: Run) -> Markup | str:
             **money,
         ),
         line("Local market", x, price, "@1", mode="lines+markers", **money),
-        line("Feed-in", x, bucket_mean(run.series("feed_in"), size), "@7", "dot", **money),
+        line(
+            "Feed-in, mean of the homes" if unlike else "Feed-in",
+            x,
+            bucket_mean(run.series("feed_in"), size),
+            "@7",
+            "dot",
+            **money,
+        ),
         time_bars("Traded", run, size, "@3")
         | {"y": rounded(bucket_sum(volume, size)), "yaxis": "y2"}
         | {"hovertemplate": "%{y:.3f} kWh"},
@@ -342,6 +346,12 @@ def market(run: Run) -> Markup | str:
     return figure(
         "Prices and energy traded between neighbours", traces, layout, height=460, caption=caption
     )
+
+
+def _mean_prices(run: Run) -> set[tuple[Any, Any]]:
+    """The different tariffs, by their means."""
+    found = [homes.of(detail) for detail in run.details]
+    return {(home.get("import_price"), home.get("export_price")) for home in found if home}
 
 
 def grid(run: Run) -> Markup | str:
@@ -402,7 +412,12 @@ def grid(run: Run) -> Markup | str:
 
 def batteries(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup | str:
     """State of charge of every battery over time."""
-    shown = [record for record in records if np.isfinite(record.series["soc"]).any()]
+    without = _without_battery(run)
+    shown = [
+        record
+        for record in records
+        if np.isfinite(record.series["soc"]).any() and record.name not in without
+    ]
     if not shown or run.intervals.empty:
         return ""
     cells = max(1, HEAT_CELLS // len(shown))
@@ -438,8 +453,21 @@ def batteries(run: Run, records: Sequence[HouseholdRecord], size: int) -> Markup
         layout,
         height=110 + min(24 * len(shown), 560),
         caption="One row a household; bright is full, dark is empty."
+        + (
+            f" {text.plural(len(without), 'household')} without a battery left out."
+            if without
+            else ""
+        )
         + thinned(size * fewer, run.cadence),
     )
+
+
+def _without_battery(run: Run) -> set[str]:
+    return {
+        str(detail.get("name"))
+        for detail in run.details
+        if number(homes.of(detail), "battery_kwh") == 0
+    }
 
 
 def _rounds(run: Run) -> tuple[list[float | None], int]:

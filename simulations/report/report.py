@@ -1,13 +1,12 @@
 """Draw the report of a run: ``write_report(Path("runs/demo"))`` writes runs/demo/report.html."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from markupsafe import Markup
 
 from common.files import write_whole
 from simulations.progress import track
-from simulations.report import figures, tables, text
+from simulations.report import figures, homes, tables, text
 from simulations.report.household import HouseholdRecord, read_household
 from simulations.report.page import Section, badge, beside, join, page, paragraph, tiles
 from simulations.report.run import Run, number, read_run
@@ -58,7 +57,7 @@ def _page(run: Run) -> str:
             [
                 paragraph(
                     "Written by fedwatt. Money is in the currency of the tariff, without battery "
-                    f"wear. Times are {run.timezone}. This page makes no request: it can be kept "
+                    f"wear. Times are {_clock(run)}. This page makes no request: it can be kept "
                     "and sent as one file."
                 )
             ]
@@ -67,8 +66,9 @@ def _page(run: Run) -> str:
 
 
 def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -> list[Section]:
-    details = [d for d in run.summary.get("households_detail") or [] if isinstance(d, Mapping)]
+    details = run.details
     households = [figures.bills(details), tables.bills(details)] if details else []
+    households.append(homes.homes(details))
     return [
         Section("Result", [tiles(tables.headline(run)), figures.cost_bars(run)]),
         Section(
@@ -117,9 +117,20 @@ def _period(run: Run) -> str:
         return "This run has no interval log."
     source = run.section("data").get("source") or "unknown"
     first, last = times[0].replace("T", " "), times[-1].replace("T", " ")
-    return f"{first} to {last} ({run.timezone}), data: {source}, trader: " + str(
-        run.setting("trader", "kind") or "unknown"
-    )
+    return f"{first} to {last} ({_clock(run)}), data: {source}, trader: {_trader(run)}"
+
+
+def _trader(run: Run) -> str:
+    kinds = {str(kind) for detail in run.details if (kind := homes.of(detail).get("trader"))}
+    return ", ".join(sorted(kinds)) or str(run.setting("trader", "kind") or "unknown")
+
+
+def _clock(run: Run) -> str:
+    """Of which zone the times are; that the homes have several."""
+    zones = run.zones
+    if len(zones) < 2:
+        return run.timezone
+    return f"{run.timezone}, the homes lie in {', '.join(zones[:-1])} and {zones[-1]}"
 
 
 def _badges(run: Run) -> list[Markup]:

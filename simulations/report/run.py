@@ -37,6 +37,11 @@ class Run:
         value = self.summary.get(name)
         return value if isinstance(value, Mapping) else {}
 
+    @property
+    def details(self) -> list[Mapping[str, Any]]:
+        """What the summary says of each household."""
+        return [d for d in self.summary.get("households_detail") or [] if isinstance(d, Mapping)]
+
     def setting(self, section: str, key: str, default: Any = None) -> Any:
         """One setting of the run."""
         values = self.settings.get(section)
@@ -59,13 +64,15 @@ class Run:
         return int(self.intervals["interval"].iloc[0]) if len(self.intervals) else 0
 
     @property
+    def zones(self) -> list[str]:
+        """Time zones of the homes, where the run says them."""
+        said = self.section("data").get("timezone") or self.setting("data", "timezone") or ""
+        return [name for name in str(said).split(", ") if _is_zone(name)]
+
+    @property
     def timezone(self) -> str:
-        """Time zone the pictures are drawn in: that of the data where the run says it."""
-        name = self.section("data").get("timezone") or self.setting("data", "timezone") or "UTC"
-        try:
-            return str(ZoneInfo(str(name)))
-        except (ZoneInfoNotFoundError, ValueError):
-            return "UTC"
+        """Time zone the pictures are drawn in: that of the homes where they have but one."""
+        return self.zones[0] if len(self.zones) == 1 else "UTC"
 
     def times(self, size: int = 1) -> list[str]:
         """Wall-clock start of every ``size``-th interval, as plotly reads it."""
@@ -81,6 +88,14 @@ class Run:
     def by_round(self, column: str) -> NDArray[np.float64]:
         """A column of the round log, (R,); nan where it has none."""
         return _column(self.rounds, column)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def _column(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:

@@ -69,6 +69,53 @@ def test_households_that_lose_are_marked(write_run, tmp_path):
     assert reader.row("gains")[3] == "1.00"
 
 
+def _has(name, **other):
+    home = {
+        "battery_kwh": 13.5, "battery_kw": 5.0, "pv_kwh": 0.0, "import_kw": 20.0, "export_kw": 8.0,
+        "trader": "bid-curve", "import_price": 0.2, "export_price": 0.05,
+        "timezone": "Europe/London",
+    }  # fmt: skip
+    return {"name": name, "cost": 1.0, "home": home | other}
+
+
+def test_what_homes_have_is_told_where_it_differs(write_run, tmp_path):
+    """Each home's own battery, connection, prices and zone stand in its row; what all have alike is
+    one sentence; a home without battery is no row of the batteries; prices are called means."""
+    run = write_run(tmp_path / "run")
+    rows = [
+        _has("B01", battery_kwh=0.0, trader="greedy"),
+        _has("B02", import_kw=6.0, import_price=-0.01, timezone="Asia/Kolkata"),
+        _has("B03", pv_kwh=12.0),
+    ]
+    change(run, households_detail=rows, data={"timezone": "Europe/London, Asia/Kolkata"})
+    reader = read(run)
+    found = {row[0]: row[1:] for row in reader.rows if row and len(row) == 7 and row[0][0] == "B"}
+    assert found["B01"] == ["none", "none", "20 kW in, 8 kW out", "greedy", "0.200",
+                            "Europe/London"]  # fmt: skip
+    assert found["B02"] == ["13.5 kWh, 5 kW", "none", "6 kW in, 8 kW out", "bid-curve", "-0.010",
+                            "Asia/Kolkata"]  # fmt: skip
+    assert found["B03"][1] == "made 12.0 kWh"
+    assert "Alike in all homes: grid pays, mean 0.050." in reader.text
+    assert "UTC, the homes lie in Europe/London and Asia/Kolkata" in reader.text
+    assert "trader: bid-curve, greedy" in reader.text
+    assert reader.figure("State of charge")["traces"][0]["y"] == ["B02", "B03"]
+    assert "1 household without a battery left out" in reader.text
+    prices = reader.figure("Prices and energy traded between neighbours")["traces"]
+    assert prices[0]["name"] == "Retail, mean of the homes"
+
+
+def test_equal_homes_are_one_sentence(write_run, tmp_path):
+    """No table where nothing differs, and times are the homes' own."""
+    run = write_run(tmp_path / "run")
+    change(run, households_detail=[_has("B01"), _has("B02")], data={"timezone": "Asia/Kolkata"})
+    reader = read(run)
+    assert "What each household has" not in reader.text
+    assert "Alike in all homes: battery 13.5 kWh, 5 kW; panels none; connection" in reader.text
+    assert "(Asia/Kolkata)" in reader.text
+    prices = reader.figure("Prices and energy traded between neighbours")["traces"]
+    assert prices[0]["name"] == "Retail"
+
+
 @pytest.mark.parametrize(
     ("checks", "verdicts"),
     [
