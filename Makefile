@@ -51,15 +51,14 @@ test-hosts: $(HOSTS_VENV)/.installed
 # The lowest and the newest dependencies that pyproject.toml allows, each in an environment of its own.
 # Bytes of one run are compared with those of another there, never with those of other versions.
 # uv's own settings in pyproject.toml are for `flwr run`, and left out here.
+WANTED := --requirement pyproject.toml --extra test --extra benchmark
+
 .venv-oldest/.installed: HOW := --resolution lowest-direct
 .venv-latest/.installed: HOW := --resolution highest --upgrade
 .venv-oldest/.installed .venv-latest/.installed: pyproject.toml | $(INSTALLED)
 	rm -rf $(@D)
 	$(BIN)/uv venv --no-config --quiet --python $(BIN)/python $(@D)
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-		more = p["optional-dependencies"]; \
-		print(*p["dependencies"], *more["test"], *more["benchmark"], sep="\n")' > $(@D)/wanted.txt
-	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python $(HOW) --requirement $(@D)/wanted.txt
+	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python $(HOW) $(WANTED)
 	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --no-deps --editable .
 	touch $@
 
@@ -79,11 +78,8 @@ FLOWER_TESTS := tests/common/test_flower_release.py tests/simulations/engine tes
 	rm -rf $(@D)
 	$(BIN)/uv venv --no-config --quiet --python $(BIN)/python $(@D)
 	grep -viE '^(flwr|cryptography|uv|certifi)==' constraints.txt > $(@D)/constraints.txt
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-		more = p["optional-dependencies"]; \
-		print(*p["dependencies"], *more["test"], *more["benchmark"], "flwr==$(FLOWER)", sep="\n")' > $(@D)/wanted.txt
 	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --constraint $(@D)/constraints.txt \
-		--requirement $(@D)/wanted.txt
+		$(WANTED) flwr==$(FLOWER)
 	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --no-deps --editable .
 	touch $@
 
