@@ -6,12 +6,16 @@ and one for each other household, which cancels in the sum. Shares of the secret
 lie with the others, so that those who drop out can be made up for. Each question is answered once:
 a repeated one gets the same answer, another one of the same session none. A round in which this
 household has sent a masked update is over for it, whatever session asks again: two sums that
-differ by one household would tell its update.
+differ by one household would tell its update. Its host answers several messages at once, so each
+waits for the one before: two that are first at the same moment would both be answered.
 """
 
+import fcntl
 import json
 import secrets
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +58,9 @@ from common.secure.messages import (
 from fl_client.secure_state import FOLDER, SENT, SESSIONS
 
 Kept = dict[str, Any]
+_WAITS_S = 5.0
+_SECRETS = ("channel", "mask", "own", "sealed", "received")
+"""What of a session is deleted once its shares have been told."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,8 @@ class SecureMember:
         }
         if phase not in answers:
             raise MessageError(f"phase {phase!r}: none of secure aggregation")
-        return answers[str(phase)](session, record)
+        with self._alone():
+            return answers[str(phase)](session, record)
 
     def _session(self, record: Mapping[str, object]) -> Session:
         session = session_of(record)
@@ -142,6 +150,8 @@ class SecureMember:
         label = number_of(record, "label", 1, 1 << 31)
         self._refuse_old(session)
         kept = self._load(session)
+        if "told" in kept:
+            raise MessageError("this session is over here")
         if not kept:
             kept = {
                 "label": label,
@@ -164,7 +174,7 @@ class SecureMember:
         return Advert(channel, mask, self._identity.public, self._identity.sign(signed))
 
     def _shares(self, session: Session, record: Mapping[str, object]) -> RecordDict:
-        kept = self._begun(session)
+        kept = self._begun(session, "channel")
         labels = labels_of(record)
         count, own = len(labels), int(kept["label"])
         channels = many_bytes(record, "channels", count, masks.KEY_BYTES)
@@ -220,6 +230,12 @@ class SecureMember:
         """
         record = record_of(content)
         session = self._session(record)
+        with self._alone():
+            return self._masked(session, record, train)
+
+    def _masked(
+        self, session: Session, record: Mapping[str, object], train: Callable[[], ModelReply]
+    ) -> RecordDict:
         self._refuse_old(session)
         kept = self._begun(session, "sealed")
         labels = labels_of(record)
@@ -267,14 +283,15 @@ class SecureMember:
     def _agree(self, session: Session, record: Mapping[str, object]) -> RecordDict:
         kept = self._begun(session, "partners")
         survivors = labels_of(record)
-        if not known(survivors, kept["partners"]) or len(survivors) < kept["threshold"]:
-            raise MessageError(f"{len(survivors)} survivors, {kept['threshold']} must be left")
+        least = max(int(kept["threshold"]), self._least)
+        if not known(survivors, kept["partners"]) or len(survivors) < least:
+            raise MessageError(f"{len(survivors)} survivors, {least} must be left")
         if int(kept["label"]) not in survivors:
             raise MessageError("this household has sent its update, and is not among the survivors")
         if kept.setdefault("survivors", survivors) != survivors:
             raise MessageError("other survivors than before")
         self._save(session, kept)
-        return reply(signature=self._identity.sign(session.agreed(survivors)))
+        return reply(signature=self._identity.sign(_agreed(session, kept)))
 
     def _unmask(self, session: Session, record: Mapping[str, object]) -> RecordDict:
         kept = self._begun(session, "survivors")
@@ -283,11 +300,22 @@ class SecureMember:
         survivors = kept["survivors"]
         if not known(signers, survivors) or len(signers) < kept["threshold"]:
             raise MessageError(f"{len(signers)} signatures, {kept['threshold']} are needed")
-        text = session.agreed(survivors)
+        text = _agreed(session, kept)
         for label, signature in zip(signers, signatures, strict=True):
             identity = bytes.fromhex(kept["identities"][kept["labels"].index(label)])
             verify(identity, signature, text)
-        told = []
+        if "told" not in kept:
+            kept["told"] = [one.hex() for one in self._shares_told(session, kept)]
+            # Whoever takes this disk from now on learns nothing of the round.
+            for key in _SECRETS:
+                del kept[key]
+            self._save(session, kept)
+            self._path(session).with_suffix(".masked").unlink(missing_ok=True)
+        return reply(shares=[bytes.fromhex(one) for one in kept["told"]])
+
+    def _shares_told(self, session: Session, kept: Kept) -> list[bytes]:
+        """For each partner the share that goes with what became of it."""
+        survivors, told = kept["survivors"], []
         for label, sealed in zip(kept["partners"], kept["received"], strict=True):
             i = kept["labels"].index(label)
             key = self._channel(session, kept, bytes.fromhex(kept["channels"][i]))
@@ -304,9 +332,29 @@ class SecureMember:
             half = shares.SHARE_BYTES
             # Never both: with both, the update of that household could be laid bare.
             told.append(text[:half] if label in survivors else text[half:])
-        return reply(shares=told)
+        return told
 
     # ---- what it knows ------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Answer nothing else meanwhile, in whatever process.
+
+        Raises MessageError where another message takes long: a training. Those that waited for it
+        would take the places of the household's market messages.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / "lock").open("w") as lock:
+            end = time.monotonic() + _WAITS_S
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise MessageError("busy with another message of a secure sum") from None
+                    time.sleep(0.02)
+            yield
 
     def _channel(self, session: Session, kept: Kept, public: bytes) -> bytes:
         try:
@@ -332,10 +380,11 @@ class SecureMember:
             raise MessageError("a session of another run")
         return loaded
 
-    def _begun(self, session: Session, key: str = "label") -> Kept:
+    def _begun(self, session: Session, key: str) -> Kept:
         kept = self._load(session)
         if key not in kept:
-            raise MessageError("a session that has not come so far here")
+            over = "is over" if "told" in kept else "has not come so far"
+            raise MessageError(f"a session that {over} here")
         return kept
 
     def _save(self, session: Session, kept: Kept) -> None:
@@ -351,15 +400,23 @@ class SecureMember:
                     file.unlink(missing_ok=True)
 
     def _refuse_old(self, session: Session) -> None:
-        path = self._directory / SENT
-        sent = json.loads(path.read_text()) if path.is_file() else {}
-        over = sent.get("run") == session.run and session.round <= int(sent["round"])
-        if over and session.number.hex() != sent["session"]:
+        sent = self._sent().get(session.run)
+        if sent is None or session.round > int(sent["round"]):
+            return
+        if session.number.hex() != sent["session"]:
             raise MessageError(f"round {session.round} is over here: its update has been sent")
 
     def _note_sent(self, session: Session) -> None:
-        told = {"run": session.run, "round": session.round, "session": session.number.hex()}
-        write_secret(self._directory / SENT, json.dumps(told).encode())
+        # Of every run: one that is left and joined again goes on where it was.
+        told = {"round": session.round, "session": session.number.hex()}
+        text = json.dumps(self._sent() | {session.run: told})
+        write_secret(self._directory / SENT, text.encode())
+
+    def _sent(self) -> dict[str, Kept]:
+        """By run, the newest round that an update was sent in."""
+        path = self._directory / SENT
+        found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        return found
 
     # ---- whom it knows ------------------------------------------------------------------------
 
@@ -375,6 +432,15 @@ class SecureMember:
                     "its line in secure/members.json"
                 )
         write_secret(path, (json.dumps(pinned, indent=1) + "\n").encode())
+
+
+def _agreed(session: Session, kept: Kept) -> bytes:
+    keys = zip(kept["channels"], kept["masks"], kept["identities"], strict=True)
+    adverts = {
+        label: (_hex(channel), _hex(mask), _hex(identity))
+        for label, (channel, mask, identity) in zip(kept["labels"], keys, strict=True)
+    }
+    return session.agreed(adverts, kept["survivors"])
 
 
 def _hex(value: object) -> bytes:

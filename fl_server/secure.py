@@ -86,16 +86,26 @@ class SecureRound:
         told = self._told(signatures, partners)
         self._enough(sorted(told), len(everyone))
         for i, label in enumerate(partners):
-            parts = {of: parts[i] for of, parts in told.items() if parts[i]}
+            parts = {of: parts[i] for of, parts in told.items() if shares.whole(parts[i])}
             if label in survivors:
-                secret = _recovered(parts, threshold, None)
+                secret = self._recovered(label, parts, threshold, None)
                 key = masks.own_key(secret, self._session.about(b"own mask"))
                 total -= masks.expand(key, size)
             else:
-                secret = _recovered(parts, threshold, adverts[label].mask)
+                secret = self._recovered(label, parts, threshold, adverts[label].mask)
                 self._take_out(total, secret, label, adverts, survivors)
         nodes = [self._node_of[label] for label in survivors]
         return SecureSum(total, nodes, self.faults)
+
+    def _recovered(
+        self, label: int, parts: Mapping[int, bytes], threshold: int, public: bytes | None
+    ) -> bytes:
+        try:
+            return _recovered(parts, threshold, public)
+        except SecureRoundError:
+            # Those who told them are many, and who dealt them is one.
+            self._fault(label, "shares of its secrets that do not belong together")
+            raise
 
     def _take_out(
         self,
@@ -134,6 +144,10 @@ class SecureRound:
             )
             signed = session.about(b"keys", label, advert.channel, advert.mask)
             verify(advert.identity, advert.signature, signed)
+            for one in (advert.channel, advert.mask):
+                # Every household would refuse the round for a key that makes no secret with it.
+                if not masks.usable(one):
+                    raise MessageError("a key that makes no secret")
             return advert
 
         adverts = self._ask(asked, read)
@@ -204,7 +218,8 @@ class SecureRound:
         self, adverts: Mapping[int, Advert], survivors: Sequence[int]
     ) -> dict[int, bytes]:
         content = request(AGREE, self._session, labels=list(survivors))
-        text = self._session.agreed(survivors)
+        members = {n: (one.channel, one.mask, one.identity) for n, one in adverts.items()}
+        text = self._session.agreed(members, survivors)
 
         def read(label: int, content: RecordDict) -> bytes:
             signature = bytes_of(record_of(content), "signature", KEY_MOST)

@@ -36,6 +36,15 @@ def agree(secret: bytes, public: bytes, purpose: bytes) -> bytes:
     return HKDF(hashes.SHA256(), KEY_BYTES, None, b"fedwatt secure " + purpose).derive(exchanged)
 
 
+def usable(public: bytes) -> bool:
+    """Whether a public key makes a secret: points of low order make zero with every key."""
+    try:
+        agree(bytes(range(KEY_BYTES)), public, b"whether it does")
+    except ValueError:
+        return False
+    return True
+
+
 def own_key(secret: bytes, purpose: bytes) -> bytes:
     """The key of the mask that a household adds for itself, from its secret of 32 bytes."""
     return HKDF(hashes.SHA256(), KEY_BYTES, None, b"fedwatt secure " + purpose).derive(secret)

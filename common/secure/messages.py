@@ -53,15 +53,23 @@ class Session:
 
     def about(self, *parts: bytes | int) -> bytes:
         """Bytes that belong to this session and these parts alone: what is signed or sealed."""
-        digest = hashlib.sha256(b"fedwatt secure aggregation 1")
+        digest = hashlib.sha256(b"fedwatt secure aggregation 2")
         for part in (self.run.encode(), self.round, self.number, *parts):
             text = part if isinstance(part, bytes) else str(part).encode()
             digest.update(len(text).to_bytes(8, "big") + text)
         return digest.digest()
 
-    def agreed(self, survivors: Sequence[int]) -> bytes:
-        """What households sign of who is left."""
-        return self.about(b"survivors", *survivors)
+    def agreed(
+        self, members: Mapping[int, tuple[bytes, bytes, bytes]], survivors: Sequence[int]
+    ) -> bytes:
+        """What households sign of who is left, and of whom they take for ``members``.
+
+        ``members``: channel key, mask key and identity by label. With them inside, a signature of
+        one household counts for another only where both were shown the same session: their
+        thresholds are the same, which the count of signatures rests on.
+        """
+        keys = [part for label in sorted(members) for part in (label, *members[label])]
+        return self.about(b"survivors", self.about(*keys), *survivors)
 
 
 @dataclass(frozen=True)

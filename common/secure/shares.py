@@ -38,14 +38,19 @@ def split(
     return shares
 
 
+def whole(share: bytes) -> bool:
+    """Whether this could be a share: of its length, and below the prime."""
+    return len(share) == SHARE_BYTES and int.from_bytes(share, "big") < PRIME
+
+
 def combine(shares: Mapping[int, bytes]) -> bytes:
     """The secret whose shares these are, by point; as many as its threshold, or more.
 
     Raises ValueError where they are shares of no secret of 32 bytes.
     """
-    numbers = {x: int.from_bytes(share, "big") for x, share in shares.items()}
-    if any(len(s) != SHARE_BYTES for s in shares.values()) or max(numbers.values()) >= PRIME:
+    if not all(whole(share) for share in shares.values()):
         raise ValueError("a share of another form")
+    numbers = {x: int.from_bytes(share, "big") for x, share in shares.items()}
     secret = 0
     for i, y in numbers.items():
         over, under = 1, 1

@@ -2,101 +2,27 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.messages import NUM_EXAMPLES, MessageError
-from common.model_messages import ModelReply
+from common.messages import MessageError
 from common.secure.grid import mean, words
-from common.secure.messages import MASKED, SECURE, Session, record_of, request, threshold_of
+from common.secure.messages import MASKED, SECURE, Session, request, threshold_of
 from fl_client.secure import SecureMember
-from fl_server.secure import SecureRound, SecureRoundError
-
-SHAPES = {"a": (3, 4), "b": (5,)}
-SIZE = 12 + 5 + 1 + 2
-RUN = "a run"
+from fl_server.secure import SecureRoundError
+from tests.support.secure_street import RUN, SHAPES, Street, plain, trained, update
 
 
 @pytest.fixture(autouse=True)
 def _identified() -> None:
     """Flower's messages know which task makes them."""
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
-
-
-def update(label: int) -> tuple[dict[str, np.ndarray], int]:
-    """What the household of this label has trained, and its weight."""
-    rng = np.random.default_rng(label)
-    arrays = {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in SHAPES.items()}
-    return arrays, 10 * label
-
-
-def trained(label: int) -> ModelReply:
-    """The same as a training's result; its loss is the label."""
-    arrays, weight = update(label)
-    return ModelReply({NUM_EXAMPLES: weight, "train_loss": float(label)}, arrays)
-
-
-class Street:
-    """Households 1 to n and the way to them; ``lost(phase, label)`` says whose reply is lost."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self.members = {
-            label: SecureMember(folder / str(label), RUN) for label in range(1, count + 1)
-        }
-        self.labels = {100 + label: label for label in self.members}
-        self.lost: Callable[[str, int], bool] = lambda phase, label: False
-        self.spoil: Callable[[str, int, RecordDict], RecordDict] = lambda phase, label, reply: reply
-        self.seen: list[RecordDict] = []
-        self.restart = False
-        self._folder = folder
-
-    def exchange(self, messages: Iterable[Message]) -> Iterable[Message]:
-        for message in messages:
-            label = self.labels[message.metadata.dst_node_id]
-            phase = str(record_of(message.content)["phase"])
-            if self.restart:
-                # Killed and started anew before each message: its files are all it has.
-                self.members[label] = SecureMember(self._folder / str(label), RUN)
-            try:
-                if phase == "masked":
-                    reply = self.members[label].masked(message.content, partial(trained, label))
-                else:
-                    reply = self.members[label].answer(message.content)
-            except MessageError as error:
-                yield answer(message, None, str(error))
-                continue
-            if not self.lost(phase, label):
-                reply = self.spoil(phase, label, reply)
-                self.seen.append(reply)
-                yield answer(message, reply)
-
-    def round(self, number: int = 1):  # type: ignore[no-untyped-def]
-        train = {
-            node: Message(RecordDict({"x": ConfigRecord({"y": 1})}), node, MessageType.TRAIN)
-            for node in self.labels
-        }
-        return SecureRound(RUN, number, self.labels, self.exchange).run(train, SIZE)
-
-
-def answer(message: Message, content: RecordDict | None, why: str = "") -> Message:
-    reply = (
-        Message(content, reply_to=message)
-        if content is not None
-        else Message(Error(0, why), reply_to=message)
-    )
-    return reply
-
-
-def plain(labels: Iterable[int], of: int) -> np.ndarray:
-    """The sum of these households' words, without any masks."""
-    return sum((words(*update(n), [n, 0.0], of) for n in labels), np.zeros(SIZE, np.uint64))
 
 
 @pytest.mark.parametrize("phase", ["keys", "shares", "masked", "agree", "unmask"])
