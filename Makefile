@@ -98,7 +98,7 @@ $(HASS):
 
 test-live: $(INSTALLED) $(HASS)
 	FEDWATT_HASS=$(CURDIR)/$(HASS) FEDWATT_LIVE_INTERVALS=$(LIVE_INTERVALS) $(BIN)/python -m pytest -s \
-		tests/fl_client/home/test_metering.py tests/fl_client/host/test_entities.py \
+		tests/fl_client/home/test_metering.py tests/simulations/test_live_homes.py tests/fl_client/host/test_entities.py \
 		tests/fl_client/control/adapters/test_homeassistant.py \
 		tests/fl_client/host/test_control_by_homeassistant.py
 
