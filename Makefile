@@ -52,12 +52,14 @@ test-hosts: $(HOSTS_VENV)/.installed
 # Bytes of one run are compared with those of another there, never with those of other versions.
 # uv's own settings in pyproject.toml are for `flwr run`, and left out here.
 WANTED := --requirement pyproject.toml --extra test --extra benchmark
+# Another interpreter: make clean test-latest TRIED=python3.13
+TRIED ?= $(BIN)/python
 
 .venv-oldest/.installed: HOW := --resolution lowest-direct
 .venv-latest/.installed: HOW := --resolution highest --upgrade
 .venv-oldest/.installed .venv-latest/.installed: pyproject.toml | $(INSTALLED)
 	rm -rf $(@D)
-	$(BIN)/uv venv --no-config --quiet --python $(BIN)/python $(@D)
+	$(BIN)/uv venv --no-config --quiet --python $(TRIED) $(@D)
 	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python $(HOW) $(WANTED)
 	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --no-deps --editable .
 	touch $@
