@@ -222,7 +222,7 @@ def test_any_homes_and_prices(
     the ledger's, and a run broken off goes on to the same ledger."""
     folder = tmp_path_factory.mktemp("any")
     unlike_homes(
-        folder / "homes", households=4, days=1, seed=seed, blocks=blocks, shape=shape,
+        folder / "homes", households=4, days=2, seed=seed, blocks=blocks, shape=shape,
         history_days=1, zones=zones, start=start,
     )  # fmt: skip
     chosen = _settings(
