@@ -31,7 +31,7 @@ WIDEST_GAP = 1e-3
 LOSER = 0.01
 """A household that pays this much [currency] more than alone, without a market, has lost by it."""
 # What the solver aims at, and the seconds it has for it.
-_GAP = 1e-6
+_GAP = 1e-4
 _SECONDS = 300.0
 # Flows below this [kWh] are the solver's rounding.
 _DUST = 1e-6

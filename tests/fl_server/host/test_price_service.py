@@ -117,7 +117,7 @@ def test_an_outage_holds_up_no_round_for_long(
     tariff = PublishedTariff(folder, settings, START)
     list(tariff.tell(0))
     server.faults = [slow(0.4)] * 99
-    tariff._service._asked = -1e9  # type: ignore[union-attr]
+    tariff._common._service._asked = -1e9  # type: ignore[union-attr]
     begin = time.monotonic()
     assert list(tariff.tell(1)) == []
     assert time.monotonic() - begin < 0.2

@@ -222,14 +222,106 @@ def test_export_prices_of_the_file(tmp_path: Path, settings: Settings) -> None:
     assert tariff.prices.exported(4).tolist() == [-0.02, 0.04]
 
 
-def test_a_members_prices_from_elsewhere_are_refused(tmp_path: Path) -> None:
-    """A member may have a flat price; a file or service of its own would be left out silently."""
+def _own_file(tmp_path: Path, *more: str) -> tuple[Folder, Settings]:
+    """Common prices 0.1, 0.2, ...; Ada's own file asks half of them below zero and pays 0.01 less;
+    Cy has the same file, with charges of his own."""
     folder = Folder(tmp_path)
-    folder.run.mkdir()
+    folder.run.mkdir(exist_ok=True)
     write_tariff(folder.tariff, START, np.arange(1, 9) / 10)
-    own = load(None, ["homes.Ada.tariff.source=octopus"])
-    with pytest.raises(InputError, match=r"homes\.Ada\.tariff\.source = octopus"):
-        PublishedTariff(folder, own, START)
+    _write_own(tmp_path, 8)
+    path = f"tariff.source_options.path={tmp_path / 'ada.csv'}"
+    pairs = [
+        f"homes.{name}.{pair}" for name in ("Ada", "Cy") for pair in (path, "tariff.source=file")
+    ]
+    chosen = load(
+        None,
+        ["run.days=2", "tariff.published_hours=2", *pairs, "homes.Cy.tariff.markup=0.5", *more],
+    )
+    return folder, chosen
+
+
+def _write_own(tmp_path: Path, rows: int) -> None:
+    lines = [
+        f"{time},{-0.05 * t:.2f},{-0.05 * t - 0.01:.2f}"
+        for t, time in enumerate(stamps(rows, "30min"), 1)
+    ]
+    (tmp_path / "ada.csv").write_text("\n".join(["time,retail,feed_in", *lines]) + "\n")
+
+
+def test_a_member_may_have_prices_of_a_file_of_its_own(tmp_path: Path) -> None:
+    """It pays these, others the common ones; who has the same file and charges pays both. The file
+    may grow; a coordinator that starts again tells what was told, whatever the file says."""
+    folder, chosen = _own_file(tmp_path)
+    tariff = PublishedTariff(folder, chosen, START)
+    assert told(tariff, 0) == {}
+    tariff.prices.seat(["Ada", "Bob", "Cy"])
+    assert tariff.prices.imported(2) == pytest.approx([-0.15, 0.3, 0.35])
+    assert tariff.prices.exported(2) == pytest.approx([-0.16, 0.05, -0.16])
+    _write_own(tmp_path, 12)
+    told(tariff, 8)
+    assert tariff.prices.imported(8) == pytest.approx([-0.45, 0.8, 0.05])
+    assert tariff.prices.exported(8)[0] == pytest.approx(-0.46)
+    (tmp_path / "ada.csv").write_text("nonsense")
+    again = PublishedTariff(folder, chosen, START)
+    again.prices.seat(["Ada", "Bob", "Cy"])
+    for t in (2, 8):
+        assert again.prices.imported(t).tolist() == tariff.prices.imported(t).tolist()
+        assert again.prices.exported(t).tolist() == tariff.prices.exported(t).tolist()
+
+
+def test_a_members_broken_file_is_told_and_holds_nobody_up(tmp_path: Path) -> None:
+    """The note names the file; others' prices go on, the member's are those of before."""
+    folder, chosen = _own_file(tmp_path)
+    tariff = PublishedTariff(folder, chosen, START)
+    told(tariff, 0)
+    tariff.prices.seat(["Ada", "Bob"])
+    file = tmp_path / "ada.csv"
+    file.unlink()
+    notes = list(tariff.tell(1))
+    assert [event for event, _ in notes] == ["tariff refused"]
+    assert notes[0][1]["tariff"] == str(file)
+    for t in range(2, 12):
+        told(tariff, t)
+    assert np.isfinite(tariff.prices.imported(11)).all()
+    assert tariff.prices.imported(7) == pytest.approx([-0.4, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (["homes.Eve.tariff.source=octopus"], "homes.Eve: .*source_options"),
+        (["homes.Eve.tariff.source=file"], "homes.Eve: .*source_options.path is missing"),
+        (["homes.Ada.tariff.source_options.path=/none.csv"], "homes.Ada: .*/none.csv"),
+        (["homes.Ada.tariff.source_options.colour=red"], "homes.Ada: .*colour"),
+        (["tariff.source=flat", "homes.Eve.tariff.source=data"], "homes.Eve.tariff.source = data"),
+    ],
+)
+def test_a_members_prices_that_cannot_be_had_are_one_line(
+    tmp_path: Path, pairs: list[str], said: str
+) -> None:
+    """Before the run begins: it names the member, and what is wrong."""
+    folder, chosen = _own_file(tmp_path, *pairs)
+    with pytest.raises(InputError, match=said) as caught:
+        PublishedTariff(folder, chosen, START)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_members_file_that_begins_later_is_refused_before_the_run_and_taken_in_it(
+    tmp_path: Path,
+) -> None:
+    """Where the run goes on and the operator has added the member since."""
+    folder, chosen = _own_file(tmp_path)
+    text = (tmp_path / "ada.csv").read_text().splitlines()
+    (tmp_path / "ada.csv").write_text("\n".join([text[0], *text[4:]]) + "\n")
+    with pytest.raises(InputError, match=r"homes.Ada: .*no price for .*, the first interval"):
+        PublishedTariff(folder, chosen, START)
+    plain = load(None, ["run.days=2", "tariff.published_hours=2"])
+    before = PublishedTariff(folder, plain, START)
+    told(before, 0)
+    tariff = PublishedTariff(folder, chosen, START)
+    tariff.prices.seat(["Ada", "Bob"])
+    told(tariff, 3)
+    assert tariff.prices.imported(3) == pytest.approx([-0.2, 0.4])
 
 
 def test_charges_come_on_top_of_what_is_published(tmp_path: Path) -> None:
