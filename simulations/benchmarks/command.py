@@ -6,6 +6,7 @@ from common.console import Lazy, group
 
 DOES = {
     "strategies": "aggregation strategies under dials, attacks, compression, privacy",
+    "truth": "strategies on small problems whose answer is published",
     "forecasts": "federated against local, pooled and plain forecasts",
     "traders": "what traders save against the optimum",
     "market": "clearing mechanisms: welfare, truthfulness, speed",

@@ -1,0 +1,1 @@
+"""``fedwatt benchmark truth``: strategies on small problems whose answer is published."""
