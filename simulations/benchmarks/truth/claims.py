@@ -122,10 +122,10 @@ def drift(rounds: int = 130) -> Iterator[Claim]:
     yield Claim(
         name,
         SCAFFOLD,
-        "SCAFFOLD's rounds do not depend on G (1, 10, 100; K = 2)",
-        "equal within 2 %",
+        "SCAFFOLD's rounds hardly depend on G (1, 10, 100; K = 2)",
+        "equal; the first round, its variates 0, drifts: within a tenth",
         ", ".join(map(str, spread)),
-        max(spread) <= 1.02 * min(spread) + 1,
+        max(spread) <= 1.1 * min(spread),
     )
 
 
@@ -176,8 +176,13 @@ def estimation(rounds: int = 50) -> Iterator[Claim]:
                 [1.5, 2.0, 5.5], [float(course.own[n][0]) for n in sorted(course.own)])  # fmt: skip
     name, right = "points (0, 0), (1, 0), (0, 1)", points([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     fermat = (3.0 - sqrt(3.0)) / 6.0
-    yield _ends(name, "Fermat's point", "geometric-median: the point of least distances",
-                [fermat, fermat], ended(right, "geometric-median", {}, even), 1e-3)  # fmt: skip
+    for held, options, close in (
+        ("8 steps: near the", {}, 1e-2),
+        ("100 steps: the", {"steps": 100}, 1e-3),
+    ):
+        yield _ends(name, "Fermat's point", f"geometric-median, {held} point of least distances",
+                    [fermat, fermat], ended(right, "geometric-median", options, even),
+                    close)  # fmt: skip
     name, groups = "points 1, 2, 8 and 9 from 5", points([[1.0], [2.0], [8.0], [9.0]], [5.0])
     course = groups.run("clustered", {"clusters": 2, "warmup": 1}, rate, [5] * 4, rounds)
     yield _ends(name, "Briggs et al. 2020", "clustered: the mean of each group",

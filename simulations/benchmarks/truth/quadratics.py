@@ -106,8 +106,11 @@ class Problem:
     @property
     def optimum(self) -> Floats:
         """Where the mean loss is least."""
-        curvature = sum(one.curvature for one in self.households)
-        return np.linalg.solve(curvature, sum(one.pull for one in self.households))
+        curvature = np.sum([one.curvature for one in self.households], axis=0)
+        found: Floats = np.linalg.solve(
+            curvature, np.sum([one.pull for one in self.households], axis=0)
+        )
+        return found
 
     def standstill(
         self, rate: float, steps: Sequence[int], mu: float = 0.0, normalised: bool = False
@@ -125,13 +128,7 @@ class Problem:
                 series /= count
             left += series @ one.curvature
             right += series @ one.pull
-        return np.linalg.solve(left, right)
-
-    def loss(self, x: Floats) -> float:
-        """Mean loss less its least value."""
-        curvature = np.mean([one.curvature for one in self.households], axis=0)
-        away = x - self.optimum
-        return float(0.5 * away @ curvature @ away)
+        return np.asarray(np.linalg.solve(left, right), np.float64)
 
     def run(
         self,

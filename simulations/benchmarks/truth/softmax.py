@@ -71,8 +71,8 @@ def synthetic(
         x = centre + deviation * rng.standard_normal((size, FEATURES))
         y = np.argmax(x @ weights + bias, axis=1)
         cut = int(0.9 * size)
-        x = x.astype(np.float32)
-        made.append(Device(x[:cut], y[:cut], x[cut:], y[cut:]))
+        points = x.astype(np.float32)
+        made.append(Device(points[:cut], y[:cut], points[cut:], y[cut:]))
     return made
 
 
@@ -124,8 +124,8 @@ class Classifier(Participant):
         self, device: Device, steps: int, round_: int, hooks: list[Hook], purpose: str = ""
     ) -> TrainResult:
         model = self.model
-        parameters = [model.weight, model.bias]
-        w, b = (p.detach().numpy() for p in parameters)
+        assert isinstance(model, Softmax)
+        w, b = (p.detach().numpy() for p in (model.weight, model.bias))
         grad_w, grad_b = np.zeros_like(w), np.zeros_like(b)
         rate = np.float32(self.training.learning_rate)
         for hook in hooks:

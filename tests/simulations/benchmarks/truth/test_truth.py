@@ -109,7 +109,7 @@ def test_the_command_says_what_holds_and_ends_with_status_1_where_something_does
     result = CliRunner().invoke(app, ["--parts", "estimation", "--out", str(tmp_path / "a")])
     assert result.exit_code == 0, result.output
     kept = json.loads((tmp_path / "a" / "truth.json").read_text())["claims"]
-    assert len(kept) == 11
+    assert len(kept) == 12
     assert all(claim["holds"] for claim in kept)
     assert "fedmedian: the median" in (tmp_path / "a" / "truth.md").read_text()
 
