@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from simulations.benchmarks.strategies import figures, tables
+from simulations.benchmarks.strategies import certainty, figures, tables
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.setup import Setup
 from simulations.report.page import Content, Section, page, paragraph, table
@@ -28,13 +28,14 @@ def write(
     attacks = tables.attacks(rows, dials)
     found = [
         tables.overview(rows, costs),
+        certainty.table(rows),
         tables.fairness(rows),
         tables.data_dials(rows, dials),
         None if attacks is None else attacks.table,
         tables.compression(rows, dials),
         tables.privacy(rows, dials),
     ]
-    overview, fair, data, attack, small, private = found
+    overview, sure, fair, data, attack, small, private = found
     compressed = [
         n for n, d in dials.items() if (d.compression, d.compression_down) != ("none", "none")
     ]
@@ -44,6 +45,7 @@ def write(
             [figures.error_by_round(rows), _table(overview), figures.error_by_bytes(rows)],
             "Every strategy and the references, nothing in the way.",
         ),
+        Section("How sure", [certainty.picture(rows), _table(sure)]),
         Section("Fairness", [figures.fairness(rows), _table(fair)]),
         Section("Data and participation", [_table(data)]),
         Section(

@@ -129,9 +129,9 @@ def drift(rounds: int = 130) -> Iterator[Claim]:
     )
 
 
-def estimation(rounds: int = 50) -> Iterator[Claim]:
+def estimation(rounds: int = 20) -> Iterator[Claim]:
     """f_i = |x - e_i|^2 / 2: what each strategy takes the middle of the e_i to be."""
-    rate = 0.1
+    rate = 0.2
 
     def ended(
         problem: Problem,
@@ -164,7 +164,7 @@ def estimation(rounds: int = 50) -> Iterator[Claim]:
     for strategy, options in (
         ("fedavg", {}),
         ("fedprox", {"proximal_mu": 1.0}),
-        ("fedavgm", {"server_momentum": 0.5}),
+        ("fedavgm", {"server_momentum": 0.2}),
         ("scaffold", {}),
     ):
         yield _ends(name, "mean of the points", f"{strategy}: the mean", [3.0],
@@ -176,12 +176,9 @@ def estimation(rounds: int = 50) -> Iterator[Claim]:
                 [1.5, 2.0, 5.5], [float(course.own[n][0]) for n in sorted(course.own)])  # fmt: skip
     name, right = "points (0, 0), (1, 0), (0, 1)", points([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     fermat = (3.0 - sqrt(3.0)) / 6.0
-    for held, options, close in (
-        ("8 steps: near the", {}, 1e-2),
-        ("100 steps: the", {"steps": 100}, 1e-3),
-    ):
-        yield _ends(name, "Fermat's point", f"geometric-median, {held} point of least distances",
-                    [fermat, fermat], ended(right, "geometric-median", options, even),
+    for held, count, close in (("near the", 8, 1e-2), ("the", 100, 1e-3)):
+        yield _ends(name, "Fermat's point", f"geometric-median, {count} steps: {held} point of least distances",
+                    [fermat, fermat], ended(right, "geometric-median", {"steps": count}, even),
                     close)  # fmt: skip
     name, groups = "points 1, 2, 8 and 9 from 5", points([[1.0], [2.0], [8.0], [9.0]], [5.0])
     course = groups.run("clustered", {"clusters": 2, "warmup": 1}, rate, [5] * 4, rounds)

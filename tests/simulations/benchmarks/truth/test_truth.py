@@ -19,10 +19,10 @@ def test_two_clients_drift_to_the_place_worked_out_by_hand() -> None:
     """
     problem = drifting(1.0, 9.0)
     assert problem.standstill(0.1, [2, 2]) == pytest.approx([0.5])
-    drifted = problem.run("fedavg", {}, 0.1, [2, 2], 60).models
+    drifted = problem.run("fedavg", {}, 0.1, [2, 2], 35).models
     assert drifted[1][0] == pytest.approx(1.0 + 0.5 * (-0.1 * 1.8 * 11.0 + 0.2 * 9.0), abs=1e-5)
     assert drifted[-1][0] == pytest.approx(0.5, abs=1e-3)
-    corrected = problem.run("scaffold", {}, 0.1, [2, 2], 100).models
+    corrected = problem.run("scaffold", {}, 0.1, [2, 2], 50).models
     assert corrected[-1][0] == pytest.approx(0.0, abs=1e-3)
 
 

@@ -1,0 +1,171 @@
+"""How sure a comparison is: intervals over seeds and homes, what it could have found, ranks.
+
+A cell of a comparison is (seed, home), and both are drawn: other days would give other errors, and
+so would other homes. Seeds and homes are crossed (every seed has every home), so both are drawn
+anew in the bootstrap, independently of each other (Owen 2007, "The pigeonhole bootstrap", Annals of
+Applied Statistics 1(2), arXiv:0704.1866); it errs on the wide side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from common.arrays import Floats
+from common.rng import generator
+from simulations.benchmarks.strategies.statistics import LEVEL, final, honest
+
+RESAMPLES = 2000
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, its 95 % interval and its standard error."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether 0 is outside."""
+        return self.low > 0 or self.high < 0
+
+
+def pigeonhole(cells: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Mean of ``cells`` (seeds, homes) with its interval from seeds and homes drawn anew.
+
+    With one seed, or one home, that side is taken as it is: the interval speaks of the other alone.
+    """
+    rows, columns = cells.shape
+    rng = generator(seed, "", 0, "pigeonhole bootstrap")
+    means = np.full(resamples, cells.mean())
+    if cells.size > 1:
+        drawn = [
+            rng.multinomial(n, np.full(n, 1.0 / n), resamples) / n for n in (rows, columns)
+        ]  # (resamples, n)
+        means = np.einsum("bs,sh,bh->b", drawn[0], cells, drawn[1])
+    edges = np.quantile(means, [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
+    return Interval(float(cells.mean()), float(edges[0]), float(edges[1]), float(means.std()))
+
+
+def smallest_effect(error: float, freedom: float, power: float = POWER) -> float:
+    """The least true effect that a two-sided test at 5 % would have found with ``power``.
+
+    (t_0.975 + t_power) standard errors (Bloom 1995, "Minimum detectable effects", Evaluation Review
+    19(5)): 2.8 of them with many degrees of ``freedom``. nan without any.
+    """
+    if freedom < 1:
+        return float("nan")
+    sides = (0.5 + LEVEL / 2.0, power)
+    return float(sum(stats.t.ppf(side, freedom) for side in sides)) * error
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Average ranks of k strategies over n homes, 1 the best; Friedman's test; and the distance
+    at which two ranks differ (Nemenyi's test at 5 %).
+
+    Demsar 2006, "Statistical comparisons of classifiers over multiple data sets", Journal of
+    Machine Learning Research 7, section 3.2.
+    """
+
+    names: Sequence[str]
+    ranks: Floats
+    blocks: int
+    chi_square: float
+    f: float
+    p: float
+    distance: float
+
+    def groups(self) -> list[tuple[int, int]]:
+        """(first, last) places, in the order of ranks, of the largest groups that do not differ."""
+        order = np.sort(self.ranks)
+        found: list[tuple[int, int]] = []
+        for first in range(len(order)):
+            last = int(np.flatnonzero(order - order[first] <= self.distance)[-1])
+            if last > first and (not found or last > found[-1][1]):
+                found.append((first, last))
+        return found
+
+
+def average_ranks(errors: Floats, names: Sequence[str]) -> Ranks:
+    """Rank ``errors`` (n homes, k strategies), the smallest first; ties share their ranks.
+
+    F is Iman's and Davenport's correction of Friedman's chi square. Raises ValueError for fewer
+    than two homes or strategies.
+    """
+    n, k = errors.shape
+    if n < 2 or k < 2:
+        raise ValueError("ranks need at least two homes and two strategies")
+    ranks = stats.rankdata(errors, axis=1).mean(axis=0)
+    chi = 12.0 * n / (k * (k + 1)) * (float((ranks**2).sum()) - k * (k + 1) ** 2 / 4.0)
+    left = n * (k - 1) - chi
+    f = float("inf") if left <= 0 else (n - 1) * chi / left
+    return Ranks(
+        list(names),
+        ranks,
+        n,
+        chi,
+        f,
+        float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))),
+        critical_difference(k, n),
+    )
+
+
+def critical_difference(k: int, n: int, level: float = 0.05) -> float:
+    """Nemenyi's critical difference of average ranks: q sqrt(k (k + 1) / (6 n))."""
+    q = float(stats.studentized_range.ppf(1.0 - level, k, np.inf)) / 2.0**0.5
+    return q * (k * (k + 1) / (6.0 * n)) ** 0.5
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One strategy against another over seeds and homes.
+
+    ``change`` of a home's error, relative; ``better``: share of (seed, home) pairs in which its
+    error is the smaller, ties half; ``found``: the least change that would have been found in four
+    of five such comparisons.
+    """
+
+    change: Interval
+    better: Interval
+    found: float
+    seeds: int
+    homes: int
+
+
+def errors_of(rows: pd.DataFrame, dial: str, column: str = "nrmse") -> dict[str, pd.DataFrame]:
+    """Final errors (seeds, homes) of each strategy under a dial, of the seeds and homes of all."""
+    last = final(honest(rows[rows["dial"] == dial]))
+    return {
+        str(name): one.pivot(index="seed", columns="household", values=column)
+        for name, one in last.groupby("strategy")
+    }
+
+
+def effect(own: pd.DataFrame, other: pd.DataFrame) -> Effect:
+    """Compare errors (seeds, homes) of one strategy with another's, pair by pair.
+
+    A home that is not there in each seed, a malicious one for example, is left out.
+    """
+    left, right = own.align(other, join="inner")
+    kept = left.notna().all() & right.notna().all()
+    a, b = left.loc[:, kept].to_numpy(np.float64), right.loc[:, kept].to_numpy(np.float64)
+    change = pigeonhole(a / b - 1.0)
+    better = pigeonhole((a < b) + 0.5 * (a == b))
+    # Of two crossed samples the smaller bounds what is known of the error itself.
+    freedom = min((n for n in a.shape if n > 1), default=1) - 1
+    return Effect(change, better, smallest_effect(change.error, freedom), *a.shape)
+
+
+def ranks_of(found: dict[str, pd.DataFrame], names: Sequence[str]) -> Ranks | None:
+    """Ranks of strategies by each home's mean error over seeds; None where there are too few."""
+    means = pd.concat([found[name].mean(axis=0) for name in names], axis=1).dropna()
+    if means.shape[0] < 2 or means.shape[1] < 2:
+        return None
+    return average_ranks(means.to_numpy(np.float64), names)
