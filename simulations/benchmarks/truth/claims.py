@@ -131,15 +131,16 @@ def drift(rounds: int = 130) -> Iterator[Claim]:
 
 def estimation(rounds: int = 20) -> Iterator[Claim]:
     """f_i = |x - e_i|^2 / 2: what each strategy takes the middle of the e_i to be."""
-    rate = 0.2
+    rate, slow = 0.2, 0.1
 
     def ended(
         problem: Problem,
         strategy: str,
         options: Mapping[str, Option],
         steps: Sequence[int],
+        at: float = rate,
     ) -> Floats:
-        return problem.run(strategy, options, rate, steps, rounds).models[-1]
+        return problem.run(strategy, options, at, steps, rounds).models[-1]
 
     name = "points e = 0 and 1; 2 and 20 steps"
     pair, unequal = points([[0.0], [1.0]]), [2, 20]
@@ -147,15 +148,15 @@ def estimation(rounds: int = 20) -> Iterator[Claim]:
         name,
         FEDNOVA,
         "FedAvg leans to who takes more steps, to",
-        pair.standstill(rate, unequal),
-        ended(pair, "fedavg", {}, unequal),
+        pair.standstill(slow, unequal),
+        ended(pair, "fedavg", {}, unequal, slow),
     )
     yield _ends(
         name,
         FEDNOVA,
         "FedNova ends nearer to the optimum 0.5, at",
-        pair.standstill(rate, unequal, normalised=True),
-        ended(pair, "fednova", {}, unequal),
+        pair.standstill(slow, unequal, normalised=True),
+        ended(pair, "fednova", {}, unequal, slow),
     )
     yield _ends(name, FEDNOVA, "FedNova with equal steps: the optimum", [0.5],
                 ended(pair, "fednova", {}, [5, 5]))  # fmt: skip
@@ -177,7 +178,8 @@ def estimation(rounds: int = 20) -> Iterator[Claim]:
     name, right = "points (0, 0), (1, 0), (0, 1)", points([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     fermat = (3.0 - sqrt(3.0)) / 6.0
     for held, count, close in (("near the", 8, 1e-2), ("the", 100, 1e-3)):
-        yield _ends(name, "Fermat's point", f"geometric-median, {count} steps: {held} point of least distances",
+        says = f"geometric-median, {count} steps: {held} point of least distances"
+        yield _ends(name, "Fermat's point", says,
                     [fermat, fermat], ended(right, "geometric-median", {"steps": count}, even),
                     close)  # fmt: skip
     name, groups = "points 1, 2, 8 and 9 from 5", points([[1.0], [2.0], [8.0], [9.0]], [5.0])
