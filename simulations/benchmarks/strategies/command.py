@@ -47,7 +47,8 @@ def strategies(
     """Run the grid of strategies, dials and seeds; continue one that was stopped.
 
     Writes OUT/rows.parquet (one row a strategy, dial, seed, household and measured round),
-    OUT/costs.parquet (seconds and memory a cell), OUT/tables.md and OUT/report.html.
+    OUT/cells.jsonl (one line a cell), OUT/costs.parquet (seconds and memory
+    a cell), OUT/tables.md and OUT/report.html.
     """
     from simulations.benchmarks.strategies import grid, report
     from simulations.benchmarks.strategies.setup import Setup, check

@@ -20,6 +20,7 @@ from common.files import open_folder, whole, write_whole
 from simulations.benchmarks.strategies import presets
 from simulations.benchmarks.strategies.cell import Row, run_cell
 from simulations.benchmarks.strategies.dials import CLEAN, Dial, read_dials
+from simulations.benchmarks.strategies.lines import cell_lines
 from simulations.benchmarks.strategies.setup import (
     REFERENCES,
     Cell,
@@ -33,6 +34,7 @@ from simulations.progress import track
 
 ROWS = "rows.parquet"
 COSTS = "costs.parquet"
+LINES = "cells.jsonl"
 GRID = "grid.json"
 _HASH = b"fedwatt-cell"
 
@@ -182,6 +184,8 @@ def gather(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join the finished cells into ``rows.parquet`` and ``costs.parquet`` and return both.
 
+    ``cells.jsonl`` says the same by cell.
+
     Rows are a function of the grid alone: two runs of it write the same bytes. What differs from
     run to run (seconds, memory) is in the costs. Each dial gets the references of its data.
     """
@@ -207,6 +211,8 @@ def gather(
     order = ["dial", "strategy", "seed", "round", "household"]
     rows = rows.sort_values(order, ignore_index=True)
     rows.to_parquet(out / ROWS, index=False)
+    lines = "".join(f"{line}\n" for line in cell_lines(rows, cells, setup))
+    write_whole(out / LINES, lines, durable=False)
     spent = pd.DataFrame(costs)
     spent.to_parquet(out / COSTS, index=False)
     return rows, spent

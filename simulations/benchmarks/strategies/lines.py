@@ -1,0 +1,62 @@
+"""One JSON line a cell, so that others can add rows of their own: ``docs/cell.schema.json``."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from simulations.benchmarks.strategies.setup import Cell, Setup
+
+SCHEMA = 1
+_ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
+_SPENT = ("bytes_up", "bytes_down", "messages", "dropped")
+_GIVEN = ("epsilon", "epsilon_server", "share_of_optimum", "train_loss")
+
+
+def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Iterator[str]:
+    """The lines of ``cells``, sorted by dial, strategy and seed; ``rows`` hold them all.
+
+    Errors are those of the last round: by household, and their mean over the honest ones. What is
+    not known is null. Two runs of one grid write the same bytes.
+    """
+    plain = asdict(setup)
+    for cell in sorted(cells, key=lambda c: (c.dial_name, c.entry.text, c.seed)):
+        mine = (rows["dial"] == cell.dial_name) & (rows["strategy"] == cell.entry.text)
+        own = rows[mine & (rows["seed"] == cell.seed)].sort_values(["round", "household"])
+        last = own[own["round"] == own["round"].max()]
+        honest = last[~last["malicious"]]
+        curve = own[~own["malicious"]].groupby("round")[["nrmse", "bytes_up", "bytes_down"]].mean()
+        line: dict[str, Any] = {
+            "schema": SCHEMA,
+            "strategy": cell.entry.name,
+            "options": dict(cell.entry.options),
+            "dial": cell.dial_name,
+            "dial_values": cell.dial.model_dump(exclude_defaults=True),
+            "seed": cell.seed,
+            "setup": plain,
+            "rounds": int(last["round"].iloc[0]),
+            "malicious": sorted(str(n) for n in last[last["malicious"]]["household"]),
+            "errors": {name: _number(honest[name].mean()) for name in _ERRORS},
+            "nrmse_by_household": {
+                str(name): _number(value)
+                for name, value in zip(last["household"], last["nrmse"], strict=True)
+            },
+            **{name: int(last[name].iloc[0]) for name in _SPENT},
+            **{name: _number(last[name].iloc[0]) for name in _GIVEN},
+            "curve": [
+                {
+                    "round": int(str(round_)),
+                    "nrmse": _number(one["nrmse"]),
+                    "bytes": int(one["bytes_up"] + one["bytes_down"]),
+                }
+                for round_, one in curve.iterrows()
+            ],
+        }
+        yield json.dumps(line, sort_keys=True, allow_nan=False)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
