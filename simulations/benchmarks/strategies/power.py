@@ -120,7 +120,7 @@ def average_ranks(errors: Floats, names: Sequence[str]) -> Ranks:
 def critical_difference(k: int, n: int, level: float = 0.05) -> float:
     """Nemenyi's critical difference of average ranks: q sqrt(k (k + 1) / (6 n))."""
     q = float(stats.studentized_range.ppf(1.0 - level, k, np.inf)) / 2.0**0.5
-    return q * (k * (k + 1) / (6.0 * n)) ** 0.5
+    return float(q * (k * (k + 1) / (6.0 * n)) ** 0.5)
 
 
 @dataclass(frozen=True)
