@@ -80,7 +80,7 @@ def test_killed_in_every_phase(victim: str, tmp_path: Path) -> None:
             home_folder = tmp_path / name
             client = ClientFile(
                 name, f"{data}/{name}.parquet", f"127.0.0.1:{ports['fleet_port']}",
-                port=free_port(), page_port=0, poll_s=0.5,
+                port=free_port(), page_port=0, poll_s=0.5, keep_loaded=True,
             )  # fmt: skip
             key = init_client(home_folder, client, folder.tls / "ca.crt")
             admit_household(folder.root, key, name)
