@@ -6,7 +6,7 @@ are marked as filled, and so is what only longer readings know, which keep their
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,7 @@ class Rules:
     """What the user allows, for every household of an import."""
 
     clock: str = "UTC"
+    clocks: Mapping[str, str] = field(default_factory=dict)  # of channels from files beside
     timezone: str = "UTC"
     allow_resets: bool = False
     max_gap_share: float = MAX_GAP_SHARE
@@ -229,7 +230,7 @@ def _series(
             Source(name, paths, column),
             channel,
             records if len(codes) == 1 else records[meter == code],
-            clock=rules.clock,
+            clock=rules.clocks.get(channel, rules.clock),
             allow_resets=rules.allow_resets,
             account=account,
             row_s=rules.cadence.seconds,

@@ -58,6 +58,7 @@ def import_files(
     price: float | None = None,
     context: Path | None = None,
     context_mapping: str | None = None,
+    beside: Sequence[Path] = (),
     span: str | None = None,
     strict: bool = False,
     cadence: Cadence = HALF_HOUR,
@@ -67,12 +68,13 @@ def import_files(
 
     ``span``: what to do where the channels of a home do not begin and end together, one of SPANS;
     None: refuse to cut much. ``context_mapping``: how a context of another layout is read, as
-    ``read_context`` has it. ``strict``: doubts are errors. ``cadence``: of the rows to make.
+    ``read_context`` has it. ``beside``: files of other formats, each recognised by its header, that
+    belong to the same one home. ``strict``: doubts are errors. ``cadence``: of the rows to make.
     Memory stays bounded whatever the size of the files. Raises InputError with file and row, in
     which case ``out`` is as it was.
     """
     options = options or Options()
-    _check(paths, options, price, span)
+    _check(paths, beside, options, price, span)
     if context_mapping is not None and context is None:
         raise InputError("--context-mapping: says how a --context is read, and there is none")
     existed = out.is_dir()
@@ -80,9 +82,13 @@ def import_files(
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".import-") as scratch:
             unpacked = unpack(paths, Path(scratch))
+            count = len(unpacked.paths)
+            for path in beside:
+                unpacked.add(path)
             try:
                 return _import(
-                    unpacked.paths,
+                    unpacked.paths[:count],
+                    unpacked.paths[count:],
                     out,
                     Path(scratch),
                     format_name=format_name,
@@ -107,7 +113,13 @@ def import_files(
         raise
 
 
-def _check(paths: Sequence[Path], options: Options, price: float | None, span: str | None) -> None:
+def _check(
+    paths: Sequence[Path],
+    beside: Sequence[Path],
+    options: Options,
+    price: float | None,
+    span: str | None,
+) -> None:
     if not paths:
         raise InputError("nothing to import: name at least one file")
     if options.timezone is not None:
@@ -120,7 +132,7 @@ def _check(paths: Sequence[Path], options: Options, price: float | None, span: s
         raise InputError(f"--span {span!r}: known: {', '.join(SPANS)}")
     if price is not None:
         check_prices(np.array([price]), lambda _: "--price")
-    for path in paths:
+    for path in (*paths, *beside):
         if not path.exists():
             raise InputError(f"{path}: no such file")
 
@@ -138,8 +150,16 @@ def _check_options(fmt: Format, options: Options) -> None:
             )
 
 
+def _check_folders(fmt: Format, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_dir() != fmt.folders:
+            kind = "is a directory" if path.is_dir() else "is not a directory"
+            raise InputError(f"{path}: {kind}; {fmt.name} wants {fmt.title}")
+
+
 def _import(
     paths: Sequence[Path],
+    beside: Sequence[Path],
     out: Path,
     scratch: Path,
     *,
@@ -153,12 +173,11 @@ def _import(
     progress: Progress,
 ) -> Report:
     if format_name is None and all(p.is_file() and store.is_household_file(p) for p in paths):
+        if beside:
+            raise InputError(f"--beside {beside[0]}: {paths[0]} is a household file already")
         return _again(paths, out, scratch, options, priced or context is not None)
     fmt = choose(format_name, paths[0], options)
-    for path in paths:
-        if path.is_dir() != fmt.folders:
-            kind = "is a directory" if path.is_dir() else "is not a directory"
-            raise InputError(f"{path}: {kind}; {fmt.name} wants {fmt.title}")
+    _check_folders(fmt, paths)
     _check_options(fmt, options)
     report = Report(format=fmt.name)
     if isinstance(fmt, Table):
@@ -183,6 +202,9 @@ def _import(
         report.rows += len(batch.value)
         progress("reading", report.rows, max(estimate, report.rows))
     report.notes += getattr(fmt, "said", [])
+    if beside:
+        clocks = _read_beside(beside, spool, options, report)
+        rules = replace(rules, clocks=clocks)
     names = spool.names()
     if not names:
         raise InputError(f"{paths[0]}: holds no readings")
@@ -209,6 +231,44 @@ def _import(
         raise InputError(next(iter(report.refused.values())))
     _publish(ready, out)
     return report
+
+
+def _read_beside(
+    paths: Sequence[Path], spool: Spool, options: Options, report: Report
+) -> dict[str, str]:
+    """Add what other files say of the same home; return the clock of each of their channels."""
+    homes = spool.names()
+    if len(homes) != 1:
+        raise InputError(
+            f"--beside {paths[0]}: belongs to one home, and the other files hold {len(homes)}"
+        )
+    told = dict.fromkeys(spool.channels, "the other files")
+    clocks: dict[str, str] = {}
+    for path in paths:
+        plain = Options(timezone=options.timezone, name=homes[0])
+        fmt = choose(None, path, plain)
+        _check_folders(fmt, [path])
+        if "name" not in fmt.reads:
+            plain = replace(plain, name=None)
+        clock = fmt.clock or options.timezone or fmt.zone or options.clock or "UTC"
+        whose = set()
+        for batch in fmt.read([path], plain):
+            if batch.channel in told:
+                raise InputError(
+                    f"{path}: {batch.channel} stands in {told[batch.channel]} as well: which one "
+                    "counts?"
+                )
+            whose.add(batch.household)
+            if len(whose) > 1:
+                raise InputError(f"{path}: holds several homes: {', '.join(sorted(whose))[:80]}")
+            spool.add(replace(batch, household=homes[0]))
+            clocks[batch.channel] = clock
+            report.rows += len(batch.value)
+        if not whose:
+            raise InputError(f"{path}: holds no readings")
+        told |= {channel: str(path) for channel in clocks if channel not in told}
+        report.notes += [f"{path.name}: read as {fmt.title}", *getattr(fmt, "said", [])]
+    return clocks
 
 
 def _zone(fmt: Format, paths: Sequence[Path], options: Options, report: Report) -> str:

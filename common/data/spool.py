@@ -41,7 +41,8 @@ def kind_of(flags: int) -> Kind:
 class Spool:
     """Append batches, then read the readings household by household.
 
-    ``paths`` and ``series`` say what the numbers in the fields ``file`` and ``series`` mean.
+    ``paths`` and ``series`` say what the numbers in the fields ``file`` and ``series`` mean;
+    ``channels`` are those that have readings.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,6 +52,7 @@ class Spool:
         self._on_disk: set[str] = set()
         self.paths: list[Path] = []
         self.series: list[str] = []
+        self.channels: set[str] = set()
 
     def add(self, batch: Batch) -> None:
         """Check a batch's values and keep its readings. Raises InputError with file and row."""
@@ -68,6 +70,7 @@ class Spool:
             self.paths.append(batch.path)
         records["file"] = len(self.paths) - 1
         records["channel"] = CHANNELS.index(batch.channel)
+        self.channels.add(batch.channel)
         records["series"] = self._series(batch.series)
         records["flags"] = (
             (batch.kind << _KIND_SHIFT)

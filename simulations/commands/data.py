@@ -195,6 +195,13 @@ def import_(
     context_mapping: Annotated[
         str | None, typer.Option(help="of another context: a YAML file that says how it is read")
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="a file of another known format that belongs to the same one home, as of an "
+            "inverter; may be given several times"
+        ),
+    ] = None,
     interval_minutes: Annotated[
         int, typer.Option(help="rows to keep: 1, 5, 10, 15 or 30, as short as runs are to be")
     ] = HALF_HOUR.minutes,
@@ -237,6 +244,7 @@ def import_(
             price=price,
             context=context,
             context_mapping=context_mapping,
+            beside=beside or [],
             span=span,
             strict=strict,
             cadence=Cadence(interval_minutes),

@@ -84,10 +84,11 @@ def test_three_phases_are_one_home(tmp_path):
     assert home.consumption == pytest.approx(total.reshape(-1, 3).sum(axis=1) / 1000)
 
 
-def test_an_inverter_alone_makes_no_home(tmp_path):
-    """SMA's counter is understood, below its lines of names and units; the use is missing."""
+def sma(folder):
+    """Write five-minute readings of SMA's counter; return the file and Wh of each half hour."""
     utc = stamps("Europe/Brussels", "5min", "2025-06-02")
-    wh = 41919016 + np.cumsum(np.round(values(len(utc), most=200)))
+    step = np.round(values(len(utc), most=200))
+    wh = 41919016 + np.cumsum(step) - step
     rows = ["sep=,", "Version CSV3|Tool WebUI|Linebreaks CR/LF|Delimiter comma", "", ",STP,STP"]
     rows += [
         ",Metering.TotWhOut,GridMs.Hz (Avg)",
@@ -96,10 +97,66 @@ def test_an_inverter_alone_makes_no_home(tmp_path):
     ]
     local = utc.tz_convert("Europe/Brussels")
     rows += [f"{t:%d.%m.%Y %H:%M:%S},{v:.0f},NaN" for t, v in zip(local, wh, strict=True)]
-    (tmp_path / "sma.csv").write_text("\n".join(rows))
+    path = folder / "sma.csv"
+    path.write_text("\n".join(rows))
+    return path, utc, step
+
+
+def test_an_inverter_alone_makes_no_home(tmp_path):
+    """SMA's counter is understood, below its lines of names and units; the use is missing."""
+    path, _, _ = sma(tmp_path)
     with pytest.raises(InputError, match=r"household sma: no consumption among \['pv'\]"):
+        import_files([path], tmp_path / "out", options=Options(timezone="Europe/Brussels"))
+
+
+@pytest.mark.parametrize("named", [None, "ours"])
+def test_an_inverter_joins_the_meter_of_its_home(named, tmp_path):
+    """Each file has its own clock; consumption is what was drawn and made less what was fed in."""
+    path, utc, step = sma(tmp_path)
+    pv = step.reshape(-1, 6).sum(axis=1) / 1000
+    times = utc[::6]
+    fed = np.round(pv / 2, 6)
+    drawn = values(len(times), 7)
+    meter = tmp_path / "meter.csv"
+    rows = ["timestamp_utc,import,export"]
+    rows += [f"{t:%Y-%m-%dT%H:%M},{i},{e}" for t, i, e in zip(times, drawn, fed, strict=True)]
+    meter.write_text("\n".join(rows))
+    report = import_files(
+        [meter], tmp_path / "out", beside=[path],
+        options=Options(timezone="Europe/Brussels", name=named),
+    )  # fmt: skip
+    name = named or "meter"
+    home = read_household(tmp_path / "out" / f"{name}.parquet")
+    known = slice(0, len(home.frame) - 1)  # the counter's last step is not known
+    assert home.frame.index[0] == times[0]
+    assert home.frame["pv"].to_numpy()[known] == pytest.approx(pv[: len(home.frame)][known])
+    flow = (drawn + pv - fed)[: len(home.frame)]
+    assert home.consumption[known] == pytest.approx(flow[known])
+    assert any("SMA" in note for note in report.notes)
+
+
+def test_what_stands_in_two_files_of_a_home_is_refused(tmp_path):
+    """Production in the meter's file and in the inverter's: neither is taken for the other's."""
+    path, utc, _ = sma(tmp_path)
+    meter = tmp_path / "meter.csv"
+    rows = [f"{t:%Y-%m-%dT%H:%M},1,0.5" for t in utc[::6]]
+    meter.write_text("\n".join(["timestamp_utc,import,pv", *rows]))
+    with pytest.raises(InputError, match=r"sma\.csv: pv stands in the other files as well"):
         import_files(
-            [tmp_path / "sma.csv"], tmp_path / "out", options=Options(timezone="Europe/Brussels")
+            [meter], tmp_path / "out", beside=[path], options=Options(timezone="Europe/Brussels")
+        )
+    homes = tmp_path / "homes.csv"
+    homes.write_text(
+        "\n".join(
+            [
+                "household,timestamp_utc,consumption",
+                *(f"{h},{t:%Y-%m-%dT%H:%M},1" for t in utc[::6] for h in ("A1", "A2")),
+            ]
+        )
+    )
+    with pytest.raises(InputError, match="belongs to one home, and the other files hold 2"):
+        import_files(
+            [homes], tmp_path / "out", beside=[path], options=Options(timezone="Europe/Brussels")
         )
 
 
