@@ -6,7 +6,8 @@ import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -73,6 +74,18 @@ def run(app: typer.Typer, program: str) -> None:
             raise
         print(f"{program}: {told}", file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Let what the world does to the work, a full disk for one, name the folder it writes to."""
+    try:
+        yield
+    except Exception as error:
+        told = _of_the_world(error)
+        if told is None or str(folder) in told:
+            raise
+        raise RunError(f"{folder}: {told}") from error
 
 
 def _of_the_world(error: Exception) -> str | None:

@@ -22,10 +22,15 @@ _RUN_ID = 7
 
 
 def new_directory(out: Path) -> Path:
-    """Create the run directory. Raises InputError where it holds a run already."""
+    """Create the run directory.
+
+    Raises InputError where it holds something already: a run, the households' data, any file.
+    """
     open_folder(out)
-    if (out / CONFIG_FILE).exists():
-        raise InputError(f"--out {out}: already holds a run")
+    held = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
+    if held:
+        what = "a run" if CONFIG_FILE in held else held[0]
+        raise InputError(f"--out {out}: already holds {what}: choose a new folder")
     return out.resolve()
 
 

@@ -12,7 +12,7 @@ import typer
 
 from common import database
 from common.cadence import HALF_HOUR, Cadence
-from common.console import group
+from common.console import group, writing_to
 from common.data import citylearn, day_ahead, equipment, store, synthetic
 from common.data.assemble import ABSENT, MAX_GAP_SHARE
 from common.data.formats.mapping import (
@@ -234,7 +234,7 @@ def import_(
         allow_resets=allow_resets,
         wide=wide,
     )
-    with Counter() as progress:
+    with writing_to(out), Counter() as progress:
         report = import_files(
             paths,
             out,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from common.config import Settings, load
-from common.console import single
+from common.console import single, writing_to
 from common.errors import InputError
 from fl_server.run_files import INTERVALS
 
@@ -79,7 +79,8 @@ def simulate(
         with owned(directory):
             # Another may have been faster.
             new_directory(directory)
-            execute(settings, directory)
+            with writing_to(directory):
+                execute(settings, directory)
 
 
 def execute(settings: Settings, directory: Path) -> None:

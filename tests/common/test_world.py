@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -57,3 +58,32 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     app.command()(_raise(KeyError("x")))
     with pytest.raises(KeyError):
         console.run(app, "prog")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "/runs/a: No space left on device"),
+        (sqlite3.OperationalError("database or disk is full"), "/runs/a: a SQLite file: "),
+        (OSError(28, "No space left on device", "/runs/a/x"), "/runs/a/x: No space left"),
+        (InputError("wrong key"), "wrong key"),
+    ],
+)
+def test_the_folder_that_is_written_to_is_named(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A full disk says which: once, and a user's mistake stays what it is."""
+
+    def work() -> None:
+        with console.writing_to(Path("/runs/a")):
+            raise error
+
+    monkeypatch.setattr("sys.argv", ["prog"])
+    app = typer.Typer()
+    app.command()(work)
+    with pytest.raises(SystemExit):
+        console.run(app, "prog")
+    err = capsys.readouterr().err
+    assert err.startswith(f"prog: {said}")
+    assert err.count("\n") == 1

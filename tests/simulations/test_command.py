@@ -146,6 +146,23 @@ def test_a_folder_that_holds_a_run_is_left_alone(
     assert (finished / "config.yaml").read_bytes() == before
 
 
+def test_a_folder_that_holds_anything_gets_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], homes: Path
+) -> None:
+    """The data folder, or any file that is no run's, is left as it was; the line names one."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    for folder in (homes, other):
+        before = sorted(folder.iterdir())
+        words = ["simulate", "--data", str(homes), "--households", "2", "--days", "1"]
+        mistake(
+            monkeypatch, capsys, f"--out {folder}: already holds {before[0].name}", *words,
+            "--set", "run.history_days=9", "--out", str(folder),
+        )  # fmt: skip
+        assert sorted(folder.iterdir()) == before
+
+
 def test_help_is_quick_and_names_every_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
