@@ -191,9 +191,9 @@ def _import(
     )
     levels = None
     if context is not None:
-        beside = scratch / "context"
-        beside.mkdir()
-        levels, said = read_context(context, options, beside, context_mapping, rules.cadence)
+        unpacked = scratch / "context"
+        unpacked.mkdir()
+        levels, said = read_context(context, options, unpacked, context_mapping, rules.cadence)
         report.notes += said
     spool = Spool(scratch)
     estimate = sum(_rows(path) for path in paths)
