@@ -36,6 +36,7 @@ ABSENT = {"temperature": 10.0, "solar_irradiance": 0.0, "price": 0.30}
 _COARSE_SHARE = 0.5
 # A weather or price that is older than this is worth a word.
 _HELD_HOURS = 3
+_SAME_KWH = 0.002  # so little apart are, in each row, a sum and the numbers that it sums
 _AROUND = ("pv", "export", "charge", "discharge")
 SPANS = ("common", "all")
 
@@ -128,6 +129,8 @@ def assemble(
         raise UnusableError(f"{what}: no consumption among {sorted(series)}")
     _refuse_daily(what, [s for c in flows for s in series[c]])
     meters = {c: _on_grid(what, members, c in LEVELS, row_s) for c, members in series.items()}
+    for channel in [c for c in flows if c in FLOWS]:
+        _refuse_sums(what, channel, meters[channel], series[channel], account, row_s)
     whole = {"consumption", "import"} & set(flows)
     main = [c for c in flows if c in FLOWS or not whole]
     first, last = _span(what, {c: meters[c] for c in main}, rules, account)
@@ -298,6 +301,33 @@ def _on_grid(what: str, members: Sequence[Series], mean: bool, row_s: int) -> li
         first, last = min(m.first for m in turns), max(m.last for m in turns)
         found.append(_sum([m.window(first, last) for m in turns], row_s))
     return found
+
+
+def _refuse_sums(
+    what: str,
+    channel: str,
+    meters: Sequence[_Channel],
+    series: Sequence[Series],
+    account: Account,
+    row_s: int,
+) -> None:
+    """Refuse a meter that counts what others of its role count already: it would count twice."""
+    if len(meters) < 2 or any(one.takes_turns for one in series):
+        return
+    first, last = min(m.first for m in meters), max(m.last for m in meters)
+    total = np.array([m.window(first, last).total for m in meters])
+    known = np.min([m.window(first, last).covered for m in meters], axis=0) > row_s - 1
+    total = total[:, known]
+    for number, one in enumerate(total):
+        others = total.sum(axis=0) - one
+        same = len(one) >= 12 and one.mean() > 10 * _SAME_KWH
+        if same and np.abs(one - others).max() <= _SAME_KWH:
+            names = account.columns[channel]
+            rest = [name for at, name in enumerate(names) if at != number]
+            raise UnusableError(
+                f"{what}: {channel}: {names[number]!r} is the sum of {' + '.join(map(repr, rest))}"
+                ": together they would count twice: map it, or them"
+            )
 
 
 def _spread(series: Series, which: Mask, row_s: int) -> Grid | None:

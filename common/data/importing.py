@@ -224,6 +224,7 @@ def _import(
         except UnusableError as error:
             report.refused[name] = str(error)
             continue
+        account.doubts += getattr(fmt, "doubts", [])
         _add(report, home, account, rules, strict)
         write_household(replace(home, doubts=tuple(account.doubts)), ready)
         progress("writing", done, len(names))

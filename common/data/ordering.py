@@ -4,6 +4,7 @@ The order of a file says nothing: readings are sorted, equal repetitions dropped
 readings that contradict each other refused.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ COARSEST_S = COARSEST_MINUTES * 60
 RESTING_KWH = 0.05
 # So many readings in a row at another distance are no gaps but another resolution.
 _RUN = 8
+_MARKS, _FAR = 2, 1.5  # a mark of what is missing: so many times, so far above the rest
 _JITTER = 0.05  # of the usual distance
 _GRIDS_S = (60, 120, 180, 240, 300, 360, 600, 720, 900, 1200, 1800, 3600, 7200, 14400, 86400)
 
@@ -151,6 +153,8 @@ def order(
     start, records = _once(source, channel, start, records, energy, account)
     if not len(start):
         return None
+    if kind != Kind.REGISTER and channel not in LEVELS:
+        _refuse_marks(source, channel, records)
     if kind in (Kind.REGISTER, Kind.POWER):
         series = (
             _counted(source, channel, start, records, allow_resets, account)
@@ -164,7 +168,7 @@ def order(
         return series
     seconds = records["seconds"].astype(np.int64)
     if (seconds == 0).any():
-        start, seconds = _lengths(source, channel, start, records)
+        start, seconds = _lengths(source, channel, start, records, account)
     value = records["value"].astype(np.float64)
     if kind == Kind.MEAN_POWER and channel not in LEVELS:
         value = value * (seconds / 3600.0)
@@ -181,6 +185,26 @@ def order(
     return Series(
         start[keep], seconds[keep], value[keep], estimated[keep], bool(flags & TAKES_TURNS)
     )
+
+
+def _refuse_marks(source: Source, channel: str, records: Records) -> None:
+    """Name a value such as 9999 or 65535 that stands again and again far above all others.
+
+    It marks that there is none; in which unit it was written is no matter.
+    """
+    value = records["value"]
+    most = float(np.nanmax(value, initial=0.0))
+    again = value == most
+    below = float(np.nanmax(value[~again], initial=0.0))
+    if most <= 0 or int(again.sum()) < _MARKS or most < _FAR * below or below == 0:
+        return
+    digits = f"{most:.9e}".partition("e")[0].replace(".", "").rstrip("0")
+    if re.fullmatch(r"9{2,}|6553[45]|3276[78]|2147483647|4294967295", digits):
+        raise InputError(
+            f"{source.place(records, int(np.argmax(again)))}: household {source.household}: "
+            f"{source.what(channel)} = {most:g}, as in {int(again.sum())} rows, and never more "
+            f"than {below:g} elsewhere: a mark of what is missing? Empty these cells"
+        )
 
 
 def _oldest_first(records: Records) -> Records:
@@ -298,7 +322,9 @@ def _one_reading(source: Source, channel: str, records: Records, mine: Mask) -> 
     )
 
 
-def _lengths(source: Source, channel: str, start: Ints, records: Records) -> tuple[Ints, Ints]:
+def _lengths(
+    source: Source, channel: str, start: Ints, records: Records, account: Account
+) -> tuple[Ints, Ints]:
     """Return starts, jitter taken out, and lengths by the usual distance in each file.
 
     Where the distance is a multiple of the usual one, readings are missing. Names the row where
@@ -325,6 +351,13 @@ def _lengths(source: Source, channel: str, start: Ints, records: Records) -> tup
                 f"{source.place(records, int(mine[at + 1]))}: household {source.household}: mixed "
                 f"resolutions: {steps[at] / 60:g} minutes, elsewhere {usual / 60:g}: put what has "
                 "another into a file of its own"
+            )
+        doubles = (steps[1:] == steps[:-1]) & (steps[1:] > usual)
+        apart = int((steps > usual).sum())
+        if doubles.sum() > max(3, 4 * apart**2 / len(steps)):
+            account.doubt(
+                f"{source.what(channel)}: where readings are further apart than "
+                f"{usual / 60:g} minutes, they often are so twice running: of another length?"
             )
         seconds[mine] = usual
     return start, seconds

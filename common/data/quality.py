@@ -8,6 +8,7 @@ from common.arrays import Floats
 from common.data.frame import DAY, Household
 
 WEEK = 7 * DAY
+_MOST_KWH = 15.0  # 30 kW for half an hour: what the connection of a home carries
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _doubts(home: Household, q: Quality, load: Floats, pv: Floats) -> list[str]:
         return [*doubts, "no consumption at all"]
     if q.kwh_per_day < 0.5 or q.kwh_per_day > 150:
         doubts.append(f"{q.kwh_per_day:.2f} kWh per day: another unit?")
+    if q.peak_kwh > _MOST_KWH:
+        doubts.append(f"{q.peak_kwh:.1f} kWh in one half hour: a false reading, or another meter?")
     if q.zeros > 0.2:
         doubts.append(f"{q.zeros:.0%} of the half hours read 0: empty home or net meter?")
     if q.flat > 0.3:

@@ -13,8 +13,12 @@ from common.data.formats.table import MISSING, Part
 from common.errors import InputError
 
 # Numbers with the decimal sign and, before it, groups of thousands.
-_COMMA = r"^[+-]?(\d+|[1-9]\d{0,2}([.\x{a0}' ]\d{3})+)?(,\d+)?([eE][+-]?\d+)?$"
-_POINT = r"^[+-]?(\d+|[1-9]\d{0,2}([,\x{a0}' ]\d{3})+)?(\.\d*)?([eE][+-]?\d+)?$"
+_COMMA = (
+    r"^[+-]?(\d+|[1-9]\d{0,2}([.\x{a0}\x{2009}\x{202f}\x{2019}' ]\d{3})+)?(,\d+)?([eE][+-]?\d+)?$"
+)
+_POINT = (
+    r"^[+-]?(\d+|[1-9]\d{0,2}([,\x{a0}\x{2009}\x{202f}\x{2019}' ]\d{3})+)?(\.\d*)?([eE][+-]?\d+)?$"
+)
 _EXCEL_DAY = 25569  # 1970-01-01 as spreadsheets count days
 
 
@@ -42,8 +46,9 @@ def decimal_of(cells: Sequence[str]) -> str | None:
     return "." if any(not grouped.fullmatch(c) for c in point) or not point else None
 
 
-def decimals(part: Part, column: str, decimal: str | None) -> Floats:
+def decimals(part: Part, column: str, decimal: str | None, grouped: bool = False) -> Floats:
     """(n,) float64, nan where there is no value. ``decimal``: the sign; None: what cells show.
+    ``grouped``: a point may stand between thousands, as where a comma is the decimal sign.
 
     Raises InputError that names the cell which is no number, or leaves the sign open.
     """
@@ -51,10 +56,13 @@ def decimals(part: Part, column: str, decimal: str | None) -> Floats:
         return part.numbers(column)
     text = bare(part.columns[column])
     text = pc.if_else(pc.is_in(text, value_set=pa.array(MISSING)), None, text)
-    signs = pc.match_substring_regex(text, "[,' \\x{a0}]")
+    signs = pc.match_substring_regex(text, "[,' \\x{a0}\\x{2009}\\x{202f}\\x{2019}]")
     if decimal is None:
         plain = not pc.any(signs).as_py()
         decimal = "." if plain else decimal_of([t for t in text.to_pylist() if t is not None])
+        if plain and grouped and _thousands(text):
+            decimal = None
+            signs = pc.match_substring(text, ".")
         if decimal is None:
             at = int(np.argmax(signs.fill_null(False).to_numpy(zero_copy_only=False)))
             raise part.fail(at, column, "thousands or a decimal comma? --decimal says which")
@@ -63,11 +71,20 @@ def decimals(part: Part, column: str, decimal: str | None) -> Floats:
         if pc.any(wrong).as_py():
             at = int(np.argmax(wrong.fill_null(False).to_numpy(zero_copy_only=False)))
             raise part.fail(at, column, f"not a number with decimal sign {decimal!r}")
-        text = pc.replace_substring_regex(text, "[' \\x{a0}]", "")
+        text = pc.replace_substring_regex(text, "[' \\x{a0}\\x{2009}\\x{202f}\\x{2019}]", "")
         text = pc.replace_substring(text, "." if decimal == "," else ",", "")
         text = pc.replace_substring(text, ",", ".")
     part.columns[column] = text.fill_null("")
     return part.numbers(column)
+
+
+def _thousands(text: pa.Array) -> bool:
+    """Whether all points of ``text`` could stand between thousands: 1.234 beside 567."""
+    point = pc.match_substring(text, ".")
+    if not pc.any(point).as_py():
+        return False
+    groups = pc.match_substring_regex(text, r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$")
+    return bool(pc.all(pc.or_(pc.invert(point), groups)).as_py())
 
 
 def stamps(part: Part, columns: Sequence[str], layout: str) -> tuple[Ints, bool, bool]:

@@ -18,7 +18,16 @@ from common.arrays import Floats, Ints, Mask
 from common.data.formats.canonical import KNOWN, STAMPS
 from common.data.formats.cells import bare, decimals, layout_of, no_layout, stamps
 from common.data.formats.dialect import Dialect, dialect_of
-from common.data.formats.mapping import IGNORE, NET, Column, Mapping, Times, unit_called, unit_in
+from common.data.formats.mapping import (
+    IGNORE,
+    NET,
+    Column,
+    Mapping,
+    Times,
+    strange_unit_in,
+    unit_called,
+    unit_in,
+)
 from common.data.formats.parquet import is_parquet, is_text, parquet_parts
 from common.data.formats.table import MISSING, Part, joined, parts
 from common.data.frame import PRICES
@@ -34,6 +43,7 @@ from common.data.resample import to_utc
 from common.errors import InputError
 
 _DAY_S = 86400
+_FLAG = re.compile(r"status|qualit|flag|valid|estimat|ersatz|calidad|\u00e9tat", re.IGNORECASE)
 _UNNAMED = re.compile(r"column \d+")
 
 
@@ -72,6 +82,8 @@ class Table:
         self.title = self._mapping.title or "a table read by a mapping"
         self.zone = self._mapping.zone
         self.said: list[str] = []
+        self.doubts: list[str] = []
+        self._grouped = False  # a point may stand between thousands
         self._numbered = False  # a stamp of 24:00 was seen
 
     @property
@@ -138,6 +150,7 @@ class Table:
                 f"{path}: the lines before its header do not hold {self._mapping.preamble!r}, as "
                 f"{self.title} has: another kind of file?"
             )
+        self._grouped = found.separator != ","
         names = list(found.names)
         cut = _narrower(path, found.first, len(names))
         blocks = parts(
@@ -173,6 +186,14 @@ class Table:
         unread = [name for name in names if name not in used and not _UNNAMED.fullmatch(name)]
         if unread:
             self._say(f"columns not read: {_list(unread)}")
+        flags = [name for name in unread if _FLAG.search(name)]
+        if flags:
+            doubt = (
+                f"column {flags[0]!r} may say which readings count, and is not read: "
+                "'estimates' of a mapping marks them"
+            )
+            if doubt not in self.doubts:
+                self.doubts.append(doubt)
         return _Plan(times, values, slots, m.home)
 
     def _values(
@@ -198,7 +219,20 @@ class Table:
                     f"{path}: no column {key.removeprefix('re:')!r} in the header: {_list(names)}"
                 )
             for name, home in matches:
+                level = column.role in LEVELS  # a price names the energy it is for
+                said = None if level else unit_in(name)
                 unit = column.unit or options.unit or unit_in(name)
+                strange = None if level else strange_unit_in(name)
+                if unit is None and strange is not None:
+                    raise InputError(
+                        f"{path}: column {name!r}: unit {strange!r} is none that is read: convert "
+                        f"it, or say what it is: --map '{name}={column.role}:UNIT'"
+                    )
+                if said is not None and unit is not None and unit_called(unit) != said:
+                    raise InputError(
+                        f"{path}: column {name!r} says {said}, and it is told to be {unit}: "
+                        "rename it if its name is wrong"
+                    )
                 if unit is None and not self._mapping.columns:
                     unit = _unitless(column.role)
                 if unit is None:
@@ -237,7 +271,7 @@ class Table:
             seconds = _until(part, plan.times.until, plan.times.format, start, utc)
         lines = part.row
         for value in plan.values:
-            numbers = decimals(part, value.name, self._mapping.decimal)
+            numbers = decimals(part, value.name, self._mapping.decimal, self._grouped)
             for home, rows in groups:
                 for role, word, chosen, kind, factor in self._roles(part, value, rows):
                     batch = Batch(
@@ -328,7 +362,9 @@ class Table:
         length = slots.minutes * 60
         names = [name for name, _ in plan.slots]
         offset = np.array([at for _, at in plan.slots], dtype=np.int64)
-        numbers = np.column_stack([decimals(part, n, self._mapping.decimal) for n in names])
+        numbers = np.column_stack(
+            [decimals(part, n, self._mapping.decimal, self._grouped) for n in names]
+        )
         if slots.counts == "elapsed" and not utc:
             clock = options.clock or plan.times.clock or options.timezone or self.zone or "UTC"
             _check_day(part, midnight, numbers, offset, length, clock)

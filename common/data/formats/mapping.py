@@ -11,6 +11,7 @@ from collections.abc import Mapping as Changes
 from datetime import date
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,27 +32,60 @@ POWER_UNITS = {"W": 1e-3, "kW": 1.0, "MW": 1e3}
 PRICE_UNITS = {"/kWh": 1.0, "/MWh": 1e-3, "ct/kWh": 1e-2}
 OTHER_UNITS = {"degC": 1.0, "W/m2": 1.0}
 UNITS = {**ENERGY_UNITS, **POWER_UNITS, **PRICE_UNITS, **OTHER_UNITS}
-_ALIKE = {"c/kwh": "ct/kWh", "p/kwh": "ct/kWh", "cent/kwh": "ct/kWh", "°c": "degC", "c": "degC"}
+# Of quantities that are no energy, power or price, or of energy in a unit that is not read.
+_STRANGE = re.compile(
+    r"[\d.,]*\s*[x*]?\s*(?:[kMGT]?(?:Wh?|VAh?|varh?|J|cal|BTU)|MMBTU|m3|m\u00b3|therms?|ccf|"
+    r"[lLAVF%]|Hz|\u00b0F)(?:/\w+)?",
+    re.IGNORECASE,
+)
+_SCALED = re.compile(r"(10{1,3}|0[.,]0{0,2}1)\s*[x*]?\s*([^\d\s].*)")
+_ALIKE = {
+    "kwh/h": "kW",
+    "wh/h": "W",
+    "c/kwh": "ct/kWh",
+    "p/kwh": "ct/kWh",
+    "cent/kwh": "ct/kWh",
+    "°c": "degC",
+    "c": "degC",
+}
 KINDS = ("interval", "register", "power")
 
 
 def unit_called(text: str) -> str | None:
     """Return the unit that ``text`` names, whatever its case; None: none that is known."""
     known = {unit.lower(): unit for unit in UNITS} | _ALIKE
-    return known.get(text.strip().lower())
+    scaled = _SCALED.fullmatch(text.strip())
+    if scaled is None:
+        return known.get(text.strip().lower())
+    unit = known.get(scaled[2].lower())
+    return None if unit is None else f"{scaled[1].replace(',', '.')} {unit}"
 
 
 def unit_in(column: str) -> str | None:
     """Return the unit that the name of a column says: in brackets, or as its last word."""
-    inside = re.findall(r"[\[(]\s*(?:in |en )?([^\])]+?)\s*[\])]", column)
-    words = re.split(r"[\s_]+", re.sub(r"[\[(].*?[\])]", " ", column).strip())
-    for text in (*inside, *reversed(words)):
+    for text in _unit_words(column):
         if text.lower() in ("c", "p"):
             continue
         unit = unit_called(text)
         if unit is not None:
             return unit
     return None
+
+
+def strange_unit_in(column: str) -> str | None:
+    """Return what the name of a column says as its unit where that is none that is read."""
+    if unit_in(column) is not None:
+        return None
+    return next((text for text in _unit_words(column) if _STRANGE.fullmatch(text)), None)
+
+
+def _unit_words(column: str) -> list[str]:
+    """What may be the unit in a name: what stands in brackets, then its words from the last on."""
+    inside = re.findall(r"[\[(]\s*(?:in |en )?([^\])]+?)\s*[\])]", column)
+    words = re.split(r"[\s_]+", re.sub(r"[\[(].*?[\])]", " ", column).strip())
+    last = words[-1:] if len(words) > 1 else []  # a name of one word may be any word
+    scaled = [f"{a} {b}" for a, b in pairwise(words) if _SCALED.fullmatch(a + b)]
+    return [*inside, *scaled, *last, *reversed(words[:-1] if last else words)]
 
 
 class _Model(BaseModel):
@@ -96,12 +130,13 @@ class Column(_Model):
                 "register": tuple(ENERGY_UNITS),
                 "power": tuple(POWER_UNITS),
             }.get(self.kind or "", (*ENERGY_UNITS, *POWER_UNITS))
-        if unit not in known:
+        factor, _, base = unit.rpartition(" ")
+        if base not in known:
             raise ValueError(f"{self.kind or ''} {self.role} in {unit}: known: {', '.join(known)}")
         kind = {"register": Kind.REGISTER, "power": Kind.POWER}.get(self.kind or "", Kind.ENERGY)
-        if kind == Kind.ENERGY and unit in POWER_UNITS:
+        if kind == Kind.ENERGY and base in POWER_UNITS:
             kind = Kind.MEAN_POWER
-        return kind, UNITS[unit]
+        return kind, float(factor or 1) * UNITS[base]
 
 
 class Times(_Model):
