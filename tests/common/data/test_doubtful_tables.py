@@ -31,7 +31,8 @@ def brought(folder, columns, roles, when=WHEN, **more):
     rows += [";".join(map(str, row)) for row in zip(when, *columns.values(), strict=True)]
     path.write_text("\n".join(rows))
     mapping = change_mapping(
-        Mapping(), {"time_columns": ("Zeit",), "date_format": "%d.%m.%Y %H:%M"} | more
+        Mapping(),
+        {"separator": ";", "time_columns": ("Zeit",), "date_format": "%d.%m.%Y %H:%M"} | more,
     )
     options = Options(timezone=ZONE, name="home", roles=roles, mapping=mapping)
     report = import_files([path], folder / "out", options=options)
