@@ -43,6 +43,7 @@ from fl_client.trader.rules import permitted
 from fl_client.trader.steps import HALF_HOUR_H, Steps, steps_of
 
 SCENARIOS = ("learned", "days", "model", "point")
+CURRENT = ("analogous", "both")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Options:
 
     scenarios: where the future comes from: the home's own past days as the model corrects them,
     where it does; these days as they are; reshaped by the model's forecast of load; or that
-    forecast alone as one point.
+    forecast alone as one point. current: what speaks for the current interval where nothing is
+    learned, the analogous days alone or the recent days beside them.
     days: scenarios, one per past day. horizon_hours: how far is planned. points: of the grid of
     stored energy. trust, trust_sell: weight of the learned local price against the grid's, for
     buying and for selling; trust_moving: for both, where the tariff is made anew every day.
@@ -65,6 +67,7 @@ class Options:
     """
 
     scenarios: str = "learned"
+    current: str = "analogous"
     days: int = 14
     horizon_hours: float = 24.0
     points: int = 32
@@ -100,10 +103,10 @@ class Options:
                 raise InputError(
                     f"trader.options.{name}: trader 'bid-curve' has no such option{now}"
                 )
-            if name == "scenarios":
-                if value not in SCENARIOS:
+            if name in _CHOICES:
+                if value not in _CHOICES[name]:
                     raise InputError(
-                        f"trader.options.scenarios = {value!r}: expected {', '.join(SCENARIOS)}"
+                        f"trader.options.{name} = {value!r}: expected {', '.join(_CHOICES[name])}"
                     )
                 continue
             whole = isinstance(known[name].default, int)
@@ -115,6 +118,7 @@ class Options:
         return Options(**values)  # type: ignore[arg-type]
 
 
+_CHOICES = {"scenarios": SCENARIOS, "current": CURRENT}
 _RANGES = {
     "days": (1, 60),
     "horizon_hours": (0.5, 720.0),
@@ -344,7 +348,8 @@ class BidCurve:
             )
             # Without a like day the persistent scenarios speak.
             spare = now[:, np.arange(o.analogous_days) % now.shape[1]]
-            now = np.where(np.isfinite(alike), alike, spare)
+            alike = np.where(np.isfinite(alike), alike, spare)
+            now = np.hstack((now, alike)) if o.current == "both" else alike
         net = parts.total(net)
         if o.scenarios == "learned" and situation.net is not None:
             quantiles = np.full((*situation.net.shape[:2], steps), np.nan)

@@ -27,15 +27,19 @@ from fl_client.trader.base import (
     STALE_FORECAST,
     Actual,
 )
+from fl_client.trader.bid_curve import BidCurve, Options
+from fl_client.trader.steps import steps_of
 from simulations.benchmarks.traders.community import halved, live, situation_at
 from tests.support.trading import community, situation
 
-TRADERS = [*KINDS, "model"]
+TRADERS = [*KINDS, "model", "both"]
 
 
 def trader_of(kind: str) -> Trader:
     if kind == "model":
         return make_trader("bid-curve", {"scenarios": "model"})
+    if kind == "both":
+        return make_trader("bid-curve", {"scenarios": "days", "current": "both"})
     return make_trader(kind, {"threshold": 30} if kind.startswith("rule") else {})
 
 
@@ -353,6 +357,19 @@ def test_no_result_hangs_on_the_step() -> None:
         assert abs(fine - coarse) < 0.02 * base
 
 
+def test_recent_days_may_speak_beside_the_analogous_ones() -> None:
+    """``current=both``: the current interval has the scenarios of either set, the plan the same."""
+    s = situation(3)
+    plan = steps_of(s.slot, 48, s.hours)
+    made = [
+        BidCurve(Options(scenarios="days", **options))._scenarios(s, 48, plan)
+        for options in ({"analogous_days": 0}, {}, {"current": "both"})
+    ]
+    (recent, persisted), (_, alike), (both, now) = made
+    assert np.array_equal(both, recent)
+    assert np.array_equal(now, np.hstack((persisted, alike)))
+
+
 def test_rules_have_opposite_signs() -> None:
     """Price now 0.2, forecast 0.3: the corrected rule buys before the rise, the literal one sells;
     hold and greedy never offer."""
@@ -383,6 +400,7 @@ def test_the_threshold_decides() -> None:
         ("bid-curve", {"days": 2.5}, "days"),
         ("bid-curve", {"trust": "much"}, "trust"),
         ("bid-curve", {"scenarios": "tea leaves"}, "tea leaves"),
+        ("bid-curve", {"current": "tea leaves"}, "trader.options.current"),
     ],
 )
 def test_wrong_options_are_named(kind: str, options: dict[str, Any], named: str) -> None:
