@@ -23,13 +23,14 @@ _logger = logging.getLogger(__name__)
 
 class DayAhead(NamedTuple):
     """Forecasts (H, 48) by half hours for ``households``: consumption [kWh], retail price;
-    quantiles (H, Q, 48) of consumption at ``levels``, or None."""
+    quantiles (H, Q, 48) of consumption at ``levels``, or None; production [kWh], or None."""
 
     households: Ints
     consumption: Floats
     price: Floats
     quantiles: Floats | None
     levels: tuple[float, ...]
+    production: Floats | None = None
 
 
 # (households of the group, half hours at the end of their histories that are not known yet, how
@@ -219,6 +220,7 @@ class Deciding:
             None if quantiles is None else self._tokens.energy(quantiles, t),
             ahead.levels,
             lag,
+            None if ahead.production is None else self._tokens.energy(ahead.production, t),
         )
 
     def _forecast(self, t: int, calendar: Calendar, trader: Trader) -> DayAhead | None:

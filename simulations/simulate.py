@@ -14,6 +14,8 @@ from common.files import open_folder, write_whole
 from simulations.engine.choice import choose_engine
 
 if TYPE_CHECKING:
+    from flwr.clientapp.typing import ClientAppCallable
+
     from simulations.engine.block import Block
 
 CONFIG_FILE = "config.yaml"
@@ -65,10 +67,17 @@ def stored_settings(directory: Path, **run: str | None) -> Settings:
     return load(str(file), run=given)
 
 
-def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None" = None) -> None:
+def simulate(
+    settings: Settings,
+    directory: Path,
+    *,
+    block: "type[Block] | None" = None,
+    client_app: "ClientAppCallable | None" = None,
+) -> None:
     """Run both apps on the engine of the settings; raises what the ServerApp raises.
 
-    ``block``: what actors of the batched engine run, to measure it.
+    ``block``: what actors of the batched engine run, to measure it. ``client_app``: what the loop
+    asks in place of the household's app, to change what it is told.
     """
     write_whole(directory / CONFIG_FILE, dump(settings), durable=False)
     run_config: dict[str, bool | float | int | str] = {
@@ -84,11 +93,11 @@ def simulate(settings: Settings, directory: Path, *, block: "type[Block] | None"
     if engine == "auto":
         engine = choose_engine(settings, os.cpu_count() or 1)
     if engine == "loop":
-        from fl_client.app import app as client_app
+        from fl_client.app import app as household_app
         from fl_server.app import app as server_app
         from simulations.engine import loop
 
-        loop.run(server_app, client_app, count, run_config, _RUN_ID)
+        loop.run(server_app, client_app or household_app, count, run_config, _RUN_ID)
     elif engine == "batched":
         from fl_server.app import app as server_app
         from simulations.engine import batched

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
@@ -63,7 +63,9 @@ class SimulatedGrid(Grid):
 class LoopGrid(SimulatedGrid):
     """Calls the ClientApp for each message when its reply is pulled; nothing is kept waiting."""
 
-    def __init__(self, app: ClientApp, clients: int, run_config: RunConfig, run_id: int) -> None:
+    def __init__(
+        self, app: ClientAppCallable, clients: int, run_config: RunConfig, run_id: int
+    ) -> None:
         super().__init__(run_id)
         self._app = app
         self._contexts = {
@@ -98,7 +100,7 @@ class LoopGrid(SimulatedGrid):
         return list(self.pull_messages(self.push_messages(messages)))
 
 
-def answer(app: ClientApp, message: Message, context: Context) -> Message:
+def answer(app: ClientAppCallable, message: Message, context: Context) -> Message:
     """Run the app on one message; what it raises becomes an error reply, as in every engine."""
     try:
         reply = app(message, context)
@@ -131,7 +133,11 @@ def server_context(run_id: int, run_config: RunConfig) -> Context:
 
 
 def run(
-    server_app: ServerApp, client_app: ClientApp, clients: int, run_config: RunConfig, run_id: int
+    server_app: ServerApp,
+    client_app: ClientAppCallable,
+    clients: int,
+    run_config: RunConfig,
+    run_id: int,
 ) -> None:
     """Run both apps to the end; whatever the ServerApp raises is raised here."""
     context = server_context(run_id, run_config)

@@ -1,7 +1,7 @@
 """Table, JSON and picture of a trader benchmark."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.files import write_json
+from simulations.benchmarks.traders.paired import Gain
 from simulations.benchmarks.traders.run import Score, table
 
 RESULTS, PICTURE = "results.json", "picture.png"
@@ -29,7 +30,8 @@ _TITLES = {
 def write(
     out: Path,
     scores: Sequence[Score],
-    references: dict[str, dict[str, float]],
+    gains: Sequence[Gain],
+    references: Mapping[str, Mapping[str, float | None]],
     facts: dict[str, Any],
 ) -> None:
     """Write results.json and picture.png into ``out``."""
@@ -38,6 +40,7 @@ def write(
     found = {
         **facts,
         "references": references,
+        "gains": [asdict(one) for one in gains],
         "table": json.loads(lines.to_json(orient="records")),
         "scores": [asdict(score) for score in scores],
     }
@@ -45,8 +48,8 @@ def write(
     _picture(lines, out / PICTURE)
 
 
-def show(scores: Sequence[Score]) -> None:
-    """Print the table: share of the optimum in per cent by span, then the means."""
+def show(scores: Sequence[Score], gains: Sequence[Gain] = ()) -> None:
+    """Print the table: share of the optimum in per cent by span, then the means, then gains."""
     lines = table(scores)
     spans = [column for column in lines.columns if column[:2].isdigit()]
     printed = Table(title="share of the perfect-foresight community optimum, %")
@@ -62,6 +65,11 @@ def show(scores: Sequence[Score]) -> None:
             cells.append("" if pd.isna(value) else f"{percent * value:.{digits}f}")
         printed.add_row(str(line["trader"]), *cells)
     Console(width=None if Console().is_terminal else 170).print(printed)
+    for one in gains:
+        print(
+            f"{one.row}: {one.points:+.2f} points of the optimum beside {one.base}, 95 % interval "
+            f"{one.low:.2f} to {one.high:.2f} ({one.homes} homes x {one.weeks} weeks)"
+        )
 
 
 def _picture(lines: pd.DataFrame, path: Path) -> None:

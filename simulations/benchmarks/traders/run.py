@@ -1,55 +1,83 @@
-"""All traders with all forecasts on the same days, scored against the references."""
+"""All traders with all forecasts on the same days, scored against the references.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+Each row is a run of the product with settings of its own. Where a row learns, its households learn
+in that run, in its own rounds; where a forecast is plain or perfect, it stands in for the model's.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from common.data.frame import Household
-from common.market_rules import SCARCITY
-from fl_client.trader import make_trader
+from common.arrays import Floats
+from common.config import Settings, load
+from fl_client.deciding import AskModel
+from fl_client.household import Group
+from fl_server.run_files import REPORTS
 from simulations.benchmarks.traders import foresights
-from simulations.benchmarks.traders.community import Cap, Community, Foresight, Life, live
-from simulations.references import (
-    LOSER,
-    Case,
-    community_optimum,
-    greedy_battery,
-    no_battery_no_trade,
-    own_optimum,
-)
+from simulations.benchmarks.traders.life import live, logged, priced_by_interval
+from simulations.references import LOSER, Case, no_battery_no_trade
+from simulations.summary import case_of
 
-# Trader and forecast of each row. The rules' forecast is the model's or the tariff's mean price.
-ROWS: dict[str, tuple[str, dict[str, str], str]] = {
-    "hold": ("hold", {}, "none"),
-    "greedy": ("greedy", {}, "none"),
-    "rule-literal": ("rule-literal", {}, "last day"),
-    "rule-literal, federated": ("rule-literal", {}, "federated"),
-    "rule": ("rule", {}, "last day"),
-    "rule, 7-day mean": ("rule", {}, "7-day mean"),
-    "rule, federated": ("rule", {}, "federated"),
-    "rule, perfect": ("rule", {}, "perfect"),
-    "bid-curve, last day": ("bid-curve", {"scenarios": "point"}, "last day"),
-    "bid-curve, 7-day mean": ("bid-curve", {"scenarios": "point"}, "7-day mean"),
-    "bid-curve, own days": ("bid-curve", {"scenarios": "days"}, "none"),
-    "bid-curve, own days + federated": ("bid-curve", {"scenarios": "model"}, "federated"),
-    "bid-curve, capped": ("bid-curve", {"scenarios": "days"}, "none"),
-    "bid-curve, perfect": ("bid-curve", {"scenarios": "point"}, "perfect"),
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a trader, and what it is told.
+
+    foresight: what stands in for the model; learns: the households train, and the model tells;
+    capped: under a cap on what the community imports.
+    """
+
+    kind: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    foresight: str | None = None
+    learns: bool = False
+    capped: bool = False
+
+
+LAST_DAY, WEEK, PERFECT = "last day", "7-day mean", "perfect"
+_FORESEE: dict[str, Callable[[Group], AskModel]] = {
+    LAST_DAY: foresights.same_slots(1),
+    WEEK: foresights.same_slots(7),
+    PERFECT: foresights.truth,
 }
-
-
-CAPPED = "bid-curve, capped"
+_POINT, _DAYS = {"scenarios": "point"}, {"scenarios": "days"}
+ROWS: dict[str, Row] = {
+    "hold": Row("hold"),
+    "greedy": Row("greedy"),
+    "rule-literal": Row("rule-literal", foresight=LAST_DAY),
+    "rule-literal, federated": Row("rule-literal", learns=True),
+    "rule": Row("rule", foresight=LAST_DAY),
+    "rule, 7-day mean": Row("rule", foresight=WEEK),
+    "rule, federated": Row("rule", learns=True),
+    "rule, perfect": Row("rule", foresight=PERFECT),
+    "bid-curve, last day": Row("bid-curve", _POINT, LAST_DAY),
+    "bid-curve, 7-day mean": Row("bid-curve", _POINT, WEEK),
+    "bid-curve, own days": Row("bid-curve", _DAYS),
+    "bid-curve, both sets of days": Row("bid-curve", _DAYS | {"current": "both"}),
+    "bid-curve, federated": Row("bid-curve", learns=True),
+    "bid-curve, capped": Row("bid-curve", _DAYS, capped=True),
+    "bid-curve, perfect": Row("bid-curve", _POINT, PERFECT),
+}
+"""``bid-curve, federated`` is what a run does by default."""
+BASE = "bid-curve, own days"
+"""What other rows of the same trader are compared with."""
 
 
 @dataclass(frozen=True)
 class Score:
     """One row on one span of days. Energy in kWh, money in currency, shares as fractions.
 
-    over_cap: share of intervals in which the community drew more than ``cap`` of its no-battery
-    peak, over_kw: by how much on average then; None where no cap was set.
+    losers, worst_loss: before any compensation. over_cap: share of intervals in which the community
+    drew more than its cap, over_kw: by how much on average then; None where no cap was set.
     calibration: mean earning against a resting battery [currency per interval and home] of the
     lowest to the highest quarter of the scores, or None where nothing is scored.
+    weekly: what each home [by name] paid in each week less the change of what it had stored.
     """
 
     row: str
@@ -69,128 +97,155 @@ class Score:
     over_cap: float | None
     over_kw: float | None
     calibration: tuple[float, ...] | None
+    weekly: dict[str, tuple[float, ...]]
 
 
-def score_rows(
-    community: Community,
-    households: Sequence[Household],
-    rows: Sequence[str],
-    *,
-    seed: int,
-    preset: str,
-    rounds: int,
-    local_steps: int,
-    cap: float = 0.7,
-) -> Iterator[Score]:
-    """Live the community's days once per row, with and without a market, and score it.
+class Days:
+    """A span of days under one set of settings: its references, then any row.
 
-    ``cap``: share of the no-battery peak that the capped row may draw.
+    ``settings`` (``section.key=value``): of every row. ``cap``: share of the peak without
+    batteries that a capped row may draw.
     """
-    c = community
-    case = c.case
-    base, best = no_battery_no_trade(case), community_optimum(case)
-    made: dict[str, Foresight | None] = {"none": None}
-    errors: dict[str, float | None] = {"none": None}
-    for row in rows:
-        kind, options, wanted = ROWS[row]
-        if wanted not in made:
-            if wanted == "federated":
-                made[wanted] = foresights.federated(
-                    c, households, preset=preset, rounds=rounds, local_steps=local_steps, seed=seed
-                )
-            elif wanted == "perfect":
-                made[wanted] = foresights.truth(c)
-            else:
-                made[wanted] = foresights.same_slots(c, 1 if wanted == "last day" else 7)
-            ahead = made[wanted]
-            assert ahead is not None
-            errors[wanted] = foresights.error(c, ahead)
-        trader = make_trader(kind, options)
-        limit = None
-        if row == CAPPED:
-            limit = Cap(cap * base.peak_kw(c.hours), SCARCITY * float(c.retail.max()))
-        life = live(c, trader, made[wanted], cap=limit)
-        shadow = live(c, trader, made[wanted], market=False)
-        yield _score(c, row, seed, life, shadow, base.total, best.total, base.peak_kw(c.hours),
-                     errors[wanted], limit)  # fmt: skip
+
+    def __init__(self, settings: Sequence[str], cap: float) -> None:
+        self._settings = list(settings)
+        self._folder = tempfile.TemporaryDirectory(prefix="fedwatt-traders-")
+        resting = self._load("trader.kind=hold", "fl.enabled=false", "run.references=all")
+        directory = self._directory("references")
+        self._resting = live(resting, directory)
+        reports = json.loads((directory / REPORTS).read_text())
+        self.names = sorted(reports["households"])
+        self.case, (self.timezone, *_) = case_of(resting, self.names, reports["tariffs"])
+        self.cap_kw = cap * self.peak_kw
+        self.capped_optimum: float | None = None
+        self.start = local_start(reports["start"], self.timezone)
+
+    @property
+    def peak_kw(self) -> float:
+        """Highest import of the community without batteries."""
+        return no_battery_no_trade(self.case).peak_kw(self.case.hours)
+
+    @property
+    def references(self) -> dict[str, float | None]:
+        """Costs of the references on these days, and the optimum under the cap where a row had it.
+
+        The capped optimum is None as well where no foresight holds the cap.
+        """
+        cost = self._resting["cost"]
+        names = ("no_battery_no_trade", "greedy_battery", "own_optimum", "community_optimum")
+        return {name: cost[name] for name in names} | {
+            "capped_optimum": self.capped_optimum,
+            "no_battery_peak_kw": self.peak_kw,
+        }
+
+    def score(self, name: str) -> Score:
+        """Live the days by row ``name`` and score them."""
+        row = ROWS[name]
+        trader = [f"trader.kind={row.kind}", f"fl.enabled={str(row.learns).lower()}"]
+        trader += [f"trader.options.{key}={value}" for key, value in row.options.items()]
+        trader.append(f"run.references={'all' if row.capped else 'none'}")
+        if row.capped:
+            trader.append(f"market.import_cap_kw={self.cap_kw}")
+        settings = self._load(*trader)
+        directory = self._directory(name)
+        foresee = None if row.foresight is None else _FORESEE[row.foresight]
+        summary = live(settings, directory, foresee)
+        if row.capped:
+            self.capped_optimum = summary["cap"]["capped_optimum"]
+        return self._score(name, settings, summary, directory)
+
+    def close(self) -> None:
+        """Remove the runs."""
+        self._folder.cleanup()
+
+    def _load(self, *more: str) -> Settings:
+        return load(None, [*self._settings, "run.engine=loop", *more])
+
+    def _directory(self, name: str) -> Path:
+        directory = Path(self._folder.name) / name
+        directory.mkdir()
+        return directory
+
+    def _score(
+        self, name: str, settings: Settings, summary: dict[str, Any], directory: Path
+    ) -> Score:
+        cost, energy = summary["cost"], summary["energy"]
+        worse = np.array(
+            [
+                one["cost"] + one.get("compensation", 0.0) - one["shadow"]
+                for one in summary["households_detail"]
+            ]
+        )
+        log = logged(directory, self.names)
+        paid = priced_by_interval(log, self.case.battery)
+        row, cap = ROWS[name], summary.get("cap")
+        reports = json.loads((directory / REPORTS).read_text())["households"]
+        told = row.learns or row.foresight is not None
+        errors = summary["forecast"]["consumption_day"] if told else None
+        return Score(
+            row=name,
+            start=self.start,
+            seed=settings.run.seed,
+            cost=cost["community"],
+            share_of_optimum=(cost["no_battery_no_trade"] - cost["community"]) / self.saving,
+            losers=int((worse > LOSER).sum()),
+            worst_loss=float(worse.max()),
+            peak_kw=energy["peak_import_kw"],
+            peak_ratio=energy["peak_import_kw"] / self.peak_kw,
+            self_sufficiency=energy["self_sufficiency"],
+            cycles=float(np.mean([one["cycles"] for one in reports.values()])),
+            traded_kwh=energy["p2p_delivered_kwh"],
+            unserved_kwh=summary["checks"]["unserved_kwh"],
+            forecast_nrmse=None if errors is None else errors["nrmse"],
+            over_cap=None if cap is None else cap["share_above"],
+            over_kw=None if cap is None or not cap["share_above"] else cap["mean_above_kw"],
+            calibration=None
+            if row.kind in ("hold", "greedy")
+            else calibration(self.case, log["score"], paid),
+            weekly=weekly(paid, self.names, settings.cadence.per_day),
+        )
+
+    @property
+    def saving(self) -> float:
+        """What perfect foresight saves the community."""
+        cost = self._resting["cost"]
+        return float(cost["no_battery_no_trade"] - cost["community_optimum"])
+
+    @property
+    def real(self) -> bool:
+        """Whether the homes are measured ones."""
+        return bool(self._resting["data"]["real"])
 
 
-def references(community: Community, cap: float = 0.7) -> dict[str, float]:
-    """Costs of the references on the same days, and the optimum under the cap."""
-    case = community.case
-    peak = no_battery_no_trade(case).peak_kw(case.hours)
+def score_rows(days: Days, rows: Sequence[str]) -> Iterator[Score]:
+    """Score the rows one after the other."""
+    for name in rows:
+        yield days.score(name)
+
+
+def local_start(start: str, timezone: str) -> str:
+    """The local day on which a run begins at ``start`` (UTC)."""
+    return pd.Timestamp(start).tz_convert(timezone).date().isoformat()
+
+
+def weekly(paid: Floats, names: Sequence[str], per_day: int) -> dict[str, tuple[float, ...]]:
+    """What each home paid a week, from ``paid`` (H, T); the last may be shorter."""
+    begins = np.arange(0, paid.shape[1], 7 * per_day)
     return {
-        "no_battery_no_trade": no_battery_no_trade(case).total,
-        "greedy_battery": greedy_battery(case).total,
-        "own_optimum": own_optimum(case).total,
-        "community_optimum": community_optimum(case).total,
-        "capped_optimum": _capped(case, cap * peak),
-        "no_battery_peak_kw": peak,
+        name: tuple(float(week) for week in np.add.reduceat(mine, begins))
+        for name, mine in zip(names, paid, strict=True)
     }
 
 
-def _capped(case: Case, cap_kw: float) -> float:
-    try:
-        return community_optimum(case, import_cap_kw=cap_kw).total
-    except ValueError:
-        return float("nan")  # no foresight holds this cap
+def calibration(case: Case, score: Floats, paid: Floats, parts: int = 4) -> tuple[float, ...]:
+    """What intervals of low to high ``score`` earned against a resting battery, mean per part.
 
-
-def _score(
-    c: Community,
-    row: str,
-    seed: int,
-    life: Life,
-    shadow: Life,
-    base: float,
-    best: float,
-    base_peak: float,
-    error: float | None,
-    limit: Cap | None,
-) -> Score:
-    worse = life.cost - shadow.cost
-    above = None if limit is None else life.grid_import.sum(axis=0) / c.hours - limit.kw
-    over = None if above is None else above > 1e-6
-    scored = ROWS[row][0] not in ("hold", "greedy")
-    return Score(
-        row=row,
-        start=c.start.tz_convert(c.timezone).date().isoformat(),
-        seed=seed,
-        cost=life.total,
-        share_of_optimum=(base - life.total) / (base - best),
-        losers=int((worse > LOSER).sum()),
-        worst_loss=float(worse.max()),
-        peak_kw=life.peak_kw(c.hours),
-        peak_ratio=life.peak_kw(c.hours) / base_peak,
-        self_sufficiency=life.self_sufficiency,
-        cycles=float(life.cycles.mean()),
-        traded_kwh=float(life.bought.sum()),
-        unserved_kwh=float(life.unserved.sum()),
-        forecast_nrmse=error,
-        over_cap=None if over is None else float(over.mean()),
-        over_kw=None
-        if over is None or above is None or not over.any()
-        else float(above[over].mean()),
-        calibration=calibration(c, shadow) if scored else None,
-    )
-
-
-def calibration(community: Community, shadow: Life, parts: int = 4) -> tuple[float, ...]:
-    """What intervals of low to high score earned against a resting battery, mean per part.
-
-    Earned: bill saved plus the change of stored energy at the mean tariff. Taken from the run
-    without a market, where what an interval earns is the household's own doing.
+    Earned: what the household would have paid the grid with a resting battery, less ``paid``, both
+    (H, T).
     """
-    c = community
-    days = slice(c.first, None)
-    net, retail = c.load[:, days] - c.pv[:, days], c.retail[days]
-    rested = np.where(net > 0, net * retail, net * c.feed_in)
-    start = np.full((len(c.names), 1), float(np.mean(c.battery.soc_initial)))
-    stored = np.diff(np.hstack([start, shadow.soc]), axis=1) * float(
-        np.mean(c.battery.capacity_kwh)
-    )
-    earned = (rested - shadow.paid + stored * retail.mean()).ravel()
-    order = np.argsort(shadow.score.ravel(), kind="stable")
+    net = case.load - case.pv
+    rested = np.where(net > 0, net * case.retail, net * case.feed_in)
+    earned, order = (rested - paid).ravel(), np.argsort(score.ravel(), kind="stable")
     return tuple(float(earned[part].mean()) for part in np.array_split(order, parts))
 
 
@@ -224,7 +279,7 @@ def table(scores: Sequence[Score]) -> pd.DataFrame:
 
 
 def _money_per_point(frame: pd.DataFrame, row: str) -> float:
-    perfect = frame[frame["row"] == f"{ROWS[row][0]}, perfect"]
+    perfect = frame[frame["row"] == f"{ROWS[row].kind}, perfect"]
     mine = frame[frame["row"] == row]
     error = mine["forecast_nrmse"].astype(float).mean()
     if perfect.empty or not error > 0:
