@@ -5,38 +5,77 @@ by the model (trader option ``scenarios=model``). Without weights the forecast i
 last 7 days.
 """
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Floats, Ints
 from common.cadence import HALF_HOUR
+from common.config import Settings, load
 from common.data.frame import Household
-from common.forecast.baselines import mean_7_days
+from common.data.store import write_household
 from common.forecast.forecaster import Forecaster
-from common.forecast.history import history_of
 from common.forecast.scalers import fit_scaler
 from common.model_messages import Weights
-from fl_client.models import digest
-from fl_client.trader import TraderForecast, make_trader
+from fl_client.deciding import AskModel, DayAhead
+from fl_client.household import Group
 from simulations.benchmarks.strategies.homes import households_of, span_of
 from simulations.benchmarks.strategies.setup import Setup
-from simulations.benchmarks.traders.community import Community, Foresight, gather, live
-from simulations.references import community_optimum, no_battery_no_trade
+from simulations.benchmarks.traders.foresights import same_slots
+from simulations.benchmarks.traders.life import live
 
 _DAY = HALF_HOUR.per_day
 _HISTORY_DAYS = 60
 
 
+def share_of_optimum(setup: Setup, seed: int, weights: Mapping[str, Weights] | None) -> float:
+    """Share of the perfect-foresight saving that the community gets with these forecasts."""
+    with tempfile.TemporaryDirectory(prefix="fedwatt-money-") as scratch:
+        homes, run = Path(scratch) / "homes", Path(scratch) / "run"
+        for household in _households(setup):
+            write_household(household, homes)
+        run.mkdir()
+        settings = _settings(setup, seed, homes, "none")
+        foresee = same_slots(7) if weights is None else _foresee(setup, weights)
+        cost = live(settings, run, foresee)["cost"]
+    nothing, optimum = _references(setup, seed)
+    return float((nothing - cost["community"]) / (nothing - optimum))
+
+
 @lru_cache(maxsize=2)
-def _days(setup: Setup, seed: int) -> tuple[Community, float, float]:
-    """The community on its first held-out days, its cost without battery, and at the optimum."""
-    households = _households(setup)
-    span = span_of(households[0], seed, setup.train_days, setup.test_days)
-    start = households[0].frame.index[span.cut]
-    community = gather(households, start, setup.money_days, _HISTORY_DAYS)
-    case = community.case
-    return community, no_battery_no_trade(case).total, community_optimum(case).total
+def _references(setup: Setup, seed: int) -> tuple[float, float]:
+    """Cost of the community on its first held-out days without battery, and at the optimum."""
+    with tempfile.TemporaryDirectory(prefix="fedwatt-money-") as scratch:
+        homes, run = Path(scratch) / "homes", Path(scratch) / "run"
+        for household in _households(setup):
+            write_household(household, homes)
+        run.mkdir()
+        cost = live(_settings(setup, seed, homes, "all", "trader.kind=hold"), run)["cost"]
+    return cost["no_battery_no_trade"], cost["community_optimum"]
+
+
+def _settings(setup: Setup, seed: int, homes: Path, references: str, *more: str) -> Settings:
+    one = _households(setup)[0]
+    span = span_of(one, seed, setup.train_days, setup.test_days)
+    begin = one.frame.index[span.cut].tz_convert(one.timezone)  # type: ignore[union-attr]
+    return load(
+        None,
+        [
+            f"data.source={homes}",
+            f"run.households={setup.households}",
+            f"run.start={begin.date()}",
+            f"run.days={setup.money_days}",
+            f"run.history_days={_HISTORY_DAYS}",
+            f"run.references={references}",
+            "run.engine=loop",
+            "run.shadow=false",
+            "fl.enabled=false",
+            *(more or ("trader.options.scenarios=model",)),
+        ],
+    )
 
 
 def _households(setup: Setup) -> list[Household]:
@@ -44,50 +83,30 @@ def _households(setup: Setup) -> list[Household]:
     return households_of(setup.data, setup.households, days, setup.timezone)
 
 
-def share_of_optimum(setup: Setup, seed: int, weights: Mapping[str, Weights] | None) -> float:
-    """Share of the perfect-foresight saving that the community gets with these forecasts."""
-    community, nothing, optimum = _days(setup, seed)
-    trader = make_trader("bid-curve", {"scenarios": "model"})
-    life = live(community, trader, _foresight(setup, seed, community, weights))
-    return (nothing - life.total) / (nothing - optimum)
+def _foresee(setup: Setup, weights: Mapping[str, Weights]) -> Callable[[Group], AskModel]:
+    """Each home's forecast by its own ``weights``, scaled as in its training days."""
+
+    def foresee(group: Group) -> AskModel:
+        forecasters = []
+        for history, name in zip(group.histories, group.names, strict=True):
+            origin = len(history) - group.tokens.count
+            scaler = fit_scaler(history, max(origin - setup.train_days * _DAY, 0), origin)
+            forecasters.append(Forecaster(setup.preset, weights[name], [scaler]))
+
+        def ask(households: Ints, unknown: int, lag: int) -> DayAhead:
+            load, price = [], []
+            for h in households.tolist():
+                history = group.histories[h]
+                made = forecasters[h].forecast([history], len(history) - unknown, ("day",))
+                load.append(_from(made.streams["consumption_day"][0], lag))
+                price.append(_from(made.streams["price_day"][0], lag))
+            return DayAhead(households, np.stack(load), np.stack(price), None, ())
+
+        return ask
+
+    return foresee
 
 
-def _foresight(
-    setup: Setup, seed: int, community: Community, weights: Mapping[str, Weights] | None
-) -> Foresight:
-    households = _households(setup)
-    span = span_of(households[0], seed, setup.train_days, setup.test_days)
-    offset = span.cut - community.first
-    if weights is None:
-
-        def baseline(row: int, lag: int) -> TraderForecast:
-            past = community.load[:, : row - lag]
-            return TraderForecast(load=_from(mean_7_days(past, _DAY), lag), age=lag)
-
-        return baseline
-
-    histories = [history_of(household) for household in households]
-    scalers = [fit_scaler(history, span.first, span.cut) for history in histories]
-    groups: dict[str, list[int]] = {}
-    for h, household in enumerate(households):
-        groups.setdefault(digest(weights[household.name]), []).append(h)
-    forecasters = [
-        (members, Forecaster(setup.preset, weights[households[members[0]].name],
-                             [scalers[h] for h in members]))
-        for members in groups.values()
-    ]  # fmt: skip
-
-    def foresight(row: int, lag: int) -> TraderForecast:
-        load = np.zeros((len(households), _DAY))
-        for members, forecaster in forecasters:
-            known = offset + row - lag
-            found = forecaster.forecast([histories[h] for h in members], known, ("day",))
-            load[members] = found.streams["consumption_day"]
-        return TraderForecast(load=_from(load, lag), age=lag)
-
-    return foresight
-
-
-def _from(day: np.ndarray, lag: int) -> np.ndarray:
+def _from(day: np.ndarray, lag: int) -> Floats:
     """A day from ``lag`` intervals after its start on; its last interval repeats."""
-    return np.concatenate([day[:, lag:], np.repeat(day[:, -1:], lag, axis=1)], axis=1)
+    return np.concatenate([day[lag:], np.repeat(day[-1:], lag)]).astype(np.float64)

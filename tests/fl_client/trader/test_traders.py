@@ -29,7 +29,6 @@ from fl_client.trader.base import (
 )
 from fl_client.trader.bid_curve import BidCurve, Options
 from fl_client.trader.steps import steps_of
-from simulations.benchmarks.traders.community import halved, live, situation_at
 from tests.support.trading import community, situation
 
 TRADERS = [*KINDS, "model", "both"]
@@ -113,8 +112,8 @@ def test_the_future_changes_no_order(kind: str, lag: int) -> None:
     soc, signals = np.full(3, 0.4), np.full((96, 2), 0.1)
     later = signals.copy()
     later[t:] = 9.0
-    first = trader.decide(situation_at(c, trader, t, soc, signals))
-    second = trader.decide(situation_at(other, trader, t, soc, later))
+    first = trader.decide(c.situation(trader, t, soc, signals))
+    second = trader.decide(other.situation(trader, t, soc, later))
     assert np.array_equal(first.side, second.side)
     assert np.array_equal(first.price, second.price)
     assert np.array_equal(first.quantity_kwh, second.quantity_kwh)
@@ -314,47 +313,6 @@ def test_no_market_no_orders(kind: str) -> None:
     """The shadow run plans and never offers."""
     d = trader_of(kind).decide(situation(3, market=False, past_local=None))
     assert not np.any(d.side)
-
-
-def test_more_trade_is_never_dearer_here_and_conserves_money() -> None:
-    """Four homes, two days: the market's money sums to zero over buyers and sellers, and the
-    community pays less with trade than without; the default trader beats greedy."""
-    c = community(4, days=2)
-    trader = trader_of("bid-curve")
-    traded, alone = live(c, trader), live(c, trader, market=False)
-    assert traded.bought.sum() == pytest.approx(0.95 * traded.sold.sum(), rel=1e-5)
-    grid = (traded.grid_import * c.retail[c.first :]).sum() - 0.05 * traded.grid_export.sum()
-    assert traded.paid.sum() == pytest.approx(grid, abs=1e-6)
-    assert traded.total < alone.total < live(c, make_trader("greedy", {})).total
-
-
-def test_higher_scores_earn_more() -> None:
-    """Out of sample: the score is given before the interval; what the interval then earned against
-    a resting battery (bill saved plus stored energy at the mean tariff) rises from the lower to the
-    upper third of the scores, and the top third earns more than a tenth of a cent."""
-    c = community(6, days=4)
-    life = live(c, trader_of("bid-curve"), market=False)
-    days = slice(c.first, None)
-    net, retail = c.load[:, days] - c.pv[:, days], c.retail[days]
-    rested = np.where(net > 0, net * retail, net * c.feed_in)
-    soc = np.hstack([np.full((6, 1), 0.45), life.soc])
-    stored = np.diff(soc, axis=1) * 13.5 * retail.mean()
-    earned = (rested - life.paid + stored)[:, :-24].ravel()
-    order = np.argsort(life.score[:, :-24].ravel(), kind="stable")
-    low, middle, high = (earned[part].mean() for part in np.array_split(order, 3))
-    assert low < middle < high
-    assert high > 0.001
-
-
-def test_no_result_hangs_on_the_step() -> None:
-    """The same two days in quarter hours cost within 2 % of what they cost without a battery, for
-    the default trader with and without market."""
-    c = community(4, days=2)
-    base = float(np.abs(live(c, make_trader("hold", {})).cost).sum())
-    for market in (True, False):
-        coarse = live(c, trader_of("bid-curve"), market=market).total
-        fine = live(halved(c), trader_of("bid-curve"), market=market).total
-        assert abs(fine - coarse) < 0.02 * base
 
 
 def test_recent_days_may_speak_beside_the_analogous_ones() -> None:
