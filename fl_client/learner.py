@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from common.arrays import Floats, Ints
 from common.cadence import HALF_HOUR
 from common.config import Settings
-from common.forecast.forecaster import Forecaster, load_weights
+from common.forecast.forecaster import Forecast, Forecaster, load_weights
 from common.forecast.net_corrector import NetCorrector, has_net, recent_past
 from common.forecast.net_inputs import SCENARIOS, NetInputs, NetRows, net_rows
 from common.forecast.scalers import Scaler, fit_scaler
@@ -142,6 +142,16 @@ class Learner:
             np.stack(quantiles_of).astype(np.float64) if quantiles_of[0].size else None,
             levels,
         )
+
+    def outlook(self, h: int) -> Forecast | None:
+        """All streams of household ``h`` from its first row that is not known; None without a
+        model."""
+        name = self._digests[h]
+        forecaster = None if name is None else self._forecaster(name, [h])
+        if forecaster is None:
+            return None
+        history = self._group.histories[h]
+        return forecaster.forecast([history], len(history) - self._group.unknown(h))
 
     def net_ahead(self, households: Ints, unknown: int, lag: int) -> Floats | None:
         """Quantiles (H, 14, 48) of net load [kWh] as the model corrects the homes' own days.

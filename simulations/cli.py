@@ -16,6 +16,7 @@ COMMANDS = {
     "client": "a household on its own host",
     "status": "state of a server or household folder",
     "report": "draw report.html of a run",
+    "forecast": "what a household expects of the next day, week and month",
     "config": "show the settings, explain a setting",
 }
 

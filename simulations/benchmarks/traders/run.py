@@ -162,9 +162,7 @@ class Days:
         return load(None, [*self._settings, "run.engine=loop", *more])
 
     def _directory(self, name: str) -> Path:
-        directory = Path(self._folder.name) / name
-        directory.mkdir()
-        return directory
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder.name))
 
     def _score(
         self, name: str, settings: Settings, summary: dict[str, Any], directory: Path
