@@ -9,6 +9,7 @@ DOES = {
     "truth": "strategies on small problems whose answer is published",
     "forecasts": "federated against local, pooled and plain forecasts",
     "traders": "what traders save against the optimum",
+    "newcomers": "what others learned is worth to homes that have just joined",
     "market": "clearing mechanisms: welfare, truthfulness, speed",
     "scale": "time of a simulation against its number of households",
     "deployment": "round trip, memory and traffic of real households on one machine",
@@ -26,4 +27,4 @@ app = group(cls=_Benchmarks)
 
 @app.callback()
 def _root() -> None:
-    """Compare strategies, forecasts, traders, market mechanisms, scale, deployments."""
+    """Compare strategies, forecasts, traders, newcomers, mechanisms, scale, deployments."""
