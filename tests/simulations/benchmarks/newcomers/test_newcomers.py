@@ -34,7 +34,7 @@ def test_the_command_compares_with_and_without_the_others(tmp_path: Path) -> Non
     done = CliRunner().invoke(
         app,
         ["--out", str(out), "--data", "synthetic", "--settled", "2", "--joining", "2",
-         "--starts", "2026-03-20", "--days", "1", "--history", "0,2", "--learned-days", "1",
+         "--starts", "2024-05-05", "--days", "1", "--history", "0,2", "--learned-days", "1",
          "--set", "model.preset=slot-small", "--set", "fl.local_steps=1"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
