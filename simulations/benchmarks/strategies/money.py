@@ -60,7 +60,7 @@ def _references(setup: Setup, seed: int) -> tuple[float, float]:
 def _settings(setup: Setup, seed: int, homes: Path, references: str, *more: str) -> Settings:
     one = _households(setup)[0]
     span = span_of(one, seed, setup.train_days, setup.test_days)
-    begin = one.frame.index[span.cut].tz_convert(one.timezone)  # type: ignore[union-attr]
+    begin = one.frame.index[span.cut].tz_convert(one.timezone)
     return load(
         None,
         [
