@@ -139,7 +139,7 @@ def published_prices(settings: Settings, source: Source, start: pd.Timestamp) ->
         elif tariff.source != "data":
             place = Options(tariff.source, tariff.source_options).digest
             if place not in asked:
-                asked[place] = _of_source(settings, tariff, start)
+                asked[place] = prices_of_source(settings, tariff, start)
             energy, paid = asked[place]
         else:
             if shared is None or not source.one_tariff:
@@ -176,10 +176,10 @@ class _Rows:
         return np.stack([row for _, row in self._known.values()])
 
 
-def _of_source(
+def prices_of_source(
     settings: Settings, tariff: Tariff, start: pd.Timestamp
 ) -> tuple[Floats, Floats | None]:
-    """Import and export prices of the run, and published ahead, from a file or service.
+    """Import and export prices (T + published,) of the run from a file or service.
 
     Raises InputError where a price of the run is missing.
     """

@@ -3,16 +3,20 @@
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.config import Settings, parse
 from common.data.citylearn import IndexUnreachableError
 from common.data.quality import doubts_of
 from common.data.source import source_of
+from common.data.store import household_files
 from common.errors import InputError
 from common.forecast.presets import find_preset
 from common.market_rules import MAX_FEEDER
 from fl_client.trader import make_trader
 from fl_server.market import find_mechanism
+from fl_server.price_sources.options import Options
+from fl_server.prices import prices_of_source
 from fl_server.strategy import make_strategy
 
 _NAMES, _LINES = 4, 10  # that are shown
@@ -50,7 +54,19 @@ def preflight(settings: Settings) -> Checked:
             "market.compensate_losers: without run.shadow no household knows what it would have "
             "paid alone, so nobody is compensated"
         )
-    return Checked(settings, None, (*said, *_doubts(doubts)))
+    return Checked(settings, None, (*said, *_alone(settings), *_doubts(doubts)))
+
+
+def _alone(settings: Settings) -> list[str]:
+    """A line of settings that lie in the data's folder beside no household: nobody reads them."""
+    folder = Path(settings.data.source)
+    if not folder.is_dir():
+        return []
+    names = {file.stem for file in household_files(folder)}
+    found = sorted(file.name for file in folder.glob("*.yaml") if file.stem not in names)
+    more = f" and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
+    said = f"doubt: {', '.join(found[:_NAMES])}{more} in {folder}: no household of that name there"
+    return [said] if found else []
 
 
 def _doubts(of: Mapping[str, Sequence[str]]) -> list[str]:
@@ -102,7 +118,7 @@ def _check_names(settings: Settings) -> None:
 def _check_source(settings: Settings) -> dict[str, list[str]]:
     """Check the households' data and what lies beside it. Returns what is doubtful of each."""
     source = source_of(settings)
-    source.start()
+    start = source.start()
     names = source.names()
     for pattern in (*settings.homes, *settings.homes_last):
         if pattern != "*" and pattern not in names and not fnmatch.filter(names, pattern):
@@ -111,9 +127,17 @@ def _check_source(settings: Settings) -> dict[str, list[str]]:
                 f"(they are {names[0]} to {names[-1]})"
             )
     # Also what lies beside the data, before anything runs.
+    asked = set()
     for name in names:
-        trader = settings.home(name, source.block(name)).trader
-        make_trader(trader.kind, trader.options)
+        home = settings.home(name, source.block(name))
+        try:
+            make_trader(home.trader.kind, home.trader.options)
+            place = Options(home.tariff.source, home.tariff.source_options).digest
+            if home.tariff.source not in ("data", "flat") and place not in asked:
+                asked.add(place)
+                prices_of_source(settings, home.tariff, start)
+        except InputError as error:
+            raise InputError(f"household {name}: {error}") from None
     doubts: dict[str, list[str]] = {}
     if settings.data.source not in ("citylearn", "synthetic"):
         for name in names:

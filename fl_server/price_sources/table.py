@@ -17,10 +17,9 @@ _WANTED = "wanted are rows such as 2025-06-01T00:30:00Z,0.31 (UTC, per kWh) unde
 class Table:
     """The prices of a file. Options: ``path``."""
 
-    name = "file"
-
     def __init__(self, path: Path) -> None:
         """Raises InputError for a file that is no tariff, or has gaps or changing steps."""
+        self.name = str(path)
         self._retail, self._feed_in = read_table(path)
 
     def imported(self, first: pd.Timestamp, last: pd.Timestamp) -> Pieces:

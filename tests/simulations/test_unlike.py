@@ -264,7 +264,7 @@ def test_any_homes_and_prices(
         ("homes.H0001.batery.capacity_kwh=5", "unknown key 'batery'"),
         ("homes.H0001.battery.size=5", "unknown key 'battery.size'"),
         ("homes.H0001.battery.soc_min=0.9", "soc_min <= soc_initial"),
-        ("homes.H0001.trader.kind=lucky", "trader.kind = 'lucky'"),
+        ("homes.H0001.trader.kind=lucky", "household H0001: trader.kind = 'lucky'"),
         ("tariff.retail=.nan", "tariff.retail"),
         ("tariff.feed_in=-101", "tariff.feed_in"),
     ],
@@ -277,6 +277,41 @@ def test_a_bad_block_or_price_is_one_line_before_anything_runs(
         preflight(_settings(unlike, 5, pair))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("time,retail\n2024-06-02T23:00:00Z,nan\n", "row 2: retail = 'nan'"),
+        ("time,retail\n2024-06-02T23:00:00Z,150\n", "price = 150: a price is a number within"),
+        ("time,retail\n2024-06-02T23:00:00Z,0.3\n", "no price for 2024-06-02T23:30:00"),
+    ],
+)
+def test_a_homes_price_file_is_read_before_anything_runs(
+    unlike: Path, tmp_path: Path, content: str | None, said: str
+) -> None:
+    """Missing, not a number, in another unit, too short: one line with the home and the file."""
+    file = tmp_path / "own.csv"
+    if content is not None:
+        file.write_text(content)
+    tariff = "homes.H0002.tariff"
+    chosen = _settings(unlike, 5, f"{tariff}.source=file", f"{tariff}.source_options.path={file}")
+    with pytest.raises(InputError) as error:
+        preflight(chosen)
+    assert str(error.value).startswith(f"household H0002: tariff {file}: ")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_beside_no_household_are_said(unlike: Path, tmp_path: Path) -> None:
+    """A block whose name is mistyped would change nothing: it is named before the run."""
+    folder = tmp_path / "homes"
+    shutil.copytree(unlike, folder)
+    assert preflight(_settings(folder, 5)).said == preflight(_settings(unlike, 5)).said
+    (folder / "H002.yaml").write_text("battery: none")
+    said = preflight(_settings(folder, 5)).said
+    assert f"doubt: H002.yaml in {folder}: no household of that name there" in said
 
 
 def test_precedence_of_blocks(unlike: Path) -> None:
