@@ -15,7 +15,6 @@ from common.forecast.presets import find_preset
 from common.market_rules import MAX_FEEDER
 from fl_client.trader import make_trader
 from fl_server.market import find_mechanism
-from fl_server.price_sources.options import Options
 from fl_server.prices import prices_of_source
 from fl_server.strategy import make_strategy
 
@@ -127,12 +126,12 @@ def _check_source(settings: Settings) -> dict[str, list[str]]:
                 f"(they are {names[0]} to {names[-1]})"
             )
     # Also what lies beside the data, before anything runs.
-    asked = set()
+    asked: set[tuple[object, ...]] = set()
     for name in names:
         home = settings.home(name, source.block(name))
         try:
             make_trader(home.trader.kind, home.trader.options)
-            place = Options(home.tariff.source, home.tariff.source_options).digest
+            place = home.tariff.source, *sorted(home.tariff.source_options.items())
             if home.tariff.source not in ("data", "flat") and place not in asked:
                 asked.add(place)
                 prices_of_source(settings, home.tariff, start)
