@@ -128,13 +128,14 @@ def _check_source(settings: Settings) -> dict[str, list[str]]:
     # Also what lies beside the data, before anything runs.
     asked: set[tuple[object, ...]] = set()
     for name in names:
-        home = settings.home(name, source.block(name))
+        own = settings.home(name, source.block(name))
+        tariff = own.tariff
         try:
-            make_trader(home.trader.kind, home.trader.options)
-            place = home.tariff.source, *sorted(home.tariff.source_options.items())
-            if home.tariff.source not in ("data", "flat") and place not in asked:
+            make_trader(own.trader.kind, own.trader.options)
+            place = tariff.source, *sorted(tariff.source_options.items())
+            if tariff.source not in ("data", "flat") and place not in asked:
                 asked.add(place)
-                prices_of_source(settings, home.tariff, start)
+                prices_of_source(settings, tariff, start)
         except InputError as error:
             raise InputError(f"household {name}: {error}") from None
     doubts: dict[str, list[str]] = {}
