@@ -14,6 +14,8 @@ from common.errors import InputError
 MINUTES = (1, 5, 10, 15, 30, 60)
 """What an interval may be; a minute is for tests of live homes. Each divides an hour."""
 DAY_MINUTES = 24 * 60
+ENDLESS = 1 << 40
+"""As many intervals as a run has of which nobody has said how long it is."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.cadence import HALF_HOUR, Cadence
+from common.cadence import ENDLESS, HALF_HOUR, Cadence
 from common.compression import parse_compression
 from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.energy.battery import BatterySpec
@@ -67,8 +67,10 @@ class Run(Section):
         0, description="of every random draw: the same seed gives the same bytes [number]"
     )
     households: Count = Field(10, description="how many take part, the first by name [households]")
-    days: Annotated[float, Field(gt=0, le=36525)] = Field(
-        7.0, description="length of the run [days]"
+    days: Annotated[float, Field(gt=0, le=36525)] | None = Field(
+        7.0,
+        description="length of the run; null: a simulation of all the data there is, a deployment"
+        " without end [days]",
     )
     interval_minutes: Literal[1, 5, 10, 15, 30, 60] = Field(
         30,
@@ -588,8 +590,15 @@ class Settings(Section):
 
     @property
     def intervals(self) -> int:
-        """Number of intervals of the run."""
+        """Number of intervals of the run; ENDLESS where nobody has said."""
+        if self.run.days is None:
+            return ENDLESS
         return max(1, round(self.run.days * self.cadence.per_day))
+
+    @property
+    def endless(self) -> bool:
+        """Whether the run goes on until it is ended, or the data is."""
+        return self.run.days is None
 
     @property
     def published(self) -> int:

@@ -44,7 +44,7 @@ def join(message: Message, context: Context) -> Message:
 def interval(message: Message, context: Context) -> Message:
     """Settle the interval that is over, order for the one that begins."""
     request = IntervalRequest.decode(message.content)
-    [reply] = HERE.open([context]).group.advance([request])
+    [reply] = HERE.open([context], request.t).group.advance([request])
     return Message(reply.encode(), reply_to=message)
 
 

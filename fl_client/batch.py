@@ -22,7 +22,7 @@ def join(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Messa
 def interval(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
     """Settle the interval that is over, order for the one that begins."""
     requests = [IntervalRequest.decode(message.content) for message in messages]
-    replies = HERE.open(contexts).group.advance(requests)
+    replies = HERE.open(contexts, requests[0].t).group.advance(requests)
     return [Message(r.encode(), reply_to=m) for r, m in zip(replies, messages, strict=True)]
 
 

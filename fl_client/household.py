@@ -18,6 +18,7 @@ from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.pv import clear_sky
 from common.energy.tariff import EndValue
+from common.errors import InputError
 from common.forecast.history import History
 from common.market_rules import MarketRules
 from common.messages import IntervalReply, IntervalRequest, Join, MessageError
@@ -30,6 +31,7 @@ from fl_client.steered import SteeredBatteries
 from fl_client.tokens import Tokens
 from fl_client.trader.scene import Scene
 from fl_client.traders import Traders
+from fl_client.window import Window
 
 # How far back a meter may correct itself: five weeks, a month's bill and some.
 _REVISED_DAYS = 35
@@ -39,14 +41,24 @@ _SENSORS = slice(COLUMNS.index("battery_soc"), COLUMNS.index("battery_cycles") +
 class Group:
     """H households of one run that step together.
 
-    The households' files are written every ``flush_every`` intervals, and at the end. Raises
-    InputError where a household's readings do not cover the run.
+    The households' files are written every ``flush_every`` intervals, and at the end. They have
+    been in from interval ``since`` of the run on. Of a run without end the group holds a window,
+    with interval ``reach`` in it; everything but requests and replies is numbered from its first
+    interval. Raises InputError where a household's readings do not cover the run.
     """
 
     def __init__(
-        self, members: Sequence[Member], settings: Settings, join: Join, *, flush_every: int = 1
+        self,
+        members: Sequence[Member],
+        settings: Settings,
+        join: Join,
+        *,
+        flush_every: int = 1,
+        since: int = 0,
+        reach: int = 0,
     ) -> None:
-        self.join = join
+        self.window = Window.of(join, settings.cadence, since, reach)
+        self.join = join = self.window.join
         self.intervals = join.intervals
         # What household h tells of itself at the end; nothing, unless somebody sets it.
         self.closing_report: Callable[[int], Mapping[str, float]] = lambda h: {}
@@ -60,7 +72,14 @@ class Group:
             periods=self.origin + join.intervals,
             freq=self.cadence.step,
         )
-        self._readings = RunReadings(members, self._index, self.origin, self.tokens)
+        self._readings = RunReadings(
+            members,
+            self._index,
+            self.origin,
+            self.tokens,
+            begins=self.origin + self.window.begins,
+            endless=self.window.endless,
+        )
         self.load, self.pv = self._readings.load, self._readings.pv
         self.about = self._readings.about
         self.names = [one.name for one in self.about]
@@ -74,13 +93,13 @@ class Group:
         self.log = Log(
             members,
             self.names,
-            join,
+            self.window,
             [time.isoformat() for time in self._index[self.origin :]],
             plan_width=traders.plan_width,
             keep_plans=2 * settings.checkpoint_every,
         )
         self._steered = SteeredBatteries(
-            members, self.homes, self._readings, self.prices, join, self._index, self.origin
+            members, self.homes, self._readings, self.prices, self.window, self._index, self.origin
         )
         self.physics = Physics(
             BatterySpec.together([home.battery_spec for home in self.homes]),
@@ -153,7 +172,7 @@ class Group:
                 # Prices of the data are the energy's; live ones are those told.
                 if home.tariff.source == "data" and not live:
                     history.charge(home.tariff.charges.all_in)
-            for t in range(self.log.settled + 1):
+            for t in range(self.log.begins, self.log.settled + 1):
                 self._sense(t)
         return histories
 
@@ -167,20 +186,26 @@ class Group:
         All requests are for one interval t. A request that is repeated gets the same reply again.
         Raises MessageError for a request of another run or of an interval long past.
         """
+        replies = self._advance([self.window.shown(request) for request in requests])
+        return [self.window.told(reply) for reply in replies]
+
+    def _advance(self, requests: Sequence[IntervalRequest]) -> list[IntervalReply]:
         t, closing = requests[0].t, requests[0].closing
-        decided = self.log.decided
+        decided, base = self.log.decided, self.window.base
         if any(r.t != t or r.run != self.join.run for r in requests):
             raise MessageError("requests of different intervals or another run")
         if t == decided and not closing:
             orders = self.log.orders_given()
             if orders is None:
-                raise MessageError(f"the orders of interval {t} are not kept")
+                raise MessageError(f"the orders of interval {base + t} are not kept")
             self._arrive(t)
             return self._replies(requests, orders)
         if t <= decided and not (closing and t == decided + 1):
-            raise MessageError(f"interval {t} is over: {decided} has been decided")
-        if t > self.intervals or (t == self.intervals) != closing:
-            raise MessageError(f"interval {t} is outside the run of {self.intervals}")
+            raise MessageError(f"interval {base + t} is over: {base + decided} has been decided")
+        # A run without end may be ended after any interval.
+        over = closing if self.window.endless else t == self.intervals
+        if t > self.intervals or over != closing:
+            raise MessageError(f"interval {base + t} is outside the run of {self.intervals}")
         self.prices.learn(requests)
         self._arrive(t)
         self._settle_until(t - 1, requests)
@@ -191,7 +216,7 @@ class Group:
                 for h, request in enumerate(requests)
             ]
         self.deciding.decide(t)
-        if (t + 1) % self._flush_every == 0:
+        if (base + t + 1) % self._flush_every == 0:
             self.log.flush()
         self._steered.write()
         return self._replies(requests, self.log.orders)
@@ -256,6 +281,9 @@ class Group:
                 self.deciding.decide(s, market=False)
             if s != self.log.settled + 1 or (self._readings.known <= self.origin + s).any():
                 continue
+            if self.origin + s >= self._readings.ends:
+                when = self._index[self.origin + s]
+                raise InputError(f"household {self.names[0]}: its readings end before {when}")
             fills = np.zeros((len(requests), 4), dtype=np.int64)
             allowed = np.broadcast_to(NO_CAP, (len(requests), 2)).copy()
             undelivered = np.full((len(requests), 2), np.nan)
@@ -281,7 +309,9 @@ class Group:
             ("allowance", state.allowed(s), allowed),
         ):
             if told is not None and told != tuple(now.tolist()):
-                raise MessageError(f"{what} of interval {s} are not those announced")
+                raise MessageError(
+                    f"{what} of interval {self.window.base + s} are not those announced"
+                )
 
     def _recall_told(self, h: int, s: int, fills: Ints, allowed: Ints) -> None:
         state = self.log.states[h]

@@ -6,9 +6,9 @@ import numpy as np
 
 from common.arrays import Floats, Ints
 from common.errors import InputError
-from common.messages import Join
 from fl_client.readings import Member
-from fl_client.state import QUANTITIES, State
+from fl_client.state import QUANTITIES
+from fl_client.window import Window, WindowState, row_number
 
 
 class Log:
@@ -27,13 +27,13 @@ class Log:
         self,
         members: Sequence[Member],
         names: Sequence[str],
-        join: Join,
+        window: Window,
         times: Sequence[str],
         *,
         plan_width: int,
         keep_plans: int,
     ) -> None:
-        count = len(members)
+        count, join = len(members), window.join
         self.values = {name: np.full((count, join.intervals), np.nan) for name in QUANTITIES}
         self.plan = np.zeros((count, plan_width))
         self.shadow_plan = np.zeros_like(self.plan)
@@ -43,10 +43,15 @@ class Log:
         self.settled = join.first - 2 if join.first > 0 else -1
         self.decided = join.first - 1
         self._written, self._saved = self.settled, self.decided
-        self._join, self._names, self._times = join, names, times
+        self._window, self._names, self._times = window, names, times
         self._keep_plans = keep_plans
         self.durable = members[0].durable
-        self.states = [State(member.directory, durable=self.durable) for member in members]
+        self.states = [
+            WindowState(member.directory, durable=self.durable, base=window.base)
+            for member in members
+        ]
+        # Rows before are of a household that was not in yet.
+        self.begins = join.first
         self._restore()
 
     def __getitem__(self, quantity: str) -> Floats:
@@ -55,20 +60,22 @@ class Log:
 
     def _restore(self) -> None:
         """Read back what the run had done before ``join.first``. Raises InputError."""
-        first = self._join.first
+        window, first = self._window, self._window.join.first
+        # An interval that was decided is settled again: its fills come with the next request.
+        self.settled = first - 1
         for h, state in enumerate(self.states):
             name = self._names[h]
-            state.begin(
-                {"run": self._join.run, "household": name, "start": self._join.start}, first
-            )
+            state.begin({"run": window.join.run, "household": name, "start": window.start}, first)
             rows = state.rows()
-            if len(rows) != first:
+            begins = row_number(rows[0][0]) if rows else first
+            if len(rows) != first - begins or begins > window.begins:
                 raise InputError(
                     f"household {name} has {len(rows)} intervals of the run, "
-                    f"cannot resume at interval {first}"
+                    f"cannot resume at interval {first + window.base}"
                 )
             self._read_back(h, rows)
-            self.settled = min(self.settled, _settled(rows, -1))
+            self.settled = min(self.settled, _settled(rows, begins - 1))
+            self.begins = min(self.begins, begins)
         self._written = self.settled
 
     def sensors(self, first: int, last: int, parts: int) -> Floats:

@@ -60,7 +60,8 @@ class Physics:
         While the interval before is not settled it is the newest that is known.
         """
         t = min(t, self._log.settled + 1)
-        if t > 0:
+        # Before it was in a household has no battery that the run would know of.
+        if t > self._log.begins:
             found = {n: self._log[n][:, t - 1] for n in ("soc", "soh", "cycles", "shadow_soc")}
             unaided = self._log["unaided_soc"][:, t - 1]
             # Where that is not kept, or was not by a release before, it is as the shadow is.
@@ -127,7 +128,7 @@ class Physics:
         those of ``intervals`` that are settled.
         """
         log = self._log
-        known = intervals[(intervals >= 0) & (intervals <= log.settled)]
+        known = intervals[(intervals >= log.begins) & (intervals <= log.settled)]
         flow = Flows(*(log[name][h, known] for name in Flows._fields))
         imported, exported = flow.meter(log["bought"][h, known], log["sold"][h, known])
         return np.stack([known, meter_milliwh(imported), meter_milliwh(exported)], axis=1)

@@ -82,9 +82,19 @@ class RunReadings:
     """
 
     def __init__(
-        self, members: Iterable[Member], index: pd.DatetimeIndex, origin: int, tokens: Tokens
+        self,
+        members: Iterable[Member],
+        index: pd.DatetimeIndex,
+        origin: int,
+        tokens: Tokens,
+        *,
+        begins: int | None = None,
+        endless: bool = False,
     ) -> None:
-        self._members = list(members)
+        self._begins = origin if begins is None else begins
+        # The first row beyond what is stored of a home, where a run without end replays files.
+        self.ends = len(index)
+        self._members, self._endless = list(members), endless
         self._index, self._origin, self._tokens = index, origin, tokens
         self._cadence = tokens.cadence
         shape = (len(self._members), len(index))
@@ -103,16 +113,19 @@ class RunReadings:
             data = member.load().at(self._cadence, index[0])
             if member.arrivals is not None:
                 begin = self._arrived(h, member.arrivals)
-                if begin > origin:
+                if begin > self._begins:
                     raise InputError(
                         f"household {data.name}: its meters have told nothing from before "
-                        f"{index[origin]} on, when the run begins; see fedwatt client meters"
+                        f"{index[self._begins]} on, when the run begins for it; see fedwatt "
+                        "client meters"
                     )
                 self._add(kinds, first_of, h, data)
                 continue
-            begin, rows = _rows(data, index, origin)
-            self.load[h, begin:] = data.consumption[rows]
-            self.pv[h, begin:] = data.frame["pv"].to_numpy(np.float64)[rows]
+            begin, rows = _rows(data, index, self._begins, endless=endless)
+            end = begin + rows.stop - rows.start
+            self.load[h, begin:end] = data.consumption[rows]
+            self.pv[h, begin:end] = data.frame["pv"].to_numpy(np.float64)[rows]
+            self.ends = min(self.ends, end)
             self._add(kinds, first_of, h, data)
         for kind, which in kinds.items():
             self.calendars.append(self._calendar(first_of[kind], np.array(which)))
@@ -218,18 +231,17 @@ class RunReadings:
                 if member.arrivals is not None:
                     self._histories.append(self._history(h, values[h], data))
                     continue
-                begin, rows = _rows(data, index, origin)
-                values[h, begin:] = data.frame[list(COLUMNS)].to_numpy(np.float64)[rows]
+                begin, rows = _rows(data, index, origin, endless=self._endless)
+                end = begin + rows.stop - rows.start
+                values[h, begin:end] = data.frame[list(COLUMNS)].to_numpy(np.float64)[rows]
+                # What a run without end has beyond the file is not there, and never read.
+                values[h, end:] = np.nan
+                lags = data.lags(rows.start + len(index) - begin)[rows.start :]
                 if self._cadence != HALF_HOUR:
-                    self._load[h, begin:] = data.consumption[rows]
-                    self._pv[h, begin:] = data.frame["pv"].to_numpy(np.float64)[rows]
+                    self._load[h, begin:end] = data.consumption[rows]
+                    self._pv[h, begin:end] = data.frame["pv"].to_numpy(np.float64)[rows]
                 self._histories.append(
-                    History(
-                        values[h, begin:],
-                        index[begin:],
-                        data.timezone,
-                        data.lags(rows.stop)[rows],
-                    )
+                    History(values[h, begin:], index[begin:], data.timezone, lags)
                 )
         return self._histories
 
@@ -301,10 +313,17 @@ class RunReadings:
         )
 
 
-def _rows(data: Household, index: pd.DatetimeIndex, origin: int) -> tuple[int, slice]:
-    """(First row of the run that the data has, the data's own rows from there on)."""
+def _rows(
+    data: Household, index: pd.DatetimeIndex, origin: int, *, endless: bool
+) -> tuple[int, slice]:
+    """(First row of the run that the data has, the data's own rows from there on).
+
+    In a run without end the data may end before the window does.
+    """
     first = data.row(index[0])
     last = first + len(index)
+    if endless:
+        last = max(min(last, len(data.frame)), first + origin + 1)
     if first + origin < 0 or last > len(data.frame):
         raise InputError(
             f"household {data.name} has readings from {data.frame.index[0]} to "

@@ -38,7 +38,9 @@ Key = tuple[str, ...]
 class Session:
     """A group of households of one run, with its learner."""
 
-    def __init__(self, members: Sequence[Membership], join: Join) -> None:
+    def __init__(
+        self, members: Sequence[Membership], join: Join, *, since: int = 0, reach: int = 0
+    ) -> None:
         self._members = members
         self.pinned = members[0].pinned
         settings = members[0].settings
@@ -48,8 +50,8 @@ class Session:
         ]
         # Files of households that move between processes must tell all, always.
         every = settings.checkpoint_every if self.pinned else 1
-        self.group = Group(places, settings, join, flush_every=every)
-        newest = self.group.log.decided
+        self.group = Group(places, settings, join, flush_every=every, since=since, reach=reach)
+        newest = self.group.window.base + self.group.log.decided
         self.joined = [
             Joined(a.name, a.filled_values, a.real, a.source, newest) for a in self.group.about
         ]
@@ -98,6 +100,7 @@ class Sessions:
     def join(self, request: Join, contexts: Sequence[Context]) -> list[Joined]:
         """Begin, or resume, a run for households that will step together. Raises InputError."""
         members = [membership(context) for context in contexts]
+        since: list[int] = []
         for member in members:
             state = State(member.directory, durable=member.durable)
             state.set_join(json.dumps(vars(request)))
@@ -107,17 +110,21 @@ class Sessions:
             if member.durable:
                 state.set_tariff(_parts(member.settings.tariff))
                 # What a real household has done is done: it goes on from there, whoever asks.
+                # Who has done nothing in this run begins where the coordinator says.
                 same = state.about().get("run") == request.run
-                request = replace(request, first=state.newest() + 1 if same else 0)
+                oldest = state.oldest() if same else None
+                since.append(request.first if oldest is None else oldest)
+                if oldest is not None:
+                    request = replace(request, first=state.newest() + 1)
             state.close()
         for other in self._company(_key(members)):
             self._part(other, written=False)
-        session = Session(members, request)
+        session = Session(members, request, since=max(since, default=0))
         self._keep(_key(members), session)
         return session.joined
 
-    def open(self, contexts: Sequence[Context]) -> Session:
-        """Return these households, together and as they are now.
+    def open(self, contexts: Sequence[Context], t: int = 0) -> Session:
+        """Return these households, together and as they are now, and able to decide ``t``.
 
         Those that stepped in other company are parted from it: each group is written to its files
         first, and its other members step alone from then on. Raises NotJoined where they never
@@ -128,10 +135,11 @@ class Sessions:
         session = self._sessions.get(key)
         if session is not None:
             session.catch_up()
-            return session
+            if session.group.window.holds(t):
+                return session
         for other in self._company(key):
             self._part(other, written=True)
-        session = _from_files(members)
+        session = _from_files(members, t)
         self._keep(key, session)
         return session
 
@@ -191,19 +199,27 @@ def _key(members: Sequence[Membership]) -> Key:
     return tuple(str(member.directory) for member in members)
 
 
-def _from_files(members: Sequence[Membership]) -> Session:
-    newest, request = [], ""
+def _from_files(members: Sequence[Membership], reach: int) -> Session:
+    newest, oldest, request = [], [], ""
     for member in members:
         state = State(member.directory, durable=member.durable)
         stored = state.join()
         newest.append(state.newest())
+        oldest.append(state.oldest())
         state.close()
         if stored is None:
             raise NotJoined(f"household {member.name} has not joined this run")
         request = stored
     # What all files hold is the present. A process killed while it wrote them leaves some ahead
     # of others; those repeat what the others have not kept.
-    return Session(members, Join(**{**json.loads(request), "first": min(newest) + 1}))
+    told = Join(**json.loads(request))
+    since, first = 0, min(newest) + 1
+    if members[0].durable:
+        # Who has decided nothing yet begins where it was told to.
+        begun = [t for t in oldest if t is not None]
+        since = max(begun, default=told.first)
+        first = first if begun else told.first
+    return Session(members, replace(told, first=first), since=since, reach=reach)
 
 
 def announce(told: Announcement, context: Context) -> bool:

@@ -350,15 +350,22 @@ class State:
         found = self._db.execute("SELECT max(t) FROM intervals").fetchone()
         return -1 if found[0] is None else int(found[0])
 
+    def oldest(self) -> int | None:
+        """Oldest interval decided, None where there is none."""
+        found = self._db.execute("SELECT min(t) FROM intervals").fetchone()[0]
+        return None if found is None else int(found)
+
     def rows(self, first: int = 0) -> list[tuple[object, ...]]:
         """Interval rows from ``first`` on in order of time, in the layout of ``put``."""
         return self._db.execute(
             f"SELECT {_COLUMNS} FROM intervals WHERE t >= ? ORDER BY t", (first,)
         ).fetchall()
 
-    def forecasts(self) -> list[tuple[int, str, Floats]]:
-        """All stored forecasts in order of time and stream."""
-        rows = self._db.execute("SELECT * FROM forecasts ORDER BY t, stream").fetchall()
+    def forecasts(self, first: int = 0) -> list[tuple[int, str, Floats]]:
+        """Stored forecasts of intervals from ``first`` on, in order of time and stream."""
+        rows = self._db.execute(
+            "SELECT * FROM forecasts WHERE t >= ? ORDER BY t, stream", (first,)
+        ).fetchall()
         return [
             (t, stream, np.frombuffer(blob, "<f4").astype(np.float64)) for t, stream, blob in rows
         ]

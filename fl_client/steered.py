@@ -12,11 +12,11 @@ import pandas as pd
 from common.arrays import Floats, Ints
 from common.config import Home
 from common.energy.battery import BatterySpec, BatteryStep
-from common.messages import Join
 from fl_client.control.steering import Steering
 from fl_client.prices import PublicPrices
 from fl_client.readings import Member, RunReadings
 from fl_client.trader.base import HOLD_REASONS, Decision, Situation, Trader
+from fl_client.window import Window
 
 _USUAL_DAYS = 7
 
@@ -31,12 +31,12 @@ class SteeredBatteries:
         homes: Sequence[Home],
         readings: RunReadings,
         prices: PublicPrices,
-        join: Join,
+        window: Window,
         index: pd.DatetimeIndex,
         origin: int,
     ) -> None:
         self._members, self._homes, self._readings = members, homes, readings
-        self._prices, self._join, self._index, self._origin = prices, join, index, origin
+        self._prices, self._window, self._index, self._origin = prices, window, index, origin
         self._steered = {
             h: member.steered for h, member in enumerate(members) if member.steered is not None
         }
@@ -103,8 +103,8 @@ class SteeredBatteries:
         retail, feed_in = self._prices.retail[h, t], self._prices.feed_in[h, t]
         terms = self._prices.terms
         return Steering(
-            run=self._join.run,
-            t=t,
+            run=self._window.join.run,
+            t=self._window.base + t,
             start=self._index[self._origin + t].timestamp(),
             seconds=own.hours * 3600,
             trader=trader.kind,

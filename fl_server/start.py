@@ -9,7 +9,7 @@ from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from common.config import Settings
-from common.data.source import source_of
+from common.data.source import lasting, source_of
 from common.errors import RunError
 from common.messages import JOIN, Join, Joined, MessageError, read_reply
 from fl_server.checkpoint import Checkpoints
@@ -25,12 +25,14 @@ _NODE_POLL_S = 0.05
 def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True) -> None:
     """Run a community on ``grid``; everything it leaves behind is in ``directory``.
 
-    ``durable``: what is booked survives a power cut; a simulation starts over instead.
+    ``durable``: what is booked survives a power cut; a simulation starts over instead. Without a
+    number of days it runs over all the data there is.
     Resumes from the directory's checkpoint where it holds one. Raises InputError for settings or
     households that do not fit, RunError where households stay away, and in a simulation where one
     is lost on the way.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    settings = lasting(settings)
     source = source_of(settings)
     start = source.start()
     prices = published_prices(settings, source, start)

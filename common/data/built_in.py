@@ -38,9 +38,17 @@ class CityLearn:
 
     def start(self) -> pd.Timestamp:
         """Return the UTC time of interval 0. Raises InputError."""
+        return self._span.start(self._spans)
+
+    def lasts(self) -> float:
+        """Return for how many days there is data from interval 0 on. Raises InputError."""
+        return self._span.lasts(self._spans)
+
+    @property
+    def _spans(self) -> list[tuple[str, str, pd.Timestamp, int]]:
         zone = self._span.timezone or citylearn.TIMEZONE
         first = local_midnight(citylearn.FIRST, citylearn.TIMEZONE)
-        return self._span.start([(n, zone, first, 2 * citylearn.HOURS) for n in self._names])
+        return [(n, zone, first, 2 * citylearn.HOURS) for n in self._names]
 
 
 class Synthetic:
@@ -78,3 +86,7 @@ class Synthetic:
     def start(self) -> pd.Timestamp:
         """Return the UTC time of interval 0. Raises InputError."""
         return self._begin
+
+    def lasts(self) -> float:
+        """Raise InputError: generated homes have no last day."""
+        raise InputError("run.days = null: synthetic homes have no last day; say how many days")

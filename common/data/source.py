@@ -24,13 +24,14 @@ def open_source(
     seed: int,
     households: int,
     start: date | None,
-    days: float,
+    days: float | None,
     history_days: int,
     timezone: str | None = None,
     cadence: Cadence = HALF_HOUR,
 ) -> Source:
     """Open ``spec`` for a run of ``days`` days of the first ``households`` households by name.
-    Its intervals are ``cadence`` long; households come as they are stored.
+    Its intervals are ``cadence`` long; households come as they are stored. ``days`` None: as many
+    as there are, which ``lasts`` tells.
 
     ``start`` is the local day of interval 0; None: ``history_days`` after the first local midnight
     that every household has. ``timezone`` overrides the zone stored with the data.
@@ -75,6 +76,17 @@ def source_of(settings: Settings) -> Source:
     )
 
 
+def lasting(settings: Settings) -> Settings:
+    """The same settings for as many days as their source has, where they leave that to it.
+
+    Raises InputError as ``open_source`` does.
+    """
+    if not settings.endless:
+        return settings
+    days = source_of(settings).lasts()
+    return settings.model_copy(update={"run": settings.run.model_copy(update={"days": days})})
+
+
 class _Folder:
     one_tariff = False
 
@@ -101,6 +113,9 @@ class _Folder:
 
     def start(self) -> pd.Timestamp:
         return self._span.start(self._spans)
+
+    def lasts(self) -> float:
+        return self._span.lasts(self._spans)
 
 
 class _Database:
@@ -129,3 +144,6 @@ class _Database:
 
     def start(self) -> pd.Timestamp:
         return self._span.start(self._spans)
+
+    def lasts(self) -> float:
+        return self._span.lasts(self._spans)

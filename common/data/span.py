@@ -37,6 +37,12 @@ class Source(Protocol):
         Raises InputError when a household's readings do not cover the run from there.
         """
 
+    def lasts(self) -> float:
+        """Return for how many days every household has data from interval 0 on.
+
+        Raises InputError where there is no end, or no interval.
+        """
+
 
 class Span:
     """The part of the data a run needs."""
@@ -44,13 +50,15 @@ class Span:
     def __init__(
         self,
         start: date | None,
-        days: float,
+        days: float | None,
         history_days: int,
         timezone: str | None,
         cadence: Cadence = HALF_HOUR,
     ) -> None:
         self.day = start
-        intervals = max(1, round(days * cadence.per_day))
+        # Of a run as long as its data, until that is asked for.
+        intervals = 1 if days is None else max(1, round(days * cadence.per_day))
+        self._cadence = cadence
         # Prices are read for a whole half hour at the end, and models count in them.
         self.half_hours = cadence.half_hours(intervals)
         self.history_days = history_days
@@ -78,6 +86,15 @@ class Span:
                     f"{end:%Y-%m-%d %H:%M}: {self._way_out(whole, ends.tz_convert(zone))}"
                 )
         return begin
+
+    def lasts(self, spans: Sequence[tuple[str, str, pd.Timestamp, int]]) -> float:
+        """For how many days all households, given as in ``start``, have data from interval 0 on.
+
+        Whole intervals are counted. Raises InputError for less than one.
+        """
+        begin = self.start(spans)
+        ends = min(first + half_hours * HALF_HOUR.step for _, _, first, half_hours in spans)
+        return int((ends - begin) // self._cadence.step) / self._cadence.per_day
 
     def _way_out(self, first_day: pd.Timestamp, ends: pd.Timestamp) -> str:
         """Say what would fit between the first whole local day and the last reading of all."""

@@ -43,6 +43,7 @@ def simulate(
     resume: Annotated[Path | None, typer.Option(help="continue this run directory")] = None,
 ) -> None:
     """Run N households: forecasts, a market round every half hour, a model round every three."""
+    from common.data.source import lasting
     from simulations.preflight import preflight
     from simulations.resume import check_resumable
     from simulations.simulate import new_directory, owned, stored_settings
@@ -71,7 +72,7 @@ def simulate(
             run={key: value for key, value in run.items() if value is not None},
             data={} if data is None else {"source": _absolute(data)},
         )
-        checked = preflight(settings)
+        checked = preflight(lasting(settings))
         settings = checked.settings
         for line in (*filter(None, [checked.replaced]), *checked.said):
             typer.echo(f"fedwatt: {line}", err=True)
