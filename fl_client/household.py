@@ -202,13 +202,12 @@ class Group:
             return self._replies(requests, orders)
         if t <= decided and not (closing and t == decided + 1):
             raise MessageError(f"interval {base + t} is over: {base + decided} has been decided")
-        # A run without end may be ended after any interval.
-        over = closing if self.window.endless else t == self.intervals
-        if t > self.intervals or over != closing:
+        # Who leaves, or is in a run without end, may be asked for the last after any interval.
+        if t > self.intervals or (t == self.intervals and not closing):
             raise MessageError(f"interval {base + t} is outside the run of {self.intervals}")
         self.prices.learn(requests)
         self._arrive(t)
-        self._settle_until(t - 1, requests)
+        self._settle_until(self._last(requests), requests)
         if closing:
             self.log.flush()
             return [
@@ -254,7 +253,8 @@ class Group:
         state, first = self.log.states[h], max(request.t - _REVISED_DAYS * self.cadence.per_day, 0)
         told = state.told(first)
         # What it was not asked for has been told before, or was estimated without it.
-        others = np.setdiff1d(np.arange(first, request.t - 1), asked)
+        ours = np.arange(max(first, self.log.begins), self._last([request]))
+        others = np.setdiff1d(ours, asked)
         now = self._readings.metered(h, others)
         assert now is not None
         # ``signals_from`` is the newest interval whose answer has arrived.
@@ -266,6 +266,14 @@ class Group:
         rows = np.array(sorted([*revised, *metered.tolist()]), dtype=np.int64).reshape(-1, 3)
         state.tell(rows, request.t)
         return rows
+
+    def _last(self, requests: Sequence[IntervalRequest]) -> int:
+        """The newest interval that is over for these households: who leaves has had its last."""
+        last = requests[0].t - 1
+        if not requests[0].closing:
+            return last
+        asked = [int(request.fills[:, 0].max(initial=-1)) for request in requests]
+        return min(last, max(self.log.decided, *asked))
 
     def _arrive(self, t: int) -> None:
         """Take over what meters have told by now. Histories grow with it."""

@@ -21,8 +21,16 @@ _COMPARED = ("mean_7_days", "weekly_naive")
 
 
 def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]:
-    """Figures of household ``h`` over the whole run, by name; what is not known is left out."""
-    log = {name: values[h] for name, values in group.log.values.items()}
+    """Figures of household ``h`` over the whole run, by name; what is not known is left out.
+
+    Of a run without end over what is kept of it in memory, its last weeks; there is no end at which
+    a store would have a value.
+    """
+    over = group.log.settled + 1 if group.window.endless else group.intervals
+    span = slice(group.log.begins, over)
+    log = {name: values[h, span] for name, values in group.log.values.items()}
+    if not len(log["load"]):
+        return {}
     report = {f"{name}_kwh": float(np.sum(log[name])) for name in _TOTALS}
     report |= {
         "cost": float(np.sum(log["cost"])),
@@ -37,11 +45,12 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
     if settings.run.shadow:
         report["shadow_cost"] = float(np.sum(log["shadow_cost"]))
         report["shadow_soc_end"] = float(log["shadow_soc"][-1])
+    if settings.run.shadow and not group.window.endless:
         # With what a store is worth in its own battery, this tells who gained by the market.
         capacity, end = group.homes[h].battery.capacity_kwh, group.end_value(h)
         report["end_value"] = float(end.value(log["soc"][-1] * capacity).item())
         report["shadow_end_value"] = float(end.value(log["shadow_soc"][-1] * capacity).item())
-    return report | _forecast_errors(group, h)
+    return report | _forecast_errors(group, h, over)
 
 
 _TOTALS = (
@@ -80,10 +89,11 @@ def _violations(log: Mapping[str, Floats], home: Home, hours: float) -> int:
     return int(np.count_nonzero(passed))
 
 
-def _forecast_errors(group: Group, h: int) -> dict[str, float]:
-    """Errors of the day-ahead forecasts issued at midnight, beside those anyone could make."""
+def _forecast_errors(group: Group, h: int, intervals: int) -> dict[str, float]:
+    """Errors of the day-ahead forecasts issued at midnight, beside those anyone could make, of the
+    first ``intervals``."""
     made = group.log.midnight[h]
-    over = group.tokens.over(group.intervals)
+    over = group.tokens.over(intervals)
     days = [t for t in sorted(made) if group.tokens.at(t) + DAY <= over]
     report: dict[str, float] = {}
     if not days:

@@ -53,7 +53,9 @@ class Books:
         if settled is not None:
             _complete(state.lines[t - 1], settled, cap)
         del state.faults[:-_KEPT_FAULTS]
-        after = replace(state, t=t + 1).to_json() if self._with_postings else None
+        after = None
+        if self._with_postings:
+            after = replace(state, t=t + 1, over=fills is None).to_json()
         self.ledger.record(t, fills, settled, after, compensation, standing, prices)
         if self._with_postings:
             state.t = t + 1

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from common.arrays import Floats32
+from common.arrays import Floats, Floats32
 from common.errors import InputError
 from common.files import read_json, whole, write_whole
 from common.messages import decode_arrays, encode_arrays
@@ -29,12 +30,13 @@ class Checkpoint:
     """Where a run stands: ``t`` is the next interval to run.
 
     ``heard``: per household, the newest interval whose signal it has. ``signals``: public [buy,
-    sell] prices per past interval. ``fills``: per cleared interval not settled by all, the fills
-    by household. ``allowances``: under a cap, of the same intervals, mWh by household;
-    ``scarcity`` the price beyond them [micro], ``drawn`` the imports known so far [mWh]. ``open``:
-    per past interval, the households that have not reported it. ``lines``: report lines of
-    intervals not settled yet. ``faults``: (interval, household, why). ``spans``: per household, the
-    intervals it took part in as [first, end) pairs, -1 for no end; None while everybody always did.
+    sell] prices per past interval, from ``first_signal`` on. ``fills``: per cleared interval not
+    settled by all, the fills by household. ``allowances``: under a cap, of the same intervals, mWh
+    by household; ``scarcity`` the price beyond them [micro], ``drawn`` the imports known so far
+    [mWh]. ``open``: per past interval, the households that have not reported it. ``lines``: report
+    lines of intervals not settled yet. ``faults``: (interval, household, why). ``spans``: per
+    household, the intervals it took part in as [first, end) pairs, -1 for no end; None while
+    everybody always did. ``over``: the run is closed.
     """
 
     t: int
@@ -48,6 +50,32 @@ class Checkpoint:
     scarcity: dict[int, int] = field(default_factory=dict)
     drawn: dict[int, int] = field(default_factory=dict)
     spans: list[list[list[int]]] | None = None
+    first_signal: int = 0
+    over: bool = False
+
+    def signal(self, t: int) -> tuple[float, float]:
+        """Public [buy, sell] price of interval ``t``."""
+        return self.signals[t - self.first_signal]
+
+    def signals_between(self, first: int, end: int) -> Floats:
+        """(end - first, 2) of intervals ``first`` to ``end``, the last left out."""
+        begin = self.first_signal
+        told = self.signals[first - begin : end - begin]
+        return np.array(told, dtype=np.float64).reshape(-1, 2)
+
+    def forget_signals(self, before: int) -> None:
+        """Forget those of intervals before ``before``: whoever was away so long is told no more."""
+        gone = before - self.first_signal
+        if gone > 0:
+            del self.signals[:gone]
+            self.first_signal = before
+
+    def since(self, h: int) -> int:
+        """The interval from which on household ``h`` is in, if it is; the next one otherwise."""
+        if self.spans is None:
+            return 0
+        inside = [first for first, end in self.spans[h] if end < 0]
+        return inside[0] if inside else self.t
 
     @classmethod
     def fresh(cls, households: int) -> "Checkpoint":
@@ -132,6 +160,8 @@ class Checkpoint:
             scarcity={int(t): price for t, price in plain.get("scarcity", {}).items()},
             drawn={int(t): milliwh for t, milliwh in plain.get("drawn", {}).items()},
             spans=plain.get("spans"),
+            first_signal=plain.get("first_signal", 0),
+            over=plain.get("over", False),
         )
 
 

@@ -47,6 +47,8 @@ from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 NO_FILL = (0, 0, 0, 0)
 REVISED_DAYS = 35
 """So far back a meter may correct itself."""
+TOLD_DAYS = 60
+"""Who was away, or is new, is told the prices of so many days before."""
 NO_READING = np.zeros((0, 3), dtype=np.int64)
 
 
@@ -109,6 +111,7 @@ class Coordinator:
         self._export_cap = None if export_kw is None else round(export_kw * kw_milliwh)
         self._wait = self._cadence.of_hours(settings.settlement.wait_hours)
         self._revised = REVISED_DAYS * self._cadence.per_day
+        self._told = TOLD_DAYS * self._cadence.per_day
         self._refused: dict[int, tuple[str, ...]] = {}
 
     def interval(self, t: int) -> Answers:
@@ -125,12 +128,11 @@ class Coordinator:
         self._conclude(t, answers, time.perf_counter())
         return answers
 
-    def close(self, answers: Answers) -> None:
-        """Settle the last interval with what the households said when the run was over."""
-        t = self._settings.intervals
+    def close(self, answers: Answers, t: int) -> None:
+        """Settle the last interval, ``t`` - 1, with what was said when the run was over."""
         settled = self._settle(t - 1, answers.readings)
         if settled is not None:
-            compensation = self._compensation(settled, answers.reports)
+            compensation = self._compensation(t, settled, answers.reports)
             self._books.book(t, None, settled, cap=self._cap, compensation=compensation)
 
     # ---- the market round ---------------------------------------------------------------------
@@ -151,8 +153,8 @@ class Coordinator:
             "retail": _mean(self._prices.imported(t)),
             "feed_in": _mean(self._prices.exported(t)),
             "local_price": None if clearing.price is None else clearing.price / MICRO,
-            "marginal_buy": self.state.signals[t][0],
-            "marginal_sell": self.state.signals[t][1],
+            "marginal_buy": self.state.signal(t)[0],
+            "marginal_sell": self.state.signal(t)[1],
             "sent_kwh": clearing.sent_milliwh / MILLI_WH_PER_KWH,
             "delivered_kwh": clearing.delivered_milliwh / MILLI_WH_PER_KWH,
             "orders": sum(len(orders) for orders in answers.orders.values()),
@@ -200,7 +202,7 @@ class Coordinator:
         share = -1 if self._allowed is None else self._allowed // len(self._roster.names)
         scarcity = 0 if self._allowed is None else self._scarcity(t)
         for h in who:
-            since = state.heard[h] + 1
+            since = max(state.heard[h] + 1, state.first_signal)
             unread = state.unread(h, t)
             for s in unread:
                 if s not in undelivered:
@@ -221,9 +223,9 @@ class Coordinator:
                 terms=terms,
                 fills=np.array(fills, dtype=np.int64).reshape(-1, 5),
                 signals_from=since,
-                signals=np.array(state.signals[since:t], dtype=np.float64).reshape(-1, 2),
+                signals=state.signals_between(since, t),
                 refused=self._refused.get(h, ()),
-                closing=closing,
+                closing=closing or h in self._roster.leaving,
                 past_retail=prices.retail[tariff[0], since:t],
                 past_feed_in=prices.feed_in[tariff[1], since:t],
                 undelivered=np.array([undelivered[s] for s in unread]).reshape(-1, 2),
@@ -236,15 +238,21 @@ class Coordinator:
             yield h, request.encode(public[tariff])
 
     def ask(
-        self, t: int, only: Iterable[int] | None = None, patience_s: float | None = None
+        self,
+        t: int,
+        only: Iterable[int] | None = None,
+        patience_s: float | None = None,
+        *,
+        closing: bool = False,
     ) -> Answers:
         """Ask these households, or all of them, and collect what arrives in time.
 
-        ``t`` is the interval that begins; at the run's end it asks for the last settlement.
+        ``t`` is the interval that begins; where the run is ``closing`` instead it asks for the last
+        settlement.
         """
-        asked = self._roster.present if only is None else list(only)
+        asked = self.asked(t) if only is None else list(only)
         answers = Answers(faults=dict.fromkeys(asked, "no reply"))
-        requests = self._requests(t, t >= self._settings.intervals, asked)
+        requests = self._requests(t, closing, asked)
         for h, message in self.mailbox.ask(INTERVAL, t, requests, patience_s):
             if h not in answers.faults:
                 continue
@@ -256,12 +264,18 @@ class Coordinator:
                     answers.not_joined.add(h)
                 continue
             del answers.faults[h]
-            answers.orders[h] = reply.orders
+            if h not in self._roster.leaving:
+                answers.orders[h] = reply.orders
             answers.readings[h] = reply.readings
             answers.reports[h] = reply.report
             self.state.heard[h] = t - 1
         self._books.note(t, self._roster.names, answers.faults)
         return answers
+
+    def asked(self, t: int) -> list[int]:
+        """Who is in, and who is leaving and owes a reading."""
+        owing = [h for h in self._roster.leaving if self.state.unread(h, t)]
+        return sorted([*self._roster.present, *owing])
 
     def _read(self, h: int, t: int, content: RecordDict) -> IntervalReply:
         """What household h answers for interval t; raises MessageError where it makes no sense."""
@@ -467,6 +481,7 @@ class Coordinator:
             self.state.allowances[t] = dict(enumerate(capped.milliwh.tolist()))
             self.state.scarcity[t] = scarcity
         self.state.signals.append((buy / MICRO, sell / MICRO))
+        self.state.forget_signals(t - self._told)
         return clearing, admitted.refused, capped
 
     def _remember(self, t: int, clearing: Clearing, fills: Fills) -> None:
@@ -475,13 +490,14 @@ class Coordinator:
         self.state.fills[t] = {int(h): tuple(table[h].tolist()) for h in traded}
 
     def _compensation(
-        self, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
+        self, t: int, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
     ) -> Ints | None:
-        """What moves from gainers to losers (H,) [micro] with the last settlement, if anything."""
+        """What moves from gainers to losers (H,) [micro] with the last settlement, that of
+        ``t`` - 1, if anything."""
         settings, prices = self._settings, self._prices
         if not settings.market.compensate_losers:
             return None
-        run = slice(0, settings.intervals)
+        run = slice(0, t)
         dearest = np.nanmax(np.abs(np.concatenate((prices.retail, prices.feed_in))[:, run]), axis=0)
         limit = most_carried(
             dearest,
@@ -489,7 +505,7 @@ class Coordinator:
             *(float(np.max(limit)) for limit in self._carried),
         )
         told = [reports.get(h, {}) for h in range(len(self._roster.names))]
-        owed = self._books.ledger.owed(settings.intervals - 1, settled)
+        owed = self._books.ledger.owed(t - 1, settled)
         return compensate(told_gains(told, owed, limit))
 
 

@@ -58,7 +58,8 @@ class Run:
         self, joined: Mapping[str, Joined], reports: Mapping[int, Mapping[str, float]]
     ) -> None:
         """Keep what the households said of themselves, ``reports`` by their index."""
-        names, intervals = self.coordinator.mailbox.roster.names, self.settings.intervals
+        names = self.coordinator.mailbox.roster.names
+        intervals = min(self.settings.intervals, self.state.t)
         write_json(
             self.directory / REPORTS,
             {

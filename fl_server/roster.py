@@ -5,7 +5,7 @@ nodes therefore goes through the household's own name, or a seed would fix nothi
 households come, go and change their node while a run goes on; a household's position stays.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -28,9 +28,17 @@ class Roster(PassingGrid):
         nodes = sorted(names, key=names.__getitem__)
         self.take_over([names[node] for node in nodes], nodes)
 
-    def take_over(self, names: Sequence[str], node_ids: Sequence[int | None]) -> None:
-        """From now on these households are in, by position, with these nodes."""
-        self.names, self.node_ids = list(names), list(node_ids)
+    def take_over(
+        self,
+        names: Sequence[str],
+        node_ids: Sequence[int | None],
+        leaving: Collection[int] = (),
+    ) -> None:
+        """From now on these households are in, by position, with these nodes.
+
+        Those in ``leaving`` are not in, but may still be asked for what they owe.
+        """
+        self.names, self.node_ids, self.leaving = list(names), list(node_ids), frozenset(leaving)
         self._index_of = {
             node: index for index, node in enumerate(self.node_ids) if node is not None
         }
@@ -39,7 +47,11 @@ class Roster(PassingGrid):
     @property
     def present(self) -> list[int]:
         """Positions of the households that are in."""
-        return [index for index, node in enumerate(self.node_ids) if node is not None]
+        return [
+            index
+            for index, node in enumerate(self.node_ids)
+            if node is not None and index not in self.leaving
+        ]
 
     def name(self, node_id: int) -> str:
         """Return the household's name."""
@@ -61,4 +73,4 @@ class Roster(PassingGrid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Node ids of those who are in, by position."""
-        return list(self._index_of)
+        return [node for node, index in self._index_of.items() if index not in self.leaving]

@@ -70,8 +70,8 @@ def _run_to_the_end(run: Run) -> dict[int, Mapping[str, float]]:
         state.t = after
         if after % settings.checkpoint_every == 0:
             run.save()
-    answers = run.coordinator.ask(settings.intervals)
-    run.coordinator.close(answers)
+    answers = run.coordinator.ask(settings.intervals, closing=True)
+    run.coordinator.close(answers, settings.intervals)
     return answers.reports
 
 

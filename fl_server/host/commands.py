@@ -104,6 +104,30 @@ def expel(
 
 
 @app.command()
+def leave(
+    directory: Directory,
+    name: Annotated[str, typer.Option(help="the household's name")],
+    stays: Annotated[bool, typer.Option("--stays", help="it trades again after all")] = False,
+) -> None:
+    """Let a household leave in good order: it trades no more from the next interval on, and is
+    heard until its last readings are there; then its statement is final, and it may be expelled."""
+    from fl_server.host.setup import leave_household
+
+    leave_household(directory.resolve(), name, stays=stays)
+    typer.echo(f"{name}: {'stays' if stays else 'leaves with the next interval'}")
+
+
+@app.command()
+def end(directory: Directory) -> None:
+    """End a run without end: after the interval that goes on the last readings are waited for, and
+    every account is closed."""
+    from fl_server.host.setup import end_run
+
+    end_run(directory.resolve())
+    typer.echo(f"{directory}: ends with the interval that goes on")
+
+
+@app.command()
 def renew(
     directory: Directory,
     address: Annotated[

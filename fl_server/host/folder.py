@@ -135,6 +135,11 @@ class Folder:
         return self.run / "outcome.json"
 
     @property
+    def ending(self) -> Path:
+        """There once the operator has ended a run that has no end by itself."""
+        return self.run / "ending"
+
+    @property
     def lock(self) -> Path:
         """Held by the ServerApp while it lives."""
         return self.run / ".lock"

@@ -39,7 +39,7 @@ from fl_server.exchange import exchange
 from fl_server.host.clock import Clock
 from fl_server.host.folder import Deployment, Folder, Live
 from fl_server.host.journal import journal, journal_to
-from fl_server.host.members import admitted, read_members
+from fl_server.host.members import admitted, leaving, read_members
 from fl_server.host.replies import survive_unreadable_replies
 from fl_server.host.tally import Tally
 from fl_server.host.tariff_file import PublishedTariff
@@ -104,6 +104,7 @@ class LiveRun:
         self._round = 0  # the newest model round that is done
         self._answered: list[int] = []
         self._last: dict[str, object] = {}
+        self._left: set[int] = set()  # who leaves and owes no reading any more
         self._members_read = _stamp(folder.members)
         self._tally = Tally(run.ledger, folder.run, run.start, run.settings.cadence.step)
 
@@ -114,7 +115,7 @@ class LiveRun:
         state, clock = self._state, self._clock
         self._patience.t = state.t
         self._resume()
-        while state.t < self._settings.intervals:
+        while not self._ended():
             t = state.t
             if clock.current(t) > t:
                 self._skip(t)
@@ -129,10 +130,16 @@ class LiveRun:
             self._booked(t, self._coordinator.interval(t))
             self._announce(t, self._answered)
             self._learn()
-        clock.wait(self._settings.intervals)
+        clock.wait(state.t)
         self._tell("closing")
         self._close()
         self._tell("finished")
+
+    def _ended(self) -> bool:
+        """Whether there is no interval left: of a run without end, once it was told to end."""
+        if self._settings.endless:
+            return self._state.t > 0 and self._folder.ending.exists()
+        return self._state.t >= self._settings.intervals
 
     def _resume(self) -> None:
         """Greet the households, and repeat what a killed coordinator may not have got to say."""
@@ -174,6 +181,10 @@ class LiveRun:
         self._patience.t = self._state.t
         self._answered = sorted(answers.orders)
         self._heard(t, answers)
+        for h in sorted(self._roster.leaving - self._left):
+            if not self._state.unread(h, self._state.t):
+                self._left.add(h)
+                journal("has left: all that it owed is settled", household=self._roster.names[h])
         line = self._state.lines.get(t, {})
         self._last = {
             key: line.get(key)
@@ -231,14 +242,15 @@ class LiveRun:
 
     def _close(self) -> None:
         """Settle the last interval; wait for those who are away, within reason."""
-        t, end = self._settings.intervals, time.monotonic() + self._deployment.closing_deadline_s
-        answers = Answers(faults=dict.fromkeys(self._roster.present, "no reply"))
+        t, end = self._state.t, time.monotonic() + self._deployment.closing_deadline_s
+        everybody = self._coordinator.asked(t)
+        answers = Answers(faults=dict.fromkeys(everybody, "no reply"))
         while answers.faults and (left := end - time.monotonic()) > 0:
             self._read_members()
             patience = min(self._deployment.market_deadline_s, left)
             self._join_missing(patience / 4)
-            waited_for = sorted(set(answers.faults) & set(self._roster.present))
-            more = self._coordinator.ask(t, waited_for, patience)
+            waited_for = sorted(set(answers.faults) & set(self._coordinator.asked(t)))
+            more = self._coordinator.ask(t, waited_for, patience, closing=True)
             self._heard(t, more)
             answers.orders |= more.orders
             answers.readings |= more.readings
@@ -250,7 +262,7 @@ class LiveRun:
         # Reports come once: they are on disk before the run is closed for good.
         joined = {self._roster.names[h]: one for h, one in self._joined.items()}
         self._run.write_reports(joined, answers.reports)
-        self._coordinator.close(answers)
+        self._coordinator.close(answers, t)
 
     # ---- who is in ----------------------------------------------------------------------------
 
@@ -271,7 +283,10 @@ class LiveRun:
             return
         self._members_read = stamp
         before = [*roster.node_ids, *([None] * (len(members) - known))]
-        roster.take_over(names, [member.node_id for member in members])
+        left = roster.leaving
+        roster.take_over(names, [member.node_id for member in members], leaving(members))
+        for h in sorted(roster.leaving - left):
+            journal("leaves", household=names[h])
         for h, (was, now) in enumerate(zip(before, roster.node_ids, strict=True)):
             if was != now:
                 self._joined.pop(h, None)
@@ -285,14 +300,19 @@ class LiveRun:
         if not away:
             return
         state = self._state
-        join = join_message(
-            self._settings,
-            self._name,
-            self._run.start,
-            state.t,
-            self._deployment.ends,
-        )
-        requests = [(h, join.encode()) for h in away]
+        requests = [
+            (
+                h,
+                join_message(
+                    self._settings,
+                    self._name,
+                    self._run.start,
+                    self._begins(h),
+                    self._deployment.ends,
+                ).encode(),
+            )
+            for h in away
+        ]
         for h, reply in self._mailbox.ask(JOIN, state.t, requests, patience):
             name = self._roster.names[h]
             try:
@@ -306,6 +326,16 @@ class LiveRun:
             # One that lost its disk must be told the past again.
             state.heard[h] = min(state.heard[h], max(joined.newest - 1, -1))
             journal("joined", household=name, newest=joined.newest)
+
+    def _begins(self, h: int) -> int:
+        """Where a household begins that has kept nothing of this run: when it came in.
+
+        Of a run without end with the oldest interval whose reading it still owes.
+        """
+        since = self._state.since(h)
+        if not self._settings.endless:
+            return since
+        return max(since, min(self._state.unread(h, self._state.t), default=self._state.t))
 
     # ---- the model round ----------------------------------------------------------------------
 
@@ -326,6 +356,14 @@ class LiveRun:
         self._run.save()
         journal("model round", round=due, seconds=time.perf_counter() - begin)
 
+    def _standing(self, h: int) -> str:
+        """Whether a household is in."""
+        if self._roster.node_ids[h] is None:
+            return "expelled"
+        if h not in self._roster.leaving:
+            return "in"
+        return "leaving" if self._state.unread(h, self._state.t) else "left"
+
     # ---- being seen ---------------------------------------------------------------------------
 
     def _tell(self, phase: str) -> None:
@@ -342,7 +380,7 @@ class LiveRun:
                 "time": time.time(),
                 "pid": os.getpid(),
                 "interval": min(state.t, self._settings.intervals),
-                "intervals": self._settings.intervals,
+                "intervals": None if self._settings.endless else self._settings.intervals,
                 "interval_minutes": self._settings.cadence.minutes,
                 "speed": self._clock.speed,
                 "lag_s": self._clock.lag(state.t),
@@ -356,6 +394,7 @@ class LiveRun:
                     name: {
                         "online": h in online,
                         "joined": h in self._joined,
+                        "member": self._standing(h),
                         "settled": state.heard[h],
                         "owed": owed[h],
                         "bill_today": bills.get(name, (0.0, 0.0))[0],
@@ -426,7 +465,7 @@ def _run(grid: Grid, folder: Folder) -> None:
         roster = Roster(grid, _claimed(grid, settings, join))
     else:
         roster = Roster(grid, {})
-        roster.take_over([m.name for m in members], [m.node_id for m in members])
+        roster.take_over([m.name for m in members], [m.node_id for m in members], leaving(members))
     _await_households(roster, settings, clock)
     patience = Patience(clock, deployment, settings.run.reply_deadline_s)
     with open_run(
@@ -440,7 +479,8 @@ def _run(grid: Grid, folder: Folder) -> None:
         durable=True,
         state_with_postings=True,
     ) as run:
-        if run.state.t <= settings.intervals:
+        # A ledger of a release before does not say that it is closed.
+        if not run.state.over and run.state.t <= settings.intervals:
             LiveRun(
                 name=live.run,
                 run=run,

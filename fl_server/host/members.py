@@ -14,12 +14,16 @@ from common.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Member:
-    """A household. ``account``: its number from 0 on; ``node_id`` is None for one expelled."""
+    """A household. ``account``: its number from 0 on; ``node_id`` is None for one expelled.
+
+    ``leaving``: it trades no more, and is heard until its last readings are there.
+    """
 
     name: str
     account: int
     node_id: int | None
     public_key: str
+    leaving: bool = False
 
 
 def read_members(path: Path) -> list[Member]:
@@ -35,6 +39,7 @@ def read_members(path: Path) -> list[Member]:
                     int(entry.get("account", number)),
                     None if node is None else int(node),
                     str(entry["public_key"]),
+                    bool(entry.get("leaving", False)),
                 )
             )
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -50,6 +55,11 @@ def admitted(members: Sequence[Member]) -> list[str]:
     return sorted(member.name for member in members if member.node_id is not None)
 
 
+def leaving(members: Sequence[Member]) -> list[int]:
+    """Accounts of those who trade no more and may still be asked."""
+    return [member.account for member in members if member.leaving]
+
+
 def admit(path: Path, name: str, node_id: int, public_key: str) -> Member:
     """Bind a name to the node that registration returned. Raises InputError for a name taken."""
     members = read_members(path)
@@ -59,10 +69,24 @@ def admit(path: Path, name: str, node_id: int, public_key: str) -> Member:
         members.append(known)
     elif known.node_id is not None:
         raise InputError(f"household {name!r} is admitted already")
-    known = replace(known, node_id=node_id, public_key=public_key)
+    known = replace(known, node_id=node_id, public_key=public_key, leaving=False)
     members[known.account] = known
     _write(path, members)
     return known
+
+
+def leave(path: Path, name: str, *, leaving: bool = True) -> None:
+    """Let a household trade no more from the next interval on, or again. Raises InputError."""
+    members = read_members(path)
+    for member in members:
+        if member.name == name and member.node_id is not None:
+            if member.leaving == leaving:
+                now = "leaving already" if leaving else "not leaving"
+                raise InputError(f"household {name!r}: {now}")
+            members[member.account] = replace(member, leaving=leaving)
+            _write(path, members)
+            return
+    raise InputError(f"household {name!r}: not admitted")
 
 
 def expel(path: Path, name: str) -> int:
@@ -70,7 +94,7 @@ def expel(path: Path, name: str) -> int:
     members = read_members(path)
     for member in members:
         if member.name == name and member.node_id is not None:
-            members[member.account] = replace(member, node_id=None)
+            members[member.account] = replace(member, node_id=None, leaving=False)
             _write(path, members)
             return member.node_id
     raise InputError(f"household {name!r}: not admitted")
@@ -82,6 +106,7 @@ def _write(path: Path, members: Sequence[Member]) -> None:
             "account": member.account,
             "node_id": None if member.node_id is None else str(member.node_id),
             "public_key": member.public_key,
+            **({"leaving": True} if member.leaving else {}),
         }
         for member in members
     }

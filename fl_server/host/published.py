@@ -21,6 +21,8 @@ from fl_server.price_sources import SERVICES, open_prices
 from fl_server.price_sources.table import read_table
 from fl_server.prices import check_all_in
 
+# So many intervals more at a time, in a run without end.
+AHEAD = 1440
 Events = Iterator[tuple[str, dict[str, str | int]]]
 
 
@@ -94,6 +96,8 @@ class Published:
 
         Where there is no price for ``t`` that of the day before holds. Yields what is to be noted.
         """
+        if t + self._ahead > self._told.shape[1]:
+            self._grow()
         try:
             changed = self._refresh(t)
         except InputError as error:
@@ -117,6 +121,15 @@ class Published:
         new = t + np.flatnonzero(np.isnan(self._told[0, ahead]) & ~np.isnan(self.energy[ahead]))
         if len(new):
             self._write_down(new)
+
+    def _grow(self) -> None:
+        """Make room for prices of a run that goes on; those that a file has are read again."""
+        more = np.full((2, AHEAD), np.nan)
+        self._told = np.concatenate([self._told, more], axis=1)
+        self.energy = np.append(self.energy, more[0])
+        paid = np.nan if self._exports else self._tariff.feed_in
+        self.paid = np.append(self.paid, np.full(AHEAD, paid))
+        self._read = None
 
     def _refresh(self, t: int, *, first_known: bool = True) -> int | None:
         """Take over prices not told yet; returns the first interval told otherwise, if there is."""
@@ -205,6 +218,11 @@ class Published:
         self._told[0, intervals] = prices
         if self._exports:
             self._told[1, intervals] = paid
+
+
+def newest_told(path: Path) -> int:
+    """The newest interval whose price is written down in ``path``, 0 where there is none."""
+    return max((interval for interval, *_ in _lines(path)), default=0)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, float, float]]:

@@ -10,13 +10,13 @@ import yaml
 
 from common.config import Settings, dump, load
 from common.data.frame import check_name
-from common.data.source import source_of
+from common.data.source import lasting, source_of
 from common.errors import InputError
 from common.files import write_whole
 from common.processes import check_address, is_loopback
 from fl_server.host.flower import CONNECTION, await_superlink, flwr, write_connection
-from fl_server.host.folder import Deployment, Folder
-from fl_server.host.members import admit, admitted, expel, read_members
+from fl_server.host.folder import Deployment, Folder, Live
+from fl_server.host.members import admit, admitted, expel, leave, read_members
 from fl_server.host.tariff_file import check_members, write_tariff
 from fl_server.host.tls import (
     check_public_key,
@@ -86,7 +86,7 @@ def _rehearsal(settings: Settings, tariff: str) -> Settings:
     values = settings.model_dump(mode="json")
     values["data"]["source"] = tariff
     values["homes"] = values["homes_last"] = {}  # the file is of whoever has no tariff of its own
-    return Settings.model_validate(values)
+    return lasting(Settings.model_validate(values))
 
 
 def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None:
@@ -167,3 +167,25 @@ def expel_household(root: Path, name: str) -> None:
     except ConnectionError as error:
         raise InputError(f"{name}: not expelled: {error}") from None
     expel(folder.members, name)
+
+
+def leave_household(root: Path, name: str, *, stays: bool = False) -> None:
+    """Let a household trade no more from the next interval on, or, if it ``stays``, again.
+
+    It is heard until its last readings are there. Raises InputError.
+    """
+    folder = Folder(root)
+    if folder.deployment().insecure:
+        raise InputError(f"{root}: insecure: nobody is admitted, who connects takes part")
+    leave(folder.members, name, leaving=not stays)
+
+
+def end_run(root: Path) -> None:
+    """Let a run without end come to its end. Raises InputError."""
+    folder = Folder(root)
+    folder.deployment()
+    if not folder.settings().endless:
+        raise InputError(f"{root}: this run ends by itself (run.days in config.yaml)")
+    if Live.read(folder.live) is None:
+        raise InputError(f"{root}: no run has begun")
+    write_whole(folder.ending, "")

@@ -12,7 +12,7 @@ from common.config import Settings, Tariff
 from common.errors import InputError
 from common.files import write_whole
 from fl_server.host.folder import Folder
-from fl_server.host.published import Events, Published
+from fl_server.host.published import AHEAD, Events, Published, newest_told
 from fl_server.price_sources import open_prices
 from fl_server.price_sources.options import Options
 from fl_server.price_sources.table import read_table
@@ -108,7 +108,7 @@ class MemberPrices(Prices):
 
     def renew(self) -> None:
         """Take over what the sources have published since."""
-        changed = False
+        changed = self._grow(len(self.common) - self.energy.shape[1])
         for source, row, paid in self._sources:
             for rows, at, now in (
                 (self.energy, row, source.energy),
@@ -119,6 +119,14 @@ class MemberPrices(Prices):
                     changed = True
         if changed:
             self.retail = self._all_in(slice(None))
+
+    def _grow(self, count: int) -> bool:
+        """Make room for ``count`` more intervals; what is flat goes on as it was."""
+        if count <= 0:
+            return False
+        self.energy = np.pad(self.energy, ((0, 0), (0, count)), mode="edge")
+        self.feed_in = np.pad(self.feed_in, ((0, 0), (0, count)), mode="edge")
+        return True
 
     def seat(self, names: Sequence[str]) -> None:
         """Give those who have joined since their tariffs."""
@@ -169,6 +177,9 @@ class PublishedTariff:
         price of the first interval, unless prices were told already."""
         self._folder, self._settings, self._start = folder, settings, start
         self._own: dict[str, Published] = {}
+        ahead, self._count = settings.published, settings.intervals + settings.published
+        if settings.endless:
+            self._count = newest_told(folder.told) + AHEAD + ahead
         self._common = self._published(settings.tariff, folder.told)
         for name, tariff in _own_tariffs(settings):
             try:
@@ -183,6 +194,7 @@ class PublishedTariff:
         Where there is no price for ``t`` that of the day before holds. Yields what is to be noted.
         """
         yield from self._common.tell(t)
+        self._count = len(self._common.energy)  # for members whose prices are opened later
         for own in self._own.values():
             for event, about in own.tell(t):
                 yield event, {"tariff": own.name, **about}
@@ -211,7 +223,7 @@ class PublishedTariff:
             cache=self._folder.root / "prices",
             start=self._start,
             cadence=self._settings.cadence,
-            count=self._settings.intervals + self._settings.published,
+            count=self._count,
             ahead=self._settings.published,
             begun=begun,
         )
