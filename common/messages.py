@@ -319,7 +319,8 @@ class Announcement:
     """What a household has traded for interval t, told as soon as the market has cleared.
 
     ``fill``: bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]. ``allowance``,
-    under a community cap: mWh from the grid, scarcity price [1e-6 per kWh].
+    under a community cap: mWh from the grid, scarcity price [1e-6 per kWh]. ``statement``: of a
+    month that is closed, until the household has kept it; see ``common.month_statement``.
     Firm: the request of t + 1 carries the same figures again.
     """
 
@@ -327,6 +328,7 @@ class Announcement:
     t: int
     fill: tuple[int, int, int, int]
     allowance: tuple[int, int] | None = None
+    statement: str = ""
 
     def encode(self) -> RecordDict:
         """Return the Flower record."""
@@ -334,6 +336,8 @@ class Announcement:
         config = ConfigRecord({"run": self.run, "t": self.t, "fill": fill})
         if self.allowance is not None:
             config["allowance"] = _pack(np.array(self.allowance, dtype=np.int64), "<i8")
+        if self.statement:
+            config["statement"] = self.statement
         return RecordDict({CONFIG: config})
 
     @classmethod
@@ -346,7 +350,8 @@ class Announcement:
             milliwh, scarcity = _row(config, "allowance", 2)
             allowance = (milliwh, scarcity)
         fill = (bought, sold, paid, received)
-        return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance)
+        statement = _get(config, "statement", str) if "statement" in config else ""
+        return cls(_get(config, "run", str), _get(config, "t", int), fill, allowance, statement)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from common.arrays import Floats, Ints
 from common.config import Tariff
 from common.market_rules import MICRO
 from common.messages import Announcement, Join, Joined, NotJoined
+from common.month_statement import digest, read_statement
 from fl_client.deciding import DayAhead
 from fl_client.household import Group
 from fl_client.membership import Membership, membership
@@ -232,6 +233,15 @@ def announce(told: Announcement, context: Context) -> bool:
     try:
         if state.about().get("run") != told.run:
             raise NotJoined(f"household {member.name} has not joined run {told.run}")
-        return state.announce(told.t, told.fill, told.allowance)
+        kept = state.announce(told.t, told.fill, told.allowance)
+        return kept and (not told.statement or _keep_statement(state, member.name, told))
     finally:
         state.close()
+
+
+def _keep_statement(state: State, name: str, told: Announcement) -> bool:
+    """Keep a month's statement; False for one of others, or that does not follow what is kept."""
+    said = read_statement(told.statement)
+    if (said.run, said.household) != (told.run, name):
+        return False
+    return state.keep_statement(said.month, told.statement, digest(told.statement), said.before)

@@ -74,18 +74,21 @@ CREATE TABLE IF NOT EXISTS told (
     t INTEGER PRIMARY KEY, imported INTEGER NOT NULL, exported INTEGER NOT NULL,
     reply INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS statements (
+    month TEXT PRIMARY KEY, text TEXT NOT NULL, hash TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
 );
 """
 _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
-    "told",
+    "told", "statements",
 )  # fmt: skip
-_VERSION = 7
+_VERSION = 8
 """Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit, 4
 added ``told``, 5 export prices, 6 ``tariff``,
-7 what a household would do without the shared model.
+7 what a household would do without the shared model, 8 ``statements``.
 
 A new table or quantity needs a higher number and nothing else; a change of a column a line in
 ``_carry_over``.
@@ -289,6 +292,21 @@ class State:
             if allowance is not None:
                 self._db.execute("INSERT OR IGNORE INTO allowed VALUES (?, ?, ?)", (t, *allowance))
         return self.announced(t) == fill and self.allowed(t) == allowance
+
+    def keep_statement(self, month: str, text: str, hash_: str, before: str) -> bool:
+        """Keep a month's statement, which follows the one with hash ``before``.
+
+        False where another was kept for it, or it does not follow the newest kept.
+        """
+        with self._transaction():
+            kept = self.statements()
+            if all(one != month for one, *_ in kept) and (not kept or kept[-1][2] == before):
+                self._db.execute("INSERT INTO statements VALUES (?, ?, ?)", (month, text, hash_))
+        return (month, text, hash_) in self.statements()
+
+    def statements(self) -> list[tuple[str, str, str]]:
+        """(Month, statement, its hash), in order of months."""
+        return self._db.execute("SELECT * FROM statements ORDER BY month").fetchall()
 
     def announced(self, t: int) -> tuple[int, ...] | None:
         """Return (bought, sold [mWh], paid, received [micro]) announced for ``t``."""

@@ -36,7 +36,8 @@ class Checkpoint:
     [mWh]. ``open``: per past interval, the households that have not reported it. ``lines``: report
     lines of intervals not settled yet. ``faults``: (interval, household, why). ``spans``: per
     household, the intervals it took part in as [first, end) pairs, -1 for no end; None while
-    everybody always did. ``over``: the run is closed.
+    everybody always did. ``over``: the run is closed. ``stated``: per household, the newest month
+    whose statement it has kept, and the statement's hash.
     """
 
     t: int
@@ -52,6 +53,7 @@ class Checkpoint:
     spans: list[list[list[int]]] | None = None
     first_signal: int = 0
     over: bool = False
+    stated: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def signal(self, t: int) -> tuple[float, float]:
         """Public [buy, sell] price of interval ``t``."""
@@ -162,6 +164,9 @@ class Checkpoint:
             spans=plain.get("spans"),
             first_signal=plain.get("first_signal", 0),
             over=plain.get("over", False),
+            stated={
+                int(h): (month, hash_) for h, (month, hash_) in plain.get("stated", {}).items()
+            },
         )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from common.errors import InputError
 from common.market_rules import MICRO, MILLI_WH_PER_KWH
+from common.month_statement import read_statement
 from fl_client.state import QUANTITIES
 
 _HALF_HOUR = timedelta(minutes=30)
@@ -127,6 +128,10 @@ class Books:
         found = self._db.execute("SELECT parts FROM tariff").fetchone()
         return {} if found is None else dict(json.loads(found[0]))
 
+    def statements(self) -> list[tuple[str, str, str]]:
+        """(Month, statement, its hash) of the closed months kept, in order."""
+        return self._db.execute("SELECT * FROM statements ORDER BY month").fetchall()
+
     def models(self) -> list[tuple[int, int]]:
         """(Round, interval after which it came) of the shared models received, in order."""
         return [(r, t) for r, t in self._db.execute("SELECT round, t FROM models ORDER BY round")]
@@ -149,6 +154,16 @@ def opened(home: Path) -> Iterator[Books | None]:
             yield books if "start" in books.about else None
     except sqlite3.Error as error:
         raise InputError(f"{path}: {error}; fedwatt-client start brings it up to date") from None
+
+
+def kept_statements(home: Path) -> list[tuple[str, str, str, float]]:
+    """(Month, statement, its hash, total owed [currency]) of the months kept, in order.
+
+    Raises InputError for a file that cannot be read at the moment.
+    """
+    with opened(home) as books:
+        kept = [] if books is None else books.statements()
+    return [(month, text, h, read_statement(text).total / MICRO) for month, text, h in kept]
 
 
 def _number(value: object) -> float:

@@ -101,6 +101,20 @@ def meters(
 
 
 @app.command()
+def months(
+    directory: Directory,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="the statements as they were kept, one a line")
+    ] = False,
+) -> None:
+    """Show the statements of closed months that this household has kept, and their hashes."""
+    from fl_client.host.books import kept_statements
+
+    for month, text, digest, total in kept_statements(directory.resolve()):
+        typer.echo(text if as_json else f"{month}  {total:12.2f}  {digest}")
+
+
+@app.command()
 def status(
     directory: Directory,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,

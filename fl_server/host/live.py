@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +35,7 @@ from common.messages import (
     brief,
     read_reply,
 )
+from common.month_statement import digest
 from fl_server.coordinator import NO_FILL, Answers
 from fl_server.exchange import exchange
 from fl_server.host.clock import Clock
@@ -44,6 +46,7 @@ from fl_server.host.replies import survive_unreadable_replies
 from fl_server.host.tally import Tally
 from fl_server.host.tariff_file import PublishedTariff
 from fl_server.mailbox import Mailbox
+from fl_server.months import Calendar, due, month_statement, next_month
 from fl_server.opened import Run, open_run
 from fl_server.roster import Roster
 from fl_server.start import join_message
@@ -104,6 +107,8 @@ class LiveRun:
         self._round = 0  # the newest model round that is done
         self._answered: list[int] = []
         self._last: dict[str, object] = {}
+        zone = tariff.prices.zone
+        self._calendar = Calendar(run.start, run.settings.cadence, zone)
         self._left: set[int] = set()  # who leaves and owes no reading any more
         self._members_read = _stamp(folder.members)
         self._tally = Tally(run.ledger, folder.run, run.start, run.settings.cadence.step)
@@ -215,13 +220,21 @@ class LiveRun:
         """Tell households what they have traded, so that their batteries can act on it now."""
         # Who has been expelled since it traded is told nothing: its fills stand in the ledger.
         there = set(self._roster.present)
-        told = [(h, self._told(t, h).encode()) for h in who if h in there]
+        closed = self._closed()
+        who = sorted({h for h in who if h in there} | (closed.keys() & self._roster.online()))
+        told = [
+            (h, replace(self._told(t, h), statement=closed[h][1] if h in closed else "").encode())
+            for h in who
+        ]
         if not told or self._clock.current(t) > t:
             return
         heard = 0
         for h, reply in self._mailbox.ask(FILLS, t, told):
             try:
-                heard += read_reply(reply, Kept.decode).kept
+                kept = read_reply(reply, Kept.decode).kept
+                heard += kept
+                if kept and h in closed:
+                    self._kept(h, *closed[h])
             except NotJoined:
                 self._joined.pop(h, None)
             except MessageError as error:
@@ -232,6 +245,37 @@ class LiveRun:
                     why=str(error),
                 )
         journal("fills told", interval=t, households=len(told), heard=heard)
+
+    def _closed(self) -> dict[int, tuple[pd.Period, str]]:
+        """By household, the next month that is over and its statement, until it is kept."""
+        found = {}
+        for h in (*self._roster.present, *sorted(self._roster.leaving)):
+            month = due(self._state, self._calendar, h, leaves=h in self._roster.leaving)
+            if month is not None:
+                found[h] = month, self._statement(h, month)
+        return found
+
+    def _statement(self, h: int, month: pd.Period) -> str:
+        before = self._state.stated.get(h, ("", ""))[1]
+        name, zone = self._roster.names[h], self._tariff.prices.zone
+        return month_statement(self._run.ledger, self._name, name, month, before, zone)
+
+    def _kept(self, h: int, month: pd.Period, text: str) -> None:
+        """A household has kept a month's statement."""
+        self._state.stated[h] = str(month), digest(text)
+        journal("month closed", household=self._roster.names[h], month=str(month))
+
+    def _keeps(self, h: int, t: int, month: pd.Period) -> bool:
+        """Whether a household keeps a statement that it is told now, the run being over."""
+        text = self._statement(h, month)
+        told = Announcement(self._name, t, NO_FILL, None, text).encode()
+        patience = self._deployment.market_deadline_s
+        for _, reply in self._mailbox.ask(FILLS, t, [(h, told)], patience):
+            with suppress(MessageError):
+                if read_reply(reply, Kept.decode).kept:
+                    self._kept(h, month, text)
+                    return True
+        return False
 
     def _told(self, t: int, h: int) -> Announcement:
         """What household ``h`` hears of the market of interval t."""
@@ -263,6 +307,15 @@ class LiveRun:
         joined = {self._roster.names[h]: one for h, one in self._joined.items()}
         self._run.write_reports(joined, answers.reports)
         self._coordinator.close(answers, t)
+        if self._settings.endless:
+            self._state_finally(t)
+
+    def _state_finally(self, t: int) -> None:
+        """Tell everybody who is there what is not stated yet, up to the month the run ends in."""
+        for h in sorted(self._roster.online()):
+            while (month := next_month(self._state, self._calendar, h)) is not None:
+                if month > self._calendar.month(t - 1) or not self._keeps(h, t, month):
+                    break
 
     # ---- who is in ----------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from common.files import write_whole
 from fl_server.bills import Bill
 from fl_server.bills import bill as make_bill
 from fl_server.ledger import Ledger
+from fl_server.months import check_kept
 from fl_server.run_files import SUMMARY, ledger_url
 from fl_server.statement import TOTAL, Statement
 from fl_server.statement import statement as make_statement
@@ -148,6 +149,30 @@ def statement(
         )
     text = {"table": _lines_table, "csv": _lines_csv, "page": statement_page}[form](made)
     _give(text, out, f"statement of {household}")
+
+
+@app.command()
+def months(
+    run: Annotated[str, _RUN],
+    kept: Annotated[Path, typer.Argument(help="what fedwatt-client months HOME --json says")],
+    name: Annotated[str | None, _NAME] = None,
+) -> None:
+    """Check a household's kept monthly statements against the ledger; exit status 1 where any is
+    not what the ledger says, or does not follow the one before."""
+    try:
+        texts = [line for line in kept.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{kept}: {error}") from None
+    ledger, name = _open(run, name)
+    with ledger:
+        verdict = ledger.verify()
+        found = check_kept(ledger, name, texts)
+    for month, wrong in found:
+        typer.echo(f"{month}: {wrong or 'as the ledger says'}")
+    if verdict.error is not None:
+        typer.echo(f"the ledger does not verify: {verdict.error}")
+    if verdict.error is not None or any(wrong for _, wrong in found):
+        raise typer.Exit(1)
 
 
 def _give(text: str, out: Path | None, what: str) -> None:
