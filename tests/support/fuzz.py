@@ -185,8 +185,8 @@ def market_round(one: Recorded, t: int, replies: dict[int, RecordDict | None]) -
     coordinator._refused = {}
     try:
         if closing:
-            answers = coordinator.ask(t)
-            coordinator.close(answers)
+            answers = coordinator.ask(t, closing=True)
+            coordinator.close(answers, t)
         else:
             answers = coordinator.interval(t)
         refused = dict(coordinator._refused)
