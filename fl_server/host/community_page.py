@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from common.page import document, table, tiles
-from fl_server.host.view import View
+from fl_server.host.view import View, progress
 
 _REFRESH_S = 30
 
@@ -34,7 +34,7 @@ def _community(view: View) -> Markup:
         (f"{sum(line['delivered_kwh'] for line in day):.2f} kWh", "traded in the last 24 hours"),
         (f"{online} of {len(status['households'])}", "households online"),
         (f"{status.get('totals', {}).get('rounds', 0):.0f}", "model rounds"),
-        (f"{status['interval']} of {status['intervals']}", f"{view.cadence.noun}s"),
+        (progress(status), f"{view.cadence.noun}s"),
     ]
     state = status["phase"] if view.alive else "the coordinator is not running"
     sub = Markup('<p class="sub">{}; status {:.0f} s old{}</p>').format(

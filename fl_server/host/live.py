@@ -422,7 +422,11 @@ class LiveRun:
     def _tell(self, phase: str) -> None:
         """Write what is going on to the status file, for whoever looks."""
         state, online = self._state, self._roster.online()
-        owed = {h: len(state.unread(h, state.t)) - (state.t > 0) for h in range(len(state.heard))}
+        # The newest interval is asked for in the round to come.
+        owed = {
+            h: sum(s < state.t - 1 for s in state.unread(h, state.t))
+            for h in range(len(state.heard))
+        }
         self._tally.catch_up()
         bills = self._tally.bills()
         write_json(

@@ -5,7 +5,7 @@ from pathlib import Path
 from common.processes import Facts, listens
 from fl_server.host.folder import Folder
 from fl_server.host.tls import days_left
-from fl_server.host.view import look
+from fl_server.host.view import look, progress
 
 
 def server_status(root: Path) -> Facts:
@@ -25,7 +25,7 @@ def server_status(root: Path) -> Facts:
         facts |= {
             "run": status["run"],
             "phase": status["phase"],
-            "interval": f"{status['interval']} of {status['intervals']}",
+            "interval": progress(status),
             "model rounds": status["round"],
             "status age s": None if view.age_s is None else round(view.age_s, 1),
             "behind the clock s": status["lag_s"],
@@ -33,6 +33,12 @@ def server_status(root: Path) -> Facts:
             "away": ", ".join(n for n, h in homes.items() if not h["online"]) or "nobody",
             "not settled": ", ".join(f"{n} {h['owed']}" for n, h in homes.items() if h["owed"])
             or "nothing",
+            "leaving": ", ".join(
+                f"{n} ({h['member']})"
+                for n, h in homes.items()
+                if h.get("member") in ("leaving", "left")
+            )
+            or "nobody",
             "faults": status["faults"],
         }
     return facts

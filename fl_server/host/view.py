@@ -1,6 +1,7 @@
 """What there is to see of a coordinator's folder: its status and the newest lines of its run."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,3 +50,9 @@ def look(folder: Folder) -> View:
         time.time() - float(status["time"]) if "time" in status else None,
         cadence,
     )
+
+
+def progress(status: Mapping[str, Any]) -> str:
+    """How far a run is: of how many intervals, where it has an end."""
+    total = status["intervals"]
+    return str(status["interval"]) if total is None else f"{status['interval']} of {total}"
