@@ -4,12 +4,14 @@ import json
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from flwr.app import Message
 
 from fl_server.coordinator import Answers, Coordinator
+from fl_server.host import live
 from fl_server.host.clock import Clock
 from fl_server.host.folder import Live
 from fl_server.ledger import Ledger
@@ -248,6 +250,43 @@ def test_on_the_clock(homes: Path, tmp_path: Path) -> None:
     status = json.loads(folder.status.read_text())
     assert (status["phase"], status["speed"]) == ("finished", 1200.0)
     assert status["lag_s"] >= 0
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_set_by_an_hour_loses_and_doubles_nothing(
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """In real time, with a clock of the test's own that is set by an hour in interval 4: back, and
+    interval 5 begins an hour later; forth, and 5 has passed, so that it is settled without a
+    market. Each is settled once, and households and ledger agree."""
+    folder = community(tmp_path / "server", homes, NAMES, *MARKET_ONLY, hour=0)
+    begun = Live.read(folder.live)
+    assert begun is not None
+    anchor = 1_800_000_000.0
+    Live(begun.run, begun.start, anchor, 1.0).write(folder.live)
+    slept, asked = [0.0], {}
+
+    def now() -> float:
+        return anchor + slept[0] + (3600.0 * hours if 4 in asked else 0.0)
+
+    def sleep(seconds: float) -> None:
+        slept[0] += seconds
+
+    def note(message: Message) -> bool:
+        asked.setdefault(int(message.metadata.group_id.partition("-")[0]), slept[0])
+        return False
+
+    monkeypatch.setattr(live, "Clock", partial(Clock, now=now, sleep=sleep))
+    run(folder, Homes(contexts(tmp_path, homes, NAMES, folder), note))
+    exactly_once(folder.run)
+    agree(tmp_path, folder)
+    log = [json.loads(x) for x in (folder.log / "coordinator.jsonl").read_text().splitlines()]
+    skipped = {line["interval"] for line in log if line["event"] == "interval skipped"}
+    assert skipped == ({5} if hours > 0 else set())
+    assert not traded(folder.run) & skipped
+    due = {t: 1800.0 * t - (3600.0 * hours if t > 4 else 0.0) for t in range(INTERVALS)}
+    for t in due.keys() - skipped:
+        assert asked[t] == pytest.approx(due[t], abs=2)
 
 
 def test_a_short_break_costs_a_rehearsal_nothing(homes: Path, tmp_path: Path) -> None:
