@@ -1,7 +1,10 @@
 """The SuperLink's guard: nobody speaks in another's name, too much or too often."""
 
 import json
+import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,6 +215,30 @@ def test_size_and_rate_are_bounded(link: Link) -> None:
     assert "too many calls" in outcomes[-1]
     # Others are not held back by it.
     assert link.caller(link.homes[0] / "key").heartbeat(link.nodes[0]) == "passed"
+
+
+@pytest.mark.slow
+def test_slow_strangers_hold_nobody_up(link: Link) -> None:
+    """150 connections hang: silent, in mid-handshake, or in mid-request after one; a household's
+    calls pass meanwhile, and again when all have hung up."""
+    host, _, port = link.address.partition(":")
+    context = ssl.create_default_context(cafile=link.folder.tls / "ca.crt")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    maple = link.caller(link.homes[0] / "key")
+    with ExitStack() as stack:
+        for number in range(150):
+            plug = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            if number % 3 == 1:
+                plug.sendall(bytes.fromhex("1603010200010001fc0303"))  # of a ClientHello's header
+            elif number % 3 == 2:
+                held = stack.enter_context(context.wrap_socket(plug, server_hostname=host))
+                half = b"PRI * HTTP/2.0\r\n"
+                if held.selected_alpn_protocol() != "h2":
+                    half = b"POST /v1/fleet/activate-node HTTP/1.1\r\nContent-Length: 99999\r\n"
+                held.sendall(half)
+        assert maple.heartbeat(link.nodes[0]) == "passed"
+        assert link.caller(link.homes[0] / "key").heartbeat(link.nodes[0]) == "passed"
+    assert maple.heartbeat(link.nodes[0]) == "passed"
 
 
 @pytest.mark.slow
