@@ -313,8 +313,9 @@ class Rounds:
         finally:
             screening.bytes_up += session.bytes_up
             screening.dropped.update(Counter(session.faults.values()))
+            # Who gave no reply is among those: it is not counted once more.
+            screening.received = len(messages)
         screening.accepted = len(found.nodes)
-        screening.received = len(messages)
         said = dict(zip(SUMMED, told, strict=True)) if self.privacy is None else {}
         metrics = MetricRecord({NUM_EXAMPLES: weight, **said})
         record = encode_arrays(arrays)

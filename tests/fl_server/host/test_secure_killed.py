@@ -146,7 +146,7 @@ def spied(root: Path) -> tuple[dict[int, Model], dict[int, list[Model]]]:
             assert same(starts.setdefault(int(round_), model), model)
         for text in (folder / LINES).read_text().splitlines():
             line = json.loads(text)
-            dealt |= dict.fromkeys(line.get("shares", ()), (line["dealt"], name))
+            dealt |= dict.fromkeys(line.get("shares", ()), (line.get("dealt", ""), name))
             told += [(line["round"], name, share) for share in line.get("told", ())]
     kinds: dict[tuple[int, str, str], set[str]] = defaultdict(set)
     for number, teller, share in told:

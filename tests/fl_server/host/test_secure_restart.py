@@ -165,6 +165,7 @@ def test_coordinator_killed_in_every_phase_of_a_secure_sum(
     assert grid.died == [1, 2, 3, 4, 5]
     lines = [json.loads(text) for text in (folder.run / "rounds.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(line["dropped"] <= line["sampled"] == HOMES for line in lines)
     # Who has sent its update when the coordinator dies is not in the round that is begun again.
     sent = {1: 0, 2: 0, 3: answered, 4: HOMES, 5: HOMES}
     left = {round_: HOMES - count for round_, count in sent.items()} | {6: HOMES}
