@@ -7,8 +7,11 @@ export has prices of its own has the column ``export_price`` as well, after the 
 
 import math
 import re
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -183,6 +186,12 @@ class Household:
         if self.filled_rows.shape != (len(self.frame),):
             raise InputError(f"{self.name}: filled_rows does not fit the frame")
 
+    def with_doubts(self, doubts: Sequence[str]) -> Self:
+        """The same household, whose readings need no second look, with these doubts."""
+        other = copy(self)
+        object.__setattr__(other, "doubts", tuple(doubts))
+        return other
+
     @property
     def cadence(self) -> Cadence:
         """How long its rows are."""
@@ -191,7 +200,10 @@ class Household:
     @property
     def consumption(self) -> NDArray[np.float64]:
         """(T,) kWh per interval: the sum of the nine appliances."""
-        return np.asarray(self.frame[list(APPLIANCES)].to_numpy(np.float64).sum(axis=1))
+        total = np.zeros(len(self.frame))
+        for appliance in APPLIANCES:  # a frame of nine columns would be made to be added up
+            total += self.frame[appliance].to_numpy(np.float64)
+        return total
 
     @property
     def export_price(self) -> NDArray[np.float64] | None:

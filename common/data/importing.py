@@ -226,7 +226,7 @@ def _import(
             continue
         account.doubts += getattr(fmt, "doubts", [])
         _add(report, home, account, rules, strict)
-        write_household(replace(home, doubts=tuple(account.doubts)), ready)
+        write_household(home.with_doubts(account.doubts), ready)
         progress("writing", done, len(names))
     if not report.accounts:
         raise InputError(next(iter(report.refused.values())))
