@@ -65,7 +65,8 @@ def decimals(part: Part, column: str, decimal: str | None, grouped: bool = False
             signs = pc.match_substring(text, ".")
         if decimal is None:
             at = int(np.argmax(signs.fill_null(False).to_numpy(zero_copy_only=False)))
-            raise part.fail(at, column, "thousands or a decimal comma? --decimal says which")
+            how = "--decimal says which, as does 'decimal' of a mapping"
+            raise part.fail(at, column, f"thousands or a decimal comma? {how}")
     if decimal == "," or pc.any(signs).as_py():
         wrong = pc.invert(pc.match_substring_regex(text, _COMMA if decimal == "," else _POINT))
         if pc.any(wrong).as_py():

@@ -121,10 +121,14 @@ def test_a_context_of_any_dialect_or_by_a_mapping(meter, tmp_path):
     with pytest.raises(InputError, match=r"'timestamp'.*'Datum', 'EUR je MWh'.*--context-mapping"):
         price_of(meter, context)
     mapping = tmp_path / "market.yaml"
-    mapping.write_text(
+    layout = (
         "time: {columns: [Datum], format: '%d.%m.%Y %H:%M', clock: Europe/Berlin}\n"
         "columns: {EUR je MWh: {role: price, unit: /MWh}}\n"
     )
+    mapping.write_text(layout)
+    with pytest.raises(InputError, match=r"97\.138.*'decimal' of a mapping"):
+        price_of(meter, context, context_mapping=str(mapping))
+    mapping.write_text(f"decimal: '.'\n{layout}")
     price, _ = price_of(meter, context, context_mapping=str(mapping))
     assert price == pytest.approx(PRICE / 100, abs=1e-6)
     with pytest.raises(InputError, match="--context-mapping nowhere: cannot be read"):
