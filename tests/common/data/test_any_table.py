@@ -303,6 +303,7 @@ ASKED = (
     "mixed resolutions",  # so many readings are gone that the step cannot be told
     "thousands or a decimal comma",
     "or a reset",
+    "would count twice",  # two parts that are equal within a watt hour may be one meter told twice
 )
 
 
