@@ -113,8 +113,8 @@ def test_a_resumed_run_compensates_once(
             raise KeyboardInterrupt
         interval(self, t)
 
-    def ends_closed(self: Coordinator, answers: Answers) -> None:
-        close(self, answers)
+    def ends_closed(self: Coordinator, answers: Answers, t: int) -> None:
+        close(self, answers, t)
         raise KeyboardInterrupt
 
     settings = small(homes, *LOSING, RULE)

@@ -58,14 +58,14 @@ def recorded(settings: Settings, out: Path, t: int, round_: int) -> Recorded:
     found: dict[str, Any] = {}
     ask, mail, run, exchange = Coordinator.ask, Mailbox.ask, Rounds.run, Rounds._exchange
 
-    def watched_ask(self: Coordinator, now: int, *rest: Any) -> Any:
+    def watched_ask(self: Coordinator, now: int, *rest: Any, **named: Any) -> Any:
         end = settings.intervals
         if now in (t, end):
             kind = "market" if now == t else "closing"
             found[kind] = {}
             found[f"{kind} state"], found["coordinator"] = self.state.to_json(), self
             found["now"] = kind
-        answers = ask(self, now, *rest)
+        answers = ask(self, now, *rest, **named)
         found.pop("now", None)
         return answers
 

@@ -80,8 +80,9 @@ def test_a_month_is_closed_once_and_can_be_made_again(homes: Path, tmp_path: Pat
             wrong = dict(check_kept(ledger, name, [changed, texts[1]]))
             assert wrong["2023-05"] == "the ledger says otherwise"
             assert wrong["2023-06"] == "does not follow the statement before it"
-    # It begins at 20:00. Round 4 settles the last of May, and was not heard; the next one was.
-    assert closed[NAMES[1]] == 5
+    # It begins at 20:00. Round 4 settles the last of May, and was not heard; the next one was:
+    # seen in that round, or in the one after where it was the last to be told.
+    assert closed[NAMES[1]] in (5, 6)
 
 
 def _leaves(members: Path, name: str) -> bool:
