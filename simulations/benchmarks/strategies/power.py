@@ -1,9 +1,7 @@
 """How sure a comparison is: intervals over seeds and homes, what it could have found, ranks.
 
 A cell of a comparison is (seed, home), and both are drawn: other days would give other errors, and
-so would other homes. Seeds and homes are crossed (every seed has every home), so both are drawn
-anew in the bootstrap, independently of each other (Owen 2007, "The pigeonhole bootstrap", Annals of
-Applied Statistics 1(2), arXiv:0704.1866); it errs on the wide side.
+so would other homes. Every seed has every home, so the two are crossed in the bootstrap.
 """
 
 from collections.abc import Sequence
@@ -14,43 +12,10 @@ import pandas as pd
 from scipy import stats
 
 from common.arrays import Floats
-from common.rng import generator
-from simulations.benchmarks.strategies.statistics import LEVEL, final, honest
+from simulations.benchmarks.bootstrap import LEVEL, Interval, pigeonhole
+from simulations.benchmarks.strategies.statistics import final, honest
 
-RESAMPLES = 2000
 POWER = 0.8
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, its 95 % interval and its standard error."""
-
-    value: float
-    low: float
-    high: float
-    error: float
-
-    @property
-    def sure(self) -> bool:
-        """Whether 0 is outside."""
-        return self.low > 0 or self.high < 0
-
-
-def pigeonhole(cells: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Mean of ``cells`` (seeds, homes) with its interval from seeds and homes drawn anew.
-
-    With one seed, or one home, that side is taken as it is: the interval speaks of the other alone.
-    """
-    rows, columns = cells.shape
-    rng = generator(seed, "", 0, "pigeonhole bootstrap")
-    means = np.full(resamples, cells.mean())
-    if cells.size > 1:
-        drawn = [
-            rng.multinomial(n, np.full(n, 1.0 / n), resamples) / n for n in (rows, columns)
-        ]  # (resamples, n)
-        means = np.einsum("bs,sh,bh->b", drawn[0], cells, drawn[1])
-    edges = np.quantile(means, [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
-    return Interval(float(cells.mean()), float(edges[0]), float(edges[1]), float(means.std()))
 
 
 def smallest_effect(error: float, freedom: float, power: float = POWER) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from simulations.benchmarks.bootstrap import LEVEL
+
 KEYS = ["dial", "strategy"]
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import Floats
-from common.rng import generator
+from simulations.benchmarks.bootstrap import pigeonhole
 from simulations.benchmarks.traders.run import Score
-
-DRAWS = 2000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -34,23 +31,14 @@ def gain(
 ) -> Gain:
     """Compare two rows that have lived the same spans.
 
-    saving: by span (start, seed), what the optimum saves, to which points are relative. Homes and
-    weeks are drawn by themselves, each with all its others (a two-way cluster bootstrap, Owen
-    2007): weeks of one home are alike, and homes of one week have one weather.
+    saving: by span (start, seed), what the optimum saves, to which points are relative.
     """
     cells = _cells(scores, base, saving) - _cells(scores, row, saving)
     homes, weeks = cells.shape
     low = high = float("nan")
     if homes > 1 and weeks > 1:
-        rng = generator(0, "", 0, "paired bootstrap")
-        drawn = np.array(
-            [
-                cells[np.ix_(rng.integers(homes, size=homes), rng.integers(weeks, size=weeks))]
-                .sum()
-                for _ in range(DRAWS)
-            ]
-        )  # fmt: skip
-        low, high = (float(q) for q in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+        found = pigeonhole(cells)
+        low, high = cells.size * found.low, cells.size * found.high
     return Gain(row, base, float(cells.sum()), low, high, homes, weeks)
 
 

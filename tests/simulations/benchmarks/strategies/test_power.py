@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulations.benchmarks.bootstrap import pigeonhole
 from simulations.benchmarks.strategies import certainty
 from simulations.benchmarks.strategies.power import (
     average_ranks,
     critical_difference,
     effect,
-    pigeonhole,
     smallest_effect,
 )
 
