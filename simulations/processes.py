@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,6 +36,19 @@ def end(process: psutil.Process, patience_s: float = 10.0) -> None:
     for one in psutil.wait_procs(found, timeout=patience_s)[1]:
         with suppress(psutil.NoSuchProcess):
             one.kill()
+
+
+@contextmanager
+def alongside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let ``work`` run in a thread of its own; on the way out the event it is given is set."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=60)
 
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float) -> None:

@@ -67,6 +67,17 @@ def stored_settings(directory: Path, **run: str | None) -> Settings:
     return load(str(file), run=given)
 
 
+def told_config(settings: Settings, directory: Path) -> dict[str, bool | float | int | str]:
+    """What both apps of a simulation in ``directory`` are told by the engine."""
+    return {
+        "config": "",
+        "set": "",
+        "out": str(directory),
+        "settings": json.dumps(json.loads(settings.model_dump_json())),
+        "simulation": True,
+    }
+
+
 def simulate(
     settings: Settings,
     directory: Path,
@@ -80,13 +91,7 @@ def simulate(
     asks in place of the household's app, to change what it is told.
     """
     write_whole(directory / CONFIG_FILE, dump(settings), durable=False)
-    run_config: dict[str, bool | float | int | str] = {
-        "config": "",
-        "set": "",
-        "out": str(directory),
-        "settings": json.dumps(json.loads(settings.model_dump_json())),
-        "simulation": True,
-    }
+    run_config = told_config(settings, directory)
     count = settings.run.households
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     engine = settings.run.engine

@@ -3,7 +3,6 @@
 Read from a copy of the household's files, so that a run is never changed by being looked at.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from common.files import whole
 from common.forecast.streams import HORIZONS
 from fl_client.session import Sessions
 from simulations.engine.loop import client_context
-from simulations.simulate import CONFIG_FILE
+from simulations.simulate import CONFIG_FILE, told_config
 
 _RECENT_DAYS = 28
 """What is paid of the grid's price is told by so many days at most, and at least one."""
@@ -80,14 +79,7 @@ def outlook_of(run: Path, household: str = "") -> Outlook:
 
 
 def _outlook(settings: Settings, copy: Path, name: str, partition: int, count: int) -> Outlook:
-    told: dict[str, bool | float | int | str] = {
-        "config": "",
-        "set": "",
-        "out": str(copy),
-        "settings": json.dumps(json.loads(settings.model_dump_json())),
-        "simulation": True,
-    }
-    context = client_context(0, partition, count, told)
+    context = client_context(0, partition, count, told_config(settings, copy))
     sessions = Sessions()
     session = sessions.open([context])
     try:

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 import psutil
 
 from common.files import read_passing
+from simulations.processes import alongside
 
 Find = Callable[[], Sequence[psutil.Process]]
 
@@ -24,17 +26,15 @@ def killed(
     ``victims``: what finds the processes of each; one that is not there at the moment is looked
     for until it is. ``status``: the coordinator's status file, which tells the interval.
     """
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         with log.open("w", encoding="utf-8") as file:
-            for number in range(1_000_000):
-                name = list(victims)[number % len(victims)]
-                due = (number + 1) * every
-                while read_passing(status).get("interval", -1) < due or not victims[name]():
+            for number, (name, find) in enumerate(cycle(victims.items()), start=1):
+                due = number * every
+                found: Sequence[psutil.Process] = ()
+                while read_passing(status).get("interval", -1) < due or not (found := find()):
                     if over.wait(pause_s):
                         return
-                found = victims[name]()
                 for one in found:
                     with suppress(psutil.NoSuchProcess):
                         one.send_signal(signal.SIGKILL)
@@ -42,13 +42,8 @@ def killed(
                 file.write(json.dumps(line) + "\n")
                 file.flush()
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with alongside(watch):
         yield
-    finally:
-        over.set()
-        thread.join(timeout=60)
 
 
 def below(keeper: psutil.Process) -> list[psutil.Process]:

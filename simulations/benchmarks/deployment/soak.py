@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from common.files import read_passing
+from simulations.processes import alongside
 
 # What is compared with the end: by then everybody has loaded what it needs.
 _WARM = 100
@@ -54,9 +55,8 @@ def watched(
     ``parts``: the first process of each; all it starts belongs to it. ``status``: the
     coordinator's status file, which tells the interval.
     """
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         with log.open("w", encoding="utf-8") as file:
             while not over.wait(pause_s):
                 line = {
@@ -68,13 +68,8 @@ def watched(
                 file.write(json.dumps(line) + "\n")
                 file.flush()
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with alongside(watch):
         yield
-    finally:
-        over.set()
-        thread.join(timeout=60)
 
 
 def _weigh(process: psutil.Process) -> tuple[float, int]:

@@ -1,6 +1,5 @@
 """``fedwatt benchmark newcomers``: days of history against share of the optimum."""
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from common.console import single
 from common.errors import InputError
 from common.files import look_at_folder
+from simulations.benchmarks.starts import read_starts
 
 app = single()
 
@@ -46,10 +46,7 @@ def newcomers(
     if days <= 0 or learned_days <= 0:
         raise InputError("--days, --learned-days: expected more than 0")
     look_at_folder(out)
-    try:
-        begins = [date.fromisoformat(text.strip()) for text in starts.split(",")]
-    except ValueError:
-        raise InputError(f"--starts {starts!r}: expected days like 2017-02-01") from None
+    begins = read_starts(starts)
     try:
         known = [int(text) for text in history.split(",")]
     except ValueError:

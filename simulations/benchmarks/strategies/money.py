@@ -6,7 +6,7 @@ last 7 days.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from fl_client.household import Group
 from simulations.benchmarks.strategies.homes import households_of, span_of
 from simulations.benchmarks.strategies.setup import Setup
 from simulations.benchmarks.traders.foresights import same_slots
-from simulations.benchmarks.traders.life import live
+from simulations.benchmarks.traders.life import Foresee, live
 
 _DAY = HALF_HOUR.per_day
 _HISTORY_DAYS = 60
@@ -33,14 +33,8 @@ _HISTORY_DAYS = 60
 
 def share_of_optimum(setup: Setup, seed: int, weights: Mapping[str, Weights] | None) -> float:
     """Share of the perfect-foresight saving that the community gets with these forecasts."""
-    with tempfile.TemporaryDirectory(prefix="fedwatt-money-") as scratch:
-        homes, run = Path(scratch) / "homes", Path(scratch) / "run"
-        for household in _households(setup):
-            write_household(household, homes)
-        run.mkdir()
-        settings = _settings(setup, seed, homes, "none")
-        foresee = same_slots(7) if weights is None else _foresee(setup, weights)
-        cost = live(settings, run, foresee)["cost"]
+    foresee = same_slots(7) if weights is None else _foresee(setup, weights)
+    cost = _cost(setup, seed, "none", "trader.options.scenarios=model", foresee=foresee)
     nothing, optimum = _references(setup, seed)
     return float((nothing - cost["community"]) / (nothing - optimum))
 
@@ -48,16 +42,25 @@ def share_of_optimum(setup: Setup, seed: int, weights: Mapping[str, Weights] | N
 @lru_cache(maxsize=2)
 def _references(setup: Setup, seed: int) -> tuple[float, float]:
     """Cost of the community on its first held-out days without battery, and at the optimum."""
+    cost = _cost(setup, seed, "all", "trader.kind=hold")
+    return cost["no_battery_no_trade"], cost["community_optimum"]
+
+
+def _cost(
+    setup: Setup, seed: int, references: str, trader: str, foresee: Foresee | None = None
+) -> dict[str, float]:
+    """What the first held-out days cost, lived with ``trader``."""
     with tempfile.TemporaryDirectory(prefix="fedwatt-money-") as scratch:
         homes, run = Path(scratch) / "homes", Path(scratch) / "run"
         for household in _households(setup):
             write_household(household, homes)
         run.mkdir()
-        cost = live(_settings(setup, seed, homes, "all", "trader.kind=hold"), run)["cost"]
-    return cost["no_battery_no_trade"], cost["community_optimum"]
+        settings = _settings(setup, seed, homes, references, trader)
+        cost: dict[str, float] = live(settings, run, foresee)["cost"]
+    return cost
 
 
-def _settings(setup: Setup, seed: int, homes: Path, references: str, *more: str) -> Settings:
+def _settings(setup: Setup, seed: int, homes: Path, references: str, trader: str) -> Settings:
     one = _households(setup)[0]
     span = span_of(one, seed, setup.train_days, setup.test_days)
     begin = one.frame.index[span.cut].tz_convert(one.timezone)
@@ -73,7 +76,7 @@ def _settings(setup: Setup, seed: int, homes: Path, references: str, *more: str)
             "run.engine=loop",
             "run.shadow=false",
             "fl.enabled=false",
-            *(more or ("trader.options.scenarios=model",)),
+            trader,
         ],
     )
 
@@ -83,7 +86,7 @@ def _households(setup: Setup) -> list[Household]:
     return households_of(setup.data, setup.households, days, setup.timezone)
 
 
-def _foresee(setup: Setup, weights: Mapping[str, Weights]) -> Callable[[Group], AskModel]:
+def _foresee(setup: Setup, weights: Mapping[str, Weights]) -> Foresee:
     """Each home's forecast by its own ``weights``, scaled as in its training days."""
 
     def foresee(group: Group) -> AskModel:

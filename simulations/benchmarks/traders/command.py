@@ -10,6 +10,7 @@ import typer
 from common.console import single
 from common.errors import InputError
 from common.files import look_at_folder
+from simulations.benchmarks.starts import read_starts
 
 app = single()
 
@@ -63,6 +64,8 @@ def traders(
     for name in chosen:
         if name not in run.ROWS:
             raise InputError(f"--rows {name!r}: expected one of {'; '.join(run.ROWS)}")
+    told = starts or (STARTS if data == "citylearn" else "")
+    begins: list[date | None] = [*read_starts(told)] if told else [None]
     learns = any(run.ROWS[name].learns for name in chosen)
     scores, references, saving = [], {}, {}
     with tempfile.TemporaryDirectory(prefix="fedwatt-homes-") as folder:
@@ -70,7 +73,7 @@ def traders(
             source = data
             if skip or panels:
                 source = _homes(data, households, skip, panels, seed, Path(folder) / str(seed))
-            for day in _dates(starts or (STARTS if data == "citylearn" else "")):
+            for day in begins:
                 span = run.Days(
                     [
                         f"data.source={source}",
@@ -107,18 +110,6 @@ def traders(
     output.write(out, scores, gains, references, facts)
     output.show(scores, gains)
     typer.echo(f"written: {out / output.RESULTS}, {out / output.PICTURE}")
-
-
-def _dates(text: str) -> list[date | None]:
-    if not text:
-        return [None]
-    found: list[date | None] = []
-    for part in text.split(","):
-        try:
-            found.append(date.fromisoformat(part.strip()))
-        except ValueError:
-            raise InputError(f"--starts {part.strip()!r}: expected days like 2017-02-01") from None
-    return found
 
 
 def _homes(data: str, households: int, skip: int, panels: bool, seed: int, folder: Path) -> str:

@@ -44,7 +44,7 @@ class Federation:
     """Households as participants of the product; ``data[k]`` is what the k-th trains on.
 
     ``start``: the first model. ``steps``: of local training, in a round. ``share``: of the
-    households that are asked in a round. ``server_rate`` scales nothing here: strategies have it.
+    households that are asked in a round.
     """
 
     participants: Sequence[Participant]

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 from torch import nn
 
 from common.arrays import Floats, Floats32
+from common.compiled import compiled
 from common.model_messages import Weights
 from common.rng import generator
 from fl_client.participant import Participant
@@ -76,7 +76,7 @@ def synthetic(
     return made
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _gradient(x, y, rows, w, b, grad_w, grad_b):  # type: ignore[no-untyped-def]
     """Gradient of the mean cross-entropy of some rows, into grad_w and grad_b; their loss."""
     grad_w[:] = 0.0
