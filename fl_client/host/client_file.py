@@ -17,11 +17,11 @@ class ClientFile:
     """``client.yaml``: who this is, where its data is, whom it talks to and how often.
 
     server: HOST:PORT. port: Flower's own, on this host's loopback. insecure: no TLS, loopback
-    only. poll_s: seconds between two questions for messages. keep_loaded: what an
-    answer takes stays in memory between messages: more memory for good, less CPU time a message.
-    page_host, page_port: where the page
-    of the house is; port 0: nowhere. discovery: topic prefix by which Home Assistant finds what
-    the page shows, "": it is not told. currency: of prices and bills, as ISO 4217 calls it.
+    only. poll_s: seconds between two questions for messages. keep_loaded: what an answer takes
+    stays in memory between messages: more memory for good, less CPU time a message. page_host,
+    page_port: where the page of the house is; port 0: nowhere. discovery: topic prefix by which
+    Home Assistant finds what the page shows, "": it is not told. currency: of prices and bills, as
+    ISO 4217 calls it.
     """
 
     name: str

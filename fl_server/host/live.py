@@ -9,7 +9,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -220,8 +220,10 @@ class LiveRun:
         """Tell households what they have traded, so that their batteries can act on it now."""
         # Who has been expelled since it traded is told nothing: its fills stand in the ledger.
         there = set(self._roster.present)
-        closed = self._closed()
-        who = sorted({h for h in who if h in there} | (closed.keys() & self._roster.online()))
+        who = {h for h in who if h in there}
+        online = self._roster.online()
+        closed = self._closed(who | online)
+        who = sorted(who | (closed.keys() & online))
         told = [
             (h, replace(self._told(t, h), statement=closed[h][1] if h in closed else "").encode())
             for h in who
@@ -246,10 +248,15 @@ class LiveRun:
                 )
         journal("fills told", interval=t, households=len(told), heard=heard)
 
-    def _closed(self) -> dict[int, tuple[pd.Period, str]]:
-        """By household, the next month that is over and its statement, until it is kept."""
+    def _closed(self, who: Collection[int]) -> dict[int, tuple[pd.Period, str]]:
+        """By household of these, the next month that is over and its statement, until it is kept.
+
+        Statements are made of the ledger: those of who is away wait until they can be told.
+        """
         found = {}
         for h in (*self._roster.present, *sorted(self._roster.leaving)):
+            if h not in who:
+                continue
             month = due(self._state, self._calendar, h, leaves=h in self._roster.leaving)
             if month is not None:
                 found[h] = month, self._statement(h, month)

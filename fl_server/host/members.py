@@ -78,25 +78,28 @@ def admit(path: Path, name: str, node_id: int, public_key: str) -> Member:
 def leave(path: Path, name: str, *, leaving: bool = True) -> None:
     """Let a household trade no more from the next interval on, or again. Raises InputError."""
     members = read_members(path)
-    for member in members:
-        if member.name == name and member.node_id is not None:
-            if member.leaving == leaving:
-                now = "leaving already" if leaving else "not leaving"
-                raise InputError(f"household {name!r}: {now}")
-            members[member.account] = replace(member, leaving=leaving)
-            _write(path, members)
-            return
-    raise InputError(f"household {name!r}: not admitted")
+    member = _admitted(members, name)
+    if member.leaving == leaving:
+        now = "leaving already" if leaving else "not leaving"
+        raise InputError(f"household {name!r}: {now}")
+    members[member.account] = replace(member, leaving=leaving)
+    _write(path, members)
 
 
 def expel(path: Path, name: str) -> int:
     """Bind a household to no node and return the one it had. Raises InputError for one unknown."""
     members = read_members(path)
+    member = _admitted(members, name)
+    members[member.account] = replace(member, node_id=None, leaving=False)
+    _write(path, members)
+    assert member.node_id is not None
+    return member.node_id
+
+
+def _admitted(members: Sequence[Member], name: str) -> Member:
     for member in members:
         if member.name == name and member.node_id is not None:
-            members[member.account] = replace(member, node_id=None, leaving=False)
-            _write(path, members)
-            return member.node_id
+            return member
     raise InputError(f"household {name!r}: not admitted")
 
 

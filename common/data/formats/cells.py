@@ -12,13 +12,11 @@ from common.data.formats.parquet import is_text
 from common.data.formats.table import MISSING, Part
 from common.errors import InputError
 
+# What stands between thousands besides comma and point: apostrophes and blanks of any width.
+_BETWEEN = r"' \x{a0}\x{2009}\x{202f}\x{2019}"
 # Numbers with the decimal sign and, before it, groups of thousands.
-_COMMA = (
-    r"^[+-]?(\d+|[1-9]\d{0,2}([.\x{a0}\x{2009}\x{202f}\x{2019}' ]\d{3})+)?(,\d+)?([eE][+-]?\d+)?$"
-)
-_POINT = (
-    r"^[+-]?(\d+|[1-9]\d{0,2}([,\x{a0}\x{2009}\x{202f}\x{2019}' ]\d{3})+)?(\.\d*)?([eE][+-]?\d+)?$"
-)
+_COMMA = rf"^[+-]?(\d+|[1-9]\d{{0,2}}([.{_BETWEEN}]\d{{3}})+)?(,\d+)?([eE][+-]?\d+)?$"
+_POINT = rf"^[+-]?(\d+|[1-9]\d{{0,2}}([,{_BETWEEN}]\d{{3}})+)?(\.\d*)?([eE][+-]?\d+)?$"
 _EXCEL_DAY = 25569  # 1970-01-01 as spreadsheets count days
 
 
@@ -56,7 +54,7 @@ def decimals(part: Part, column: str, decimal: str | None, grouped: bool = False
         return part.numbers(column)
     text = bare(part.columns[column])
     text = pc.if_else(pc.is_in(text, value_set=pa.array(MISSING)), None, text)
-    signs = pc.match_substring_regex(text, "[,' \\x{a0}\\x{2009}\\x{202f}\\x{2019}]")
+    signs = pc.match_substring_regex(text, f"[,{_BETWEEN}]")
     if decimal is None:
         plain = not pc.any(signs).as_py()
         decimal = "." if plain else decimal_of([t for t in text.to_pylist() if t is not None])
@@ -72,7 +70,7 @@ def decimals(part: Part, column: str, decimal: str | None, grouped: bool = False
         if pc.any(wrong).as_py():
             at = int(np.argmax(wrong.fill_null(False).to_numpy(zero_copy_only=False)))
             raise part.fail(at, column, f"not a number with decimal sign {decimal!r}")
-        text = pc.replace_substring_regex(text, "[' \\x{a0}\\x{2009}\\x{202f}\\x{2019}]", "")
+        text = pc.replace_substring_regex(text, f"[{_BETWEEN}]", "")
         text = pc.replace_substring(text, "." if decimal == "," else ",", "")
         text = pc.replace_substring(text, ",", ".")
     part.columns[column] = text.fill_null("")
