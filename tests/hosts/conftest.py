@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from common.data.store import write_household
-from common.data.synthetic import generate, names
+from common.data.synthetic import names
+from tests.support.runs import write_homes
 
 
 @pytest.fixture(scope="session")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with four synthetic homes, nine days of history and one and a half of run."""
     folder = tmp_path_factory.mktemp("homes")
-    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
-    for name in names(4):
-        write_household(generate(name, seed=3, first=first, intervals=504), folder)
+    write_homes(folder, names(4), 1.5)
     return folder

@@ -13,6 +13,7 @@ from common.config import Settings
 from common.errors import InputError
 from simulations.commands.forecast import app
 from simulations.report.outlook import outlook_of
+from tests.support.commands import refused
 from tests.support.runs import small
 
 
@@ -67,9 +68,7 @@ def test_what_is_not_there_is_named(
 ) -> None:
     """One line that names the household, or the folder that is no run."""
     folder = learned if arguments else tmp_path
-    done = CliRunner().invoke(app, [str(folder), *arguments])
-    assert isinstance(done.exception, InputError)
-    assert named in str(done.exception)
+    assert named in refused(app, str(folder), *arguments)
 
 
 def test_a_household_without_a_model_is_told(homes: Path, run: Callable[[Settings], Path]) -> None:

@@ -1,6 +1,6 @@
 """A small community on disk, and runs of it in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +17,22 @@ HISTORY_DAYS = 9
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three synthetic homes, nine days of history and two of run."""
     folder = tmp_path_factory.mktemp("homes")
-    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
-    for name in names(3):
-        write_household(generate(name, seed=3, first=first, intervals=11 * 48), folder)
+    write_homes(folder, names(3))
     return folder
+
+
+def write_homes(
+    folder: Path,
+    who: Sequence[str],
+    days: float = 2,
+    first: str = "2023-05-01",
+    zone: str = "Europe/London",
+) -> None:
+    """Write synthetic homes that have measured from ``first`` on: HISTORY_DAYS, and ``days``."""
+    begin = pd.Timestamp(first, tz=zone).tz_convert("UTC")
+    intervals = round((HISTORY_DAYS + days) * 48)
+    for name in who:
+        write_household(generate(name, seed=3, first=begin, intervals=intervals), folder)
 
 
 def small(homes: Path, *override: str, households: int = 3, engine: str = "loop") -> Settings:

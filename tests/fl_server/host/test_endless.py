@@ -4,7 +4,6 @@ import json
 import sqlite3
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from flwr.app import Message
@@ -12,8 +11,7 @@ from flwr.app import Message
 from common.cadence import ENDLESS
 from common.config import load
 from common.data.source import lasting
-from common.data.store import write_household
-from common.data.synthetic import generate, names
+from common.data.synthetic import names
 from common.errors import InputError
 from fl_client import window
 from fl_server.host.members import admit, leave, read_members
@@ -22,7 +20,7 @@ from fl_server.ledger import COMMUNITY, Kind
 from simulations.simulate import simulate
 from tests.support.community import NODE, Homes, community, contexts, run
 from tests.support.live import MARKET_ONLY, NAMES, meters, opened, rows, settled, traded
-from tests.support.runs import HISTORY_DAYS, small
+from tests.support.runs import small, write_homes
 
 DAYS = 5
 
@@ -31,10 +29,7 @@ DAYS = 5
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three homes with nine days of history and five to live through."""
     folder = tmp_path_factory.mktemp("lived")
-    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
-    for name in names(3):
-        lived = generate(name, seed=3, first=first, intervals=(HISTORY_DAYS + DAYS) * 48)
-        write_household(lived, folder)
+    write_homes(folder, names(3), DAYS)
     return folder
 
 

@@ -4,12 +4,9 @@ import json
 import sqlite3
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from flwr.app import Message
 
-from common.data.store import write_household
-from common.data.synthetic import generate
 from common.month_statement import digest
 from fl_client.host.books import kept_statements
 from fl_client.state import State
@@ -18,6 +15,7 @@ from fl_server.host.setup import end_run
 from fl_server.months import check_kept
 from tests.support.community import Homes, community, contexts, run
 from tests.support.live import MARKET_ONLY, NAMES, opened
+from tests.support.runs import write_homes
 
 ZONE = "Europe/London"
 INTERVALS, LEAVES = 8, 6
@@ -27,9 +25,7 @@ INTERVALS, LEAVES = 8, 6
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three homes whose run begins on the last day of May."""
     folder = tmp_path_factory.mktemp("homes")
-    first = pd.Timestamp("2023-05-22", tz=ZONE).tz_convert("UTC")
-    for name in NAMES:
-        write_household(generate(name, seed=3, first=first, intervals=11 * 48), folder)
+    write_homes(folder, NAMES, first="2023-05-22", zone=ZONE)
     return folder
 
 

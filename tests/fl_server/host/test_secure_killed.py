@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from common.data.store import write_household
-from common.data.synthetic import generate, names
+from common.data.synthetic import names
 from common.secure.grid import mean
 from common.secure.messages import METRICS
 from fl_client.host.client_file import ClientFile
@@ -26,6 +24,7 @@ from fl_client.host.folder import init_client, supernode
 from fl_server.host.folder import Deployment, Folder, alive
 from fl_server.host.setup import admit_household, init_server
 from tests.support.ports import free_port
+from tests.support.runs import write_homes
 from tests.support.secure_spy import FOLDER, LINES
 from tests.support.superlink import service, started, wait
 
@@ -62,10 +61,7 @@ def test_killed_in_every_phase(victim: str, tmp_path: Path) -> None:
     """Six rounds, a kill in each phase of one, and one undisturbed. Every round is done once or
     left; its model is the mean of the plain words of three households or more in one session, bit
     for bit, or the one before; nobody tells both shares of another household in a round."""
-    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
-    for name in NAMES:
-        home = generate(name, seed=3, first=first, intervals=11 * 48)
-        write_household(home, tmp_path / "homes")
+    write_homes(tmp_path / "homes", NAMES)
     data = str(tmp_path / "homes")
     ports = {name: free_port() for name in ("fleet_port", "control_port", "page_port")}
     folder = Folder(tmp_path / "server")

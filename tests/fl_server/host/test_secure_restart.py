@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from flwr.app import Message
 from safetensors.numpy import load_file
 
 import fl_client.secure
 import fl_server.rounds
-from common.data.store import write_household
-from common.data.synthetic import generate, names
+from common.data.synthetic import names
 from common.messages import ARRAYS, decode_arrays
 from common.secure import shares
 from common.secure.grid import Words, mean
@@ -24,7 +22,7 @@ from common.secure.messages import METRICS, SECURE, record_of, threshold_of
 from fl_server.host.folder import Folder
 from fl_server.secure import SecureRound, SecureSum
 from tests.support.community import NODE, Homes, Killed, community, contexts, run
-from tests.support.runs import HISTORY_DAYS
+from tests.support.runs import HISTORY_DAYS, write_homes
 
 PHASES = ("keys", "shares", "masked", "agree", "unmask")
 HOMES = 5
@@ -42,9 +40,7 @@ Kind = tuple[int, int, int]
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five synthetic homes: four are left where one is away, which are enough."""
     folder = tmp_path_factory.mktemp("street")
-    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
-    for name in NAMES:
-        write_household(generate(name, seed=3, first=first, intervals=11 * 48), folder)
+    write_homes(folder, NAMES)
     return folder
 
 

@@ -5,19 +5,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from flwr.app import Message
 
-from common.data.store import write_household
-from common.data.synthetic import generate, names
+from common.data.synthetic import names
 from fl_client import window
 from fl_server import coordinator
 from fl_server.host.members import admit, leave, read_members
 from fl_server.host.setup import end_run
 from tests.support.community import NODE, Homes, community, contexts, run
 from tests.support.live import MARKET_ONLY, opened
-from tests.support.runs import HISTORY_DAYS
+from tests.support.runs import write_homes
 
 DAYS, BACK = 30, 5
 
@@ -32,11 +30,7 @@ def test_neither_time_nor_state_grows(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(window, "AHEAD_DAYS", 2)
     monkeypatch.setattr(coordinator, "TOLD_DAYS", BACK)
     homes, who = tmp_path / "homes", names(4)
-    homes.mkdir()
-    first = pd.Timestamp("2023-05-01", tz="Europe/London").tz_convert("UTC")
-    for name in who:
-        count = (HISTORY_DAYS + DAYS + 2) * 48
-        write_household(generate(name, seed=3, first=first, intervals=count), homes)
+    write_homes(homes, who, DAYS + 2)
     folder = community(
         tmp_path / "server", homes, who[:3], *MARKET_ONLY, "run.interval_minutes=60",
         "run.days=null", "trader.kind=greedy", hour=0,
