@@ -4,6 +4,7 @@ Ray listens on every address of the machine, whatever it is told, and runs what 
 that only this process and its children know keeps strangers out (Ray 2.55: RAY_AUTH_MODE).
 """
 
+import logging
 import os
 import secrets
 import signal
@@ -44,4 +45,6 @@ def end_on_sigterm() -> None:
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
+    # A connection that is just being given back would tell of the interrupt, at length.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     raise KeyboardInterrupt(signal.Signals(number).name)

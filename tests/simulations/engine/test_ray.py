@@ -16,6 +16,7 @@ import simulations
 from common.errors import InputError, RunError
 from common.messages import JOIN
 from simulations.engine.block import Block
+from simulations.engine.local_ray import import_ray
 from simulations.simulate import simulate
 from tests.support.runs import small
 
@@ -106,6 +107,7 @@ def test_the_benchmarks_start_ray_by_themselves(tmp_path: Path) -> None:
 )
 def test_a_cluster_that_is_not_there_is_one_line(address: str, homes: Path, tmp_path: Path) -> None:
     """Ray would ask for minutes: whoever gives a dead address is told so at once."""
+    import_ray()  # with a token: whoever asks a cluster needs none, and later tests start their own
     settings = small(homes, f"run.ray_address='{address}'", engine="batched")
     begin = time.monotonic()
     with pytest.raises(InputError, match=r"--ray-address .*: nobody answers there"):
