@@ -22,13 +22,18 @@ DEFAULT_DAY = "2024-05-06"
 
 @dataclass(frozen=True)
 class Community:
-    """Who lives there: shares of homes that own a thing, in [0, 1]."""
+    """Who lives there: shares of homes that own a thing, in [0, 1]; mean peak power of panels [kW].
+
+    ``pv_kw`` is what a typical home of Britain has, 3 to 4 kW (MCS, May 2024), and a little more:
+    newer ones are larger. Roofs spread evenly from 0.6 to 1.4 times it (assumed).
+    """
 
     site: Site = LONDON
     pv: float = 0.5
     ev: float = 0.25
     ac: float = 0.3
     people: Population = LONDONERS
+    pv_kw: float = 4.25
 
 
 DEFAULT = Community()
@@ -40,9 +45,9 @@ def names(households: int) -> list[str]:
     return [f"H{number:0{width}d}" for number in range(1, households + 1)]
 
 
-def _pv(rng: np.random.Generator, sky: Weather) -> Floats:
+def _pv(rng: np.random.Generator, sky: Weather, mean_kw: float) -> Floats:
     """(T,) kWh of one roof: PVWatts (Dobos 2014), Faiman cell temperature, isotropic sky."""
-    kw_peak = rng.uniform(2.5, 6.0)
+    kw_peak = rng.uniform(2.5, 6.0) * (mean_kw / DEFAULT.pv_kw)
     plane = pvlib.irradiance.get_total_irradiance(
         rng.uniform(20.0, 45.0),
         180.0 + 35.0 * rng.standard_normal(),
@@ -77,7 +82,7 @@ def generate(
     values = dict.fromkeys(COLUMNS, np.zeros(intervals))
     values |= use(day, sky, site, ev=owns["ev"], ac=owns["ac"])
     if owns["pv"]:
-        values["pv"] = _pv(generator(seed, name, 0, "roof"), sky)
+        values["pv"] = _pv(generator(seed, name, 0, "roof"), sky, community.pv_kw)
     # A meter counts whole mWh.
     values = {key: np.round(column, 6) for key, column in values.items()}
     values |= {key: np.full(intervals, idle) for key, idle in IDLE_BATTERY.items()}

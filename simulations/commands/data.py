@@ -73,6 +73,18 @@ def generate(
     battery_kwh: Annotated[
         float, typer.Option(min=1, max=100, help="mean capacity of those [kWh]")
     ] = equipment.MEAN_KWH,
+    pv_kw: Annotated[
+        float, typer.Option(min=0.5, max=50, help="mean peak power of the panels [kW]")
+    ] = synthetic.DEFAULT.pv_kw,
+    export_limited: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="share that may feed in 16 A, each home with a fuse of its own, of 60, 80 or "
+            "100 A; default: all have the run's connection",
+        ),
+    ] = None,
     prices: Annotated[
         str,
         typer.Option(
@@ -88,7 +100,7 @@ def generate(
         raise InputError(f"--site {site!r}: known: {', '.join(SITES)}")
     if out.exists() and any(out.glob("*.parquet")):
         raise InputError(f"--out {out}: already holds household files")
-    community = synthetic.Community(SITES[site], pv=pv, ev=ev, ac=ac)
+    community = synthetic.Community(SITES[site], pv=pv, ev=ev, ac=ac, pv_kw=pv_kw)
     day = start.date() if start else date.fromisoformat(synthetic.DEFAULT_DAY)
     zone = community.site.timezone
     first = local_midnight(day.isoformat(), zone)
@@ -99,11 +111,15 @@ def generate(
         if prices != _BANDS:
             made = day_ahead.at_market(made, seed, reversed_at_noon=prices == day_ahead.REVERSED)
         store.write_household(made, out)
+        block = {}
         if batteries is not None:
-            block = equipment.draw_battery(
+            block |= equipment.draw_battery(
                 name, seed=seed, panels=bool(made.frame["pv"].any()), share=batteries, pv=pv,
                 mean_kwh=battery_kwh,
             )  # fmt: skip
+        if export_limited is not None:
+            block |= equipment.draw_connection(name, seed=seed, limited=export_limited)
+        if block:
             store.write_block(block, out / f"{name}.yaml")
     typer.echo(f"{households} households x {rows} half hours in {out}")
 

@@ -53,10 +53,12 @@ def _best_misreport(mechanism: str, book: OrderBook, who: int, seed: int, most: 
         price[mine] = np.clip(price[mine] + stated - price[mine[0]], 0, MAX_PRICE_MICRO)
         lie = clear(mechanism, replace(book, price=price), rules, seed=seed)
         # Energy is whole mWh: each of its trades, or the lack of one, may be a mWh off what its
-        # quantity and its share come to, and a mWh is worth its own price or the market's.
+        # quantity and its share come to, and a mWh is worth its own price or the market's, of
+        # either sign.
         trades = 1 + sum(_trades(c, who) for c in (honest, lie))
-        dearest = max(int(c.buy_price.max(initial=0)) for c in (honest, lie))
-        grain = trades * max(dearest, int(book.price[mine].max()))
+        paid = [price for c in (honest, lie) for price in (c.buy_price, c.sell_price)]
+        dearest = int(np.abs(np.concatenate([*paid, book.price[mine]])).max())
+        grain = trades * dearest
         # Prices are whole micro per kWh: earnings round up to the next.
         grain += int(book.quantity[mine].sum())
         best = max(best, _gain(lie, who, book.price) - truth - grain)
