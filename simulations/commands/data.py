@@ -4,7 +4,7 @@ import tempfile
 from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -111,7 +111,7 @@ def generate(
         if prices != _BANDS:
             made = day_ahead.at_market(made, seed, reversed_at_noon=prices == day_ahead.REVERSED)
         store.write_household(made, out)
-        block = {}
+        block: dict[str, Any] = {}
         if batteries is not None:
             block |= equipment.draw_battery(
                 name, seed=seed, panels=bool(made.frame["pv"].any()), share=batteries, pv=pv,

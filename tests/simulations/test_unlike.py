@@ -21,6 +21,7 @@ from fl_server.bills import bill
 from fl_server.checkpoint import Checkpoints
 from fl_server.ledger import Ledger
 from fl_server.run_files import ledger_url
+from simulations import references
 from simulations.preflight import preflight
 from simulations.references import community_optimum
 from simulations.simulate import simulate
@@ -194,7 +195,7 @@ _STARTS = st.sampled_from([date(2024, 6, 3), date(2024, 3, 31), date(2024, 10, 2
 
 
 @settings(
-    max_examples=max(12, settings().max_examples // 20),
+    max_examples=max(24, settings().max_examples // 20),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a run takes seconds to shrink
 )
@@ -231,7 +232,10 @@ def test_any_homes_and_prices(
     )  # fmt: skip
     (folder / "run").mkdir()
     simulate(chosen, folder / "run")
-    found = summarise(folder / "run", chosen, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        # An optimum not found in this time is given as a bound, which none may be below either.
+        patch.setattr(references, "_SECONDS", 3.0)
+        found = summarise(folder / "run", chosen, 0.0)
     checks, cost = found["checks"], found["cost"]
     assert isinstance(checks, dict)
     assert isinstance(cost, dict)
