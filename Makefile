@@ -105,9 +105,10 @@ test-live: $(INSTALLED) $(HASS)
 		tests/fl_client/host/test_control_by_homeassistant.py
 
 nightly: $(INSTALLED)
-	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m nightly
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fl_server/market --hypothesis-profile=nightly
-	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -s tests/fl_server/test_fuzz.py tests/fl_server/test_secure.py
+	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "nightly or longer"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile=nightly \
+		tests/fl_server/market tests/simulations/test_unlike.py
+	FEDWATT_NIGHTLY=1 $(BIN)/python -m pytest -s tests/fl_server/test_fuzz.py
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-latest .venv-flower .venv-live build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

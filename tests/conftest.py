@@ -1,7 +1,8 @@
 """Hypothesis profiles: ``--hypothesis-profile=nightly`` tries 10,000 examples per property."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,15 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("everyday")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Leave what is marked ``nightly`` to ``make nightly``."""
+    if "FEDWATT_NIGHTLY" in os.environ:
+        return
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.skip(reason="make nightly: takes minutes"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@
 starts the run, or continues it (a service too).
 """
 
+import math
 import time
 from datetime import datetime
 from pathlib import Path
@@ -145,8 +146,12 @@ def renew(
 def run(
     directory: Directory,
     speed: Annotated[
-        str, typer.Option(help="1: real time; 60: half an hour takes 30 s; max: no waiting")
-    ] = "1",
+        str | None,
+        typer.Option(
+            help="1: real time; 60: half an hour takes 30 s; max: no waiting; default: 1, or as "
+            "the run was begun"
+        ),
+    ] = None,
     start: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%dT%H:%M"], help="UTC time of interval 0 in a rehearsal"),
@@ -156,15 +161,14 @@ def run(
     """Start the run, or continue it where it stands; returns when it is finished."""
     from fl_server.host.supervisor import run_server
 
-    if speed != "max":
+    rate = math.inf if speed == "max" else None
+    if speed is not None and rate is None:
         try:
             rate = float(speed)
         except ValueError:
             raise InputError(f"--speed {speed!r}: a number or max") from None
-        if not rate > 0:
+        if not 0 < rate < math.inf:
             raise InputError(f"--speed {speed!r}: more than 0, or max")
-    else:
-        rate = None
     begin = time.monotonic()
     run_server(directory.resolve(), rate, start, page)
     typer.echo(f"finished after {time.monotonic() - begin:.0f} s: {directory / 'run'}")

@@ -4,6 +4,7 @@ The ServerApp lives inside the SuperLink's host processes; it holds a lock while
 lock is free and the run is not finished, it is submitted again: Flower does not resume a run.
 """
 
+import math
 import secrets
 import time
 from datetime import UTC, datetime
@@ -29,7 +30,8 @@ _LONGEST_PAUSE_S = 60.0
 def run_server(root: Path, speed: float | None, start: datetime | None, page: bool) -> None:
     """Start the run of a server folder, or continue it, until it is finished.
 
-    Raises InputError for what only its keeper can mend.
+    ``speed``: how many times real time, inf: as fast as it can; None: as the run was begun, and
+    real time where it was not. Raises InputError for what only its keeper can mend.
     """
     folder = Folder(root)
     journal_to(folder.log / "run.jsonl")
@@ -100,24 +102,44 @@ def _begin(
     start: datetime | None,
     cadence: Cadence = HALF_HOUR,
 ) -> None:
-    """Fix the run's own id, its first interval and its clock, unless it has begun."""
-    if Live.read(folder.live) is not None:
+    """Fix the run's own id, its first interval and its clock, unless it has begun.
+
+    Raises InputError where what is asked for differs from what the run was begun with.
+    """
+    begun = Live.read(folder.live)
+    if begun is not None:
+        if speed is not None and speed != (math.inf if begun.speed is None else begun.speed):
+            kept = "max" if begun.speed is None else f"{begun.speed:g}"
+            raise InputError(
+                f"--speed {'max' if speed == math.inf else f'{speed:g}'}: this run was begun with "
+                f"{kept}, and its clock is not changed; leave --speed out"
+            )
+        if start is not None and _utc(start) != pd.Timestamp(begun.start):
+            raise InputError(
+                f"--start {start:%Y-%m-%dT%H:%M}: this run was begun with "
+                f"{pd.Timestamp(begun.start):%Y-%m-%dT%H:%M}; leave --start out"
+            )
         return
+    speed = 1.0 if speed is None else speed
     deployment = folder.deployment()
     begin = start or deployment.start
     real_time = begin is None
     if real_time:
-        if speed not in (None, 1.0):
+        if speed not in (math.inf, 1.0):
             raise InputError("--speed: faster than real time needs --start, a day in the past")
         anchor = next_boundary(deployment.lead_s, time.time(), cadence)
         begin = datetime.fromtimestamp(anchor, UTC)
     else:
         anchor = time.time() + deployment.lead_s
     assert begin is not None
-    moment = pd.Timestamp(begin)
-    moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
     run = f"{digest}-{secrets.token_hex(4)}"
-    Live(run, moment.isoformat(), anchor, speed).write(folder.live)
+    kept = None if speed == math.inf else speed
+    Live(run, _utc(begin).isoformat(), anchor, kept).write(folder.live)
+
+
+def _utc(moment: datetime) -> pd.Timestamp:
+    stamp = pd.Timestamp(moment)
+    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
 def _outcome(folder: Folder) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def test_every_dropout_below_the_threshold_gives_the_plain_sum(phase: str, tmp_p
         assert (100 + gone in found.faults) == (len(added) < 5 or phase in ("agree", "unmask"))
 
 
+@pytest.mark.longer
 @pytest.mark.parametrize("phase", ["keys", "shares", "masked", "agree", "unmask"])
 def test_every_subset_of_ten_up_to_the_threshold(phase: str, tmp_path: Path) -> None:
     """Ten households, t = 7: subsets of up to three lost, in each phase; four end the round.

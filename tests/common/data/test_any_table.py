@@ -23,6 +23,7 @@ from common.data.store import read_household
 from common.errors import InputError
 from common.rng import generator
 
+pytestmark = pytest.mark.longer
 TABLES = 2000 if os.environ.get("FEDWATT_NIGHTLY") else 60
 ZONES = ("Europe/London", "Europe/Rome", "America/New_York", "Australia/Sydney", "Asia/Kolkata")
 # Whole days of every zone above hold a change of its clock or none.

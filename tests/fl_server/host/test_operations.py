@@ -24,6 +24,7 @@ from simulations.engine.loop import server_context
 from tests.support.community import Killed
 from tests.support.puppets import Puppet, Stage, meter
 
+pytestmark = pytest.mark.longer
 INTERVALS = 12
 FOUNDERS = ("ash", "birch", "cedar")
 LATER = ("alder", "dogwood")

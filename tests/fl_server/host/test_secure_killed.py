@@ -55,7 +55,6 @@ def reached(root: Path, round_: int, key: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.skipif("FEDWATT_NIGHTLY" not in os.environ, reason="make nightly: many minutes")
 @pytest.mark.parametrize("victim", ["ServerApp", "SuperLink"])
 def test_killed_in_every_phase(victim: str, tmp_path: Path) -> None:
     """Six rounds, a kill in each phase of one, and one undisturbed. Every round is done once or

@@ -143,6 +143,7 @@ class Street(Homes):
 EVERY = range(HOMES + 1) if "FEDWATT_NIGHTLY" in os.environ else (2, HOMES)
 
 
+@pytest.mark.longer
 @pytest.mark.parametrize("answered", EVERY)
 def test_coordinator_killed_in_every_phase_of_a_secure_sum(
     answered: int, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

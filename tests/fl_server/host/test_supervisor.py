@@ -1,8 +1,10 @@
 """``fedwatt server run`` stands by its run: it tries again, knows when to give up, and says why."""
 
 import json
+import math
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,29 @@ def test_damaged_files_are_one_line_each(
     assert "\n" not in str(caught.value)
     path.write_bytes(kept)
     run(folder)
+
+
+@pytest.mark.parametrize(
+    ("begun", "speed", "said"),
+    [(60.0, math.inf, "--speed max: this run was begun with 60"),
+     (math.inf, 60.0, "--speed 60: this run was begun with max"),
+     (60.0, 60.0, None), (60.0, None, None), (math.inf, math.inf, None), (math.inf, None, None)],
+)  # fmt: skip
+def test_a_run_keeps_the_clock_it_was_begun_with(
+    folder: Folder, attempts: list[Attempt], begun: float, speed: float | None, said: str | None
+) -> None:
+    """Continued with another speed or first interval it says so and changes nothing; with the same
+    or none it goes on."""
+    attempts += [fails, finishes]
+    start = datetime(2024, 3, 1, 10)
+    supervisor._begin(folder, "digest", begun, start, Cadence())
+    before = folder.live.read_bytes()
+    if said is None:
+        run_server(folder.root, speed, start, False)
+        run_server(folder.root, speed, None, False)
+    else:
+        with pytest.raises(InputError, match=said):
+            run_server(folder.root, speed, None, False)
+    with pytest.raises(InputError, match="--start 2024-03-02T10:00: this run was begun with 2024"):
+        run_server(folder.root, None, datetime(2024, 3, 2, 10), False)
+    assert folder.live.read_bytes() == before

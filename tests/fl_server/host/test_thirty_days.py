@@ -1,6 +1,5 @@
 """Thirty days of a run without end, at the highest speed, with members who come and go."""
 
-import os
 import time
 from pathlib import Path
 
@@ -21,7 +20,6 @@ DAYS, BACK = 30, 5
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif("FEDWATT_NIGHTLY" not in os.environ, reason="make nightly: a minute and more")
 def test_neither_time_nor_state_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With households that keep five days in mind instead of sixty, an interval of the last ten
     days costs the CPU time of one of the ten days before them, to a quarter, and the coordinator's
