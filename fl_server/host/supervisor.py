@@ -133,8 +133,9 @@ def _begin(
         anchor = time.time() + deployment.lead_s
     assert begin is not None
     run = f"{digest}-{secrets.token_hex(4)}"
-    kept = None if speed == math.inf else speed
-    Live(run, _utc(begin).isoformat(), anchor, kept).write(folder.live)
+    Live(run, _utc(begin).isoformat(), anchor, None if speed == math.inf else speed).write(
+        folder.live
+    )
 
 
 def _utc(moment: datetime) -> pd.Timestamp:
