@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-JOBS ?= 2
+# One more than two cores: many tests wait for processes of their own.
+JOBS ?= 3
 DEMO ?= runs/demo
 COMMUNITY ?= runs/community
 
