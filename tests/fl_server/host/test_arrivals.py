@@ -1,6 +1,8 @@
 """Homes whose readings arrive while the run goes on: the same ledger, whenever they do."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from flwr.app import Message
 from common.data.store import read_household, write_household
 from common.market_rules import MILLI_WH_PER_KWH
 from fl_client.home.store import Store
+from fl_client.readings import Calendar, RunReadings
 from fl_server.bills import bill
 from fl_server.ledger import Kind
 from fl_server.market.book import Fills
@@ -39,8 +42,8 @@ def netted(homes: Path, tmp_path: Path) -> Path:
 class Meters:
     """The stores of all homes, filled as the run goes on: ``delay`` [intervals] by home and row."""
 
-    def __init__(self, root: Path, netted: Path, start: pd.Timestamp, delay) -> None:
-        self.frames, self._stores, self._delay = {}, {}, delay
+    def __init__(self, root: Path, netted: Path, start: pd.Timestamp, delay, intervals) -> None:
+        self.frames, self._stores, self._delay, self._last = {}, {}, delay, intervals
         self.start = int(start.timestamp())
         for name in NAMES:
             home = read_household(netted / f"{name}.parquet")
@@ -72,7 +75,7 @@ class Meters:
     def tell(self, name: str, t: int) -> None:
         """Let arrive what has arrived when ``t`` is decided."""
         for s in range(t):
-            if self._delay(name, s) == t - s - 1 or (t == INTERVALS and t - s - 1 < 40):
+            if self._delay(name, s) == t - s - 1 or (t == self._last and t - s - 1 < 40):
                 at = self.start + 1800 * s
                 self._put(name, at, at + 1800)
 
@@ -98,7 +101,8 @@ def _live(tmp_path, netted, monkeypatch, delay, *override, hour=10):
         tmp_path / "server", netted, NAMES, *MARKET_ONLY, NO_BATTERY, *override, hour=hour
     )
     start = pd.Timestamp(yaml.safe_load(folder.live.read_text())["start"])
-    meters = Meters(tmp_path, netted, start, delay)
+    intervals = folder.settings(len(NAMES)).intervals
+    meters = Meters(tmp_path, netted, start, delay, intervals)
     nodes = contexts(tmp_path, netted, NAMES, folder)
     for context in nodes.values():
         context.node_config["data"] = "meters"
@@ -120,6 +124,43 @@ def test_readings_that_are_there_in_time_give_the_ledger_of_a_simulation(
     folder, _ = _live(tmp_path, netted, monkeypatch, lambda name, s: 0, "run.days=0.75", hour=0)
     out = simulated(netted, tmp_path / "simulated", folder, len(NAMES))
     assert rows(folder.run) == rows(out)
+    assert traded(folder.run)
+
+
+def _sums(directory: Path) -> dict[tuple[int, int, bool], tuple[int, int]]:
+    """Energy [mWh] and money [micro] of each (interval, account, whether by trading), whenever
+    booked."""
+    sums: dict[tuple[int, int, bool], tuple[int, int]] = {}
+    with opened(directory) as ledger:
+        for row in ledger.rows():
+            key = row.interval, row.account, row.kind == Kind.FILLS
+            energy, money = sums.get(key, (0, 0))
+            sums[key] = (
+                energy + row.energy_in_milliwh - row.energy_out_milliwh,
+                money + row.money_in_micro - row.money_out_micro,
+            )
+    return {key: both for key, both in sums.items() if any(both)}
+
+
+def test_readings_one_interval_late_give_the_ledger_of_a_simulation_that_knows_as_much(
+    netted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reading arrives one decision late: what every account has by trading and by settlement
+    of each interval is what a simulation books whose decisions read one interval less. That is
+    another ledger than one that knows all."""
+    folder, _ = _live(tmp_path, netted, monkeypatch, lambda name, s: 1, "run.days=0.75", hour=0)
+    prompt = simulated(netted, tmp_path / "prompt", folder, len(NAMES))
+    made = RunReadings._calendar
+
+    def late(readings: RunReadings, *one: Any) -> Calendar:
+        calendar = made(readings, *one)
+        # What was before the run is known when it begins.
+        return replace(calendar, lag=calendar.lag + (np.arange(len(calendar.lag)) > 0))
+
+    monkeypatch.setattr(RunReadings, "_calendar", late)
+    out = simulated(netted, tmp_path / "simulated", folder, len(NAMES))
+    assert _sums(folder.run) == _sums(out)
+    assert _sums(folder.run) != _sums(prompt)
     assert traded(folder.run)
 
 
