@@ -103,6 +103,7 @@ def to_utc(wall: Ints, clock: str, file: Ints | None = None) -> tuple[Ints, Mask
         files = np.zeros(len(wall), dtype=np.int64) if file is None else file
         hour = np.stack([files[again], wall[again] // 86400])  # each file, each change of the clock
         _, group = np.unique(hour, axis=1, return_inverse=True)
+        group = group.reshape(-1)  # numpy 2.0 gives it an axis more
         for number in range(int(group.max()) + 1):
             mine = again[group == number]
             # A file joined with itself comes to the hour several times.
