@@ -1,8 +1,11 @@
 """Running a command line: what every ``fedwatt`` program does at its entrance."""
 
+import copy
+import difflib
 import importlib
 import json
 import os
+import re
 import sqlite3
 import sys
 import tempfile
@@ -14,13 +17,31 @@ from typing import Annotated, Any, ClassVar
 import click
 import typer
 import typer.core
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from common import __version__
 from common.errors import InputError, RunError
 
 # Typer escapes what is in brackets for rich, even where it prints without it.
 vars(typer.core)["HAS_RICH"] = False
+
+
+class _Argument(TyperArgument):
+    """An argument whose help is listed once: click from 8.5 on takes it from typer's own, and
+    lists it in a place of its own where it is given back."""
+
+    def __init__(self, *, help: str | None = None, **more: Any) -> None:
+        super().__init__(help=help, **more)
+        self._said = help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Name and help."""
+        shown = copy.copy(self)
+        shown.help = self._said
+        return super(_Argument, shown).get_help_record(ctx) or ("", "")
+
+
+vars(typer.main)["TyperArgument"] = _Argument
 
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -37,9 +58,38 @@ _LOOK: dict[str, Any] = {
 }
 
 
-def group(**more: Any) -> typer.Typer:
+class Group(TyperGroup):
+    """Lists its commands with the whole first sentence, which click cuts after a line, and says
+    once which names are near an unknown one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchOption:
+            raise
+        except click.UsageError:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx))
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}{hint}", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands and what they do."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, _sentence(one.help or "")) for name, one in self.commands.items()]
+            )
+
+
+def _sentence(text: str) -> str:
+    return re.split(r"[.;] |\.$", " ".join(text.split()))[0]
+
+
+def group(cls: type[TyperGroup] = Group, **more: Any) -> typer.Typer:
     """A command with subcommands; without one it prints its help."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, **_LOOK, **more)
+    return typer.Typer(no_args_is_help=True, add_completion=False, cls=cls, **_LOOK, **more)
 
 
 def single() -> typer.Typer:
@@ -116,7 +166,7 @@ def _keep_compiled_code() -> None:
         os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="fedwatt-numba-")
 
 
-class Lazy(TyperGroup):
+class Lazy(Group):
     """Commands whose modules are imported when they are called: start-up stays quick.
 
     A subclass names them: command -> (module with its ``app``, what it does).

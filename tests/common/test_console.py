@@ -61,6 +61,10 @@ def test_help_is_the_same_at_every_level(path: tuple[str, ...]) -> None:
     assert "completion" not in text
     sentence = text.splitlines()[2].strip()
     assert len(sentence) > 10, path
+    assert "..." not in text.partition("Commands:")[2], "a command's sentence is cut"
+    listed = text.partition("\nArguments:\n")[2].partition("\n\n")[0].splitlines()
+    assert all(len(line.removesuffix("[required]").split()) > 1 for line in listed), path
+    assert "Positional" not in text
 
 
 @pytest.mark.parametrize("path", [p for p in EVERY if len(p) == 1], ids=" ".join)
@@ -88,3 +92,23 @@ def test_a_mistake_is_one_line_and_status_two() -> None:
         assert done.stderr.startswith(f"{words[0]}: ")
         assert done.stderr.count("\n") == 1
     assert call("fedwatt", "nothing").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        (("fedwatt", "simulat"), "simulate"),
+        (("fedwatt", "server", "admi"), "admit"),
+        (("fedwatt", "benchmark", "trader"), "traders"),
+        (("fedwatt-client", "stat"), "start, status"),
+    ],
+)
+def test_an_unknown_command_is_told_what_is_near(path: tuple[str, ...], near: str) -> None:
+    """Once, at every level; an unknown option is still one."""
+    program, *words = path
+    done = CliRunner().invoke(PROGRAMS[program], words)
+    assert done.exit_code == 2
+    assert f"{words[-1]!r}; did you mean {near}?" in done.output
+    assert done.output.lower().count("did you mean") == 1
+    done = CliRunner().invoke(PROGRAMS[program], ["--nothing"])
+    assert (done.exit_code, "No such option" in done.output) == (2, True)
