@@ -5,6 +5,7 @@
 whoever needs two numbers gets two numbers, not the settings.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -677,7 +678,7 @@ def _fit(common: Home, blocks: Sequence[Mapping[str, Any]], where: str) -> Home:
     try:
         return Home.model_validate(values)
     except ValidationError as error:
-        raise ValueError(str(_explain(error, where))) from None
+        raise ValueError(str(_explain(error, where, Home))) from None
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -721,12 +722,28 @@ def _locate(name_or_path: str) -> Path:
     return path
 
 
-def _explain(error: ValidationError, where: str) -> InputError:
+def _near(model: type[BaseModel], keys: Sequence[int | str]) -> str:
+    """What an unknown key may have meant, in words."""
+    *sections, key = map(str, keys)
+    for section in sections:
+        field = model.model_fields.get(section)
+        if field is None or not isinstance(field.annotation, type):
+            return ""
+        if not issubclass(field.annotation, BaseModel):
+            return ""
+        model = field.annotation
+    near = difflib.get_close_matches(key, model.model_fields)
+    return (
+        f"; did you mean {', '.join('.'.join([*sections, one]) for one in near)}?" if near else ""
+    )
+
+
+def _explain(error: ValidationError, where: str, model: type[BaseModel]) -> InputError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     if first["type"] == "extra_forbidden":
         now = RENAMED.get(".".join(str(part) for part in first["loc"][-2:]))
-        instead = "" if now is None else f": it is {now} now"
+        instead = _near(model, first["loc"]) if now is None else f": it is {now} now"
         return InputError(f"{where}: unknown key {key!r}{instead}")
     why = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], Mapping):
@@ -739,7 +756,7 @@ def parse(values: Mapping[str, Any], where: str = "config") -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise _explain(error, where, Settings) from None
 
 
 def load(

@@ -55,6 +55,7 @@ LOCAL: Final = ("network", "levies", "vat")
 """Accounts 4 to 6 of a run in which local energy pays them; its households follow after these."""
 _GRID, _LOSS, _MARKET, _FEES, _NETWORK, _LEVIES, _VAT = range(len(COMMUNITY) + len(LOCAL))
 _FIGURES = ("energy_in_milliwh", "energy_out_milliwh", "money_in_micro", "money_out_micro")
+_NAMED = 5
 _ENTRY = ("interval", "kind", "late_household")
 _HASHED = ("seq", *_ENTRY, "account", *_FIGURES, "revision")
 # Columns of a block of rows that are not booked yet: _HASHED without seq.
@@ -610,8 +611,20 @@ class Ledger:
             )
         )
         if account is None:
-            raise InputError(f"household {household!r}: the ledger has no such account")
+            raise InputError(
+                f"household {household!r}: the ledger has no such account; it has {self._some(db)}"
+            )
         return int(account)
+
+    def _some(self, db: sa.Connection) -> str:
+        """A few of the households, in words."""
+        names = db.scalars(
+            sa.select(accounts.c.name)
+            .where(accounts.c.run == self._run, accounts.c.kind == "household")
+            .order_by(accounts.c.account)
+        ).all()
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"{', '.join(names[:_NAMED])}{more}"
 
     def origin(self) -> tuple[str, str]:
         """Start of interval 0 (ISO, UTC; may be empty) and the run's time zone."""

@@ -57,7 +57,8 @@ def init(
     currency: Annotated[str, typer.Option(help="of prices and bills, for Home Assistant")] = "EUR",
     insecure: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
 ) -> None:
-    """Make the household's folder and key; prints the public key to register."""
+    """Make the household's folder and key; prints the public key, which
+    ``fedwatt server admit`` takes."""
     from fl_client.host.client_file import ClientFile
     from fl_client.host.folder import init_client, read_proposal
     from fl_client.membership import METERS
@@ -109,8 +110,14 @@ def months(
 ) -> None:
     """Show the statements of closed months that this household has kept, and their hashes."""
     from fl_client.host.books import kept_statements
+    from fl_client.host.client_file import read_client
 
-    for month, text, digest, total in kept_statements(directory.resolve()):
+    home = directory.resolve()
+    read_client(home)
+    kept = kept_statements(home)
+    if not kept:
+        typer.echo("no month is closed yet", err=True)
+    for month, text, digest, total in kept:
         typer.echo(text if as_json else f"{month}  {total:12.2f}  {digest}")
 
 

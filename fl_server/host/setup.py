@@ -98,6 +98,8 @@ def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None
         return None
     if _is_csv(tariff):
         return None
+    if tariff.endswith(".csv") and not Path(tariff).exists():
+        raise InputError(f"--tariff {tariff}: no such file; its columns are time,retail")
     return source_of(_rehearsal(settings, tariff)).start()
 
 
@@ -136,6 +138,10 @@ def admit_household(root: Path, public_key: str, name: str) -> int:
     if name in admitted(read_members(folder.members)):
         raise InputError(f"household {name!r} is admitted already")
     file = Path(public_key)
+    if len(public_key.split()) == 1 and not file.is_file():
+        raise InputError(
+            f"public key {public_key}: no such file; the line of fedwatt-client init will do too"
+        )
     line = check_public_key(
         file.read_text() if len(public_key) < 1000 and file.is_file() else public_key
     )

@@ -34,8 +34,8 @@ def run_server(root: Path, speed: float | None, start: datetime | None, page: bo
     real time where it was not. Raises InputError for what only its keeper can mend.
     """
     folder = Folder(root)
-    journal_to(folder.log / "run.jsonl")
     deployment = folder.deployment()
+    journal_to(folder.log / "run.jsonl")
     members = read_members(folder.members)
     if not (admitted(members) or deployment.insecure):
         raise InputError(f"{root}: nobody is admitted (fedwatt server admit)")

@@ -122,5 +122,5 @@ def check_public_key(line: str) -> str:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InputError(f"public key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise InputError("public key: not an elliptic-curve key (fedwatt client init makes one)")
+        raise InputError("public key: not an elliptic-curve key (fedwatt-client init makes one)")
     return line.strip()

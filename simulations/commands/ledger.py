@@ -44,7 +44,8 @@ def _open(where: str, name: str | None) -> tuple[Ledger, str]:
     url = where if "://" in where else f"sqlite:///{where}" if folder is None else _url_of(folder)
     file = url.removeprefix("sqlite:///")
     if file != url and not Path(file).is_file():
-        raise InputError(f"{file}: no such file")
+        what = "no such file" if folder is None else "no such file: the folder holds no run"
+        raise InputError(f"{file}: {what}; RUN is a run's folder, a ledger file or a database URL")
     ledger = Ledger(url, create=False)
     runs = ledger.runs()
     if name is None and len(runs) > 1 and folder is not None:

@@ -25,5 +25,7 @@ def status(
     elif (directory / "client.yaml").is_file():
         facts = client_status(directory.resolve())
     else:
-        raise InputError(f"{directory}: neither a server's nor a household's folder")
+        raise InputError(
+            f"{directory}: neither a server's folder (server.yaml) nor a household's (client.yaml)"
+        )
     show(facts, as_json=as_json)

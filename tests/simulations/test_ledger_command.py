@@ -94,9 +94,10 @@ def test_table_and_page_show_the_total(run: Path, capsys: pytest.CaptureFixture[
 def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
     """No such household, run, file or time zone; nothing is created by looking."""
     for arguments, complaint in (
-        ({"run": str(run), "household": "H9"}, "household 'H9'"),
+        ({"run": str(run), "household": "H9"}, "household 'H9'.* H0, H1, H2, H3, H4 and 1 more"),
         ({"run": str(run), "household": "H1", "name": "x"}, "run 'x': expected one of r"),
-        ({"run": str(run / "none"), "household": "H1"}, "no such file"),
+        ({"run": str(run / "none"), "household": "H1"}, "no such file; RUN is"),
+        ({"run": str(run.parent), "household": "H1"}, "the folder holds no run"),
         ({"run": str(run), "household": "H1", "timezone": "Mars"}, "time zone 'Mars'"),
     ):
         with pytest.raises(InputError, match=complaint):

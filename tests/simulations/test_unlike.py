@@ -265,8 +265,9 @@ def test_any_homes_and_prices(
     [
         ("homes.H9999.battery.capacity_kwh=5", "'H9999' is no household of the run"),
         ("homes.Q*.battery.capacity_kwh=5", "'Q*' is no household of the run"),
-        ("homes.H0001.batery.capacity_kwh=5", "unknown key 'batery'"),
+        ("homes.H0001.batery.capacity_kwh=5", "unknown key 'batery'; known: battery, "),
         ("homes.H0001.battery.size=5", "unknown key 'battery.size'"),
+        ("homes.H0001.battery.capacity=5", "did you mean battery.capacity_kwh?"),
         ("homes.H0001.battery.soc_min=0.9", "soc_min <= soc_initial"),
         ("homes.H0001.trader.kind=lucky", "household H0001: trader.kind = 'lucky'"),
         ("tariff.retail=.nan", "tariff.retail"),

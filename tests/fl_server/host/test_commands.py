@@ -142,6 +142,16 @@ def test_bad_input_is_one_line_and_status_two(tmp_path: Path) -> None:
         assert "--speed" in str(done.exception)
     done = runner.invoke(server_app, ["run", str(tmp_path / "server")])
     assert "nobody is admitted" in str(done.exception)
+    done = runner.invoke(server_app, ["run", str(tmp_path / "other")])
+    assert "no server folder" in str(done.exception)
+    assert not (tmp_path / "other").exists()
+    words = ["admit", str(tmp_path / "server"), "none.pub", "--name", "a"]
+    done = runner.invoke(server_app, words)
+    assert "public key none.pub: no such file" in str(done.exception)
+    done = runner.invoke(client_app, ["months", str(tmp_path / "server")])
+    assert "no household's folder" in str(done.exception)
+    with pytest.raises(InputError, match=r"--tariff none\.csv: no such file"):
+        init_server(tmp_path / "b", ["127.0.0.1"], None, [], "none.csv", 1, Deployment(**PORTS))
     with pytest.raises(InputError, match="--tariff"):
         init_server(tmp_path / "b", ["127.0.0.1"], None, [], None, 1, Deployment(**PORTS))
     assert not (tmp_path / "b").exists()
