@@ -143,6 +143,8 @@ def greedy_battery(case: Case) -> Outcome:
 
 def own_optimum(case: Case) -> Outcome:
     """Each house alone with perfect foresight: one programme per house. Raises NoOptimumError."""
+    # Worked out for all houses at once, not again for each of them.
+    case = replace(case, end=case.end_value)
     parts = [_solve(_house(case, h), trade=False) for h in range(case.load.shape[0])]
     cost, grid_import, grid_export, soc = (
         np.concatenate([getattr(part, name) for part in parts])
