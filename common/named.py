@@ -46,6 +46,8 @@ def made(path: str, key: str, **options: object) -> Any:
 
 def _refused(error: Exception, path: str, key: str) -> InputError:
     why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and error.name == path.partition(":")[0]:
+        why += " in PYTHONPATH or among the installed packages"
     return InputError(f"{key} = {path!r}: {' '.join(why.split())}")
 
 

@@ -29,6 +29,7 @@ def test_what_is_not_there_is_one_line(path: str) -> None:
         named(path, "some.key")
     assert path in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert ("PYTHONPATH" in str(caught.value)) == (path in ("nowhere:x", "a b:c"))
     with pytest.raises(InputError, match=r"k = 'math:sqrt': TypeError"):
         made("math:sqrt", "k", x=1)
     with pytest.raises(InputError, match="has no 'decide'"):
