@@ -1,5 +1,6 @@
 """Processes that a command starts for a while: ended, with all they start, when it ends."""
 
+import secrets
 import signal
 import socket
 import threading
@@ -9,6 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+_PORTS = range(20_000, 32_000)
 
 
 @contextmanager
@@ -66,9 +69,18 @@ def text_of(path: Path) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on at the moment."""
-    with ExitStack() as stack:
-        plugs = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for plug in plugs:
-            plug.bind(("127.0.0.1", 0))
-        return [int(plug.getsockname()[1]) for plug in plugs]
+    """Ports of loopback in a row that nobody uses at the moment.
+
+    None of those that a system gives to connections that go out (from 32768 on by Linux, from
+    49152 on elsewhere): one of them can be taken before it is listened on, and for hours.
+    """
+    while True:
+        first = _PORTS.start + secrets.randbelow(len(_PORTS) - count)
+        found = list(range(first, first + count))
+        with ExitStack() as stack, suppress(OSError):
+            for port in found:
+                plug = stack.enter_context(socket.socket())
+                # As servers do: what was closed a moment ago is free.
+                plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                plug.bind(("127.0.0.1", port))
+            return found

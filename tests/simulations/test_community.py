@@ -22,8 +22,8 @@ from fl_client.home.store import STORE, Store
 from fl_server.host.folder import Folder, Live
 from simulations.community import Ports, commands, prepare
 from simulations.house import read_house
+from simulations.processes import free_ports
 from tests.support.broker import MOSQUITTO
-from tests.support.ports import free_port
 
 PORTS = Ports(1883, 9092, 8000, 9480)
 
@@ -110,7 +110,7 @@ def figures(port: int) -> dict[str, Any]:
 def test_all_its_processes(tmp_path: Path) -> None:
     """One command: broker, coordinator, two houses and households trade within minutes, every page
     answers; told to end, nothing of it is left."""
-    pages, out = free_port(), tmp_path / "community"
+    (pages, *_), out = free_ports(3), tmp_path / "community"
     command = [sys.executable, "-c", "from simulations.cli import main; main()", "community"]
     options = ["--out", out, "--households", 2, "--pages", pages, "--speed", 30, "--lead", 45]
     log = (tmp_path / "log").open("wb")

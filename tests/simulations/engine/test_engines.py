@@ -2,16 +2,15 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
 from common.config import Settings, load
-from fl_server.run_files import INTERVALS
+from fl_server.run_files import Lines
 from simulations.simulate import simulate
 from simulations.summary import summarise
 from tests.support.reading import intervals, ledger_rows, model, summary
@@ -49,7 +48,7 @@ def test_flower_engine_gives_the_same_bytes(plain: Path, homes: Path, run: Run) 
 
 
 def test_batched_engine_gives_the_same_bytes_though_an_actor_is_killed(
-    plain: Path, homes: Path, tmp_path: Path
+    plain: Path, homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two actors, blocks of one and two households; the larger block's process gets SIGKILL twice.
 
@@ -57,25 +56,27 @@ def test_batched_engine_gives_the_same_bytes_though_an_actor_is_killed(
     """
     settings = small(homes, *OPTIONS, "run.actors=2", engine="batched")
     killed: list[int] = []
+    write = Lines.write
 
-    def kill_at(*intervals: int) -> None:
-        for t in intervals:
-            lines = tmp_path / INTERVALS
-            while not lines.exists() or lines.read_bytes().count(b"\n") < t:
-                time.sleep(0.02)
+    def kill() -> None:
+        for _ in range(3000):
             blocks = [
-                child
+                child.pid
                 for child in psutil.Process().children(recursive=True)
                 if child.name().startswith("ray::Block") and child.pid not in killed
             ]
-            victim = max(blocks, key=lambda child: child.pid)
-            killed.append(victim.pid)
-            os.kill(victim.pid, signal.SIGKILL)
+            if blocks:
+                killed.append(max(blocks))
+                return os.kill(killed[-1], signal.SIGKILL)
+            time.sleep(0.02)
 
-    killer = threading.Thread(target=kill_at, args=(5, 30), daemon=True)
-    killer.start()
+    def write_and_kill(lines: Lines, line: Mapping[str, object]) -> None:
+        write(lines, line)
+        if line.get("interval") in (5, 30):
+            kill()
+
+    monkeypatch.setattr(Lines, "write", write_and_kill)
     simulate(settings, tmp_path)
-    killer.join(1)
     summarise(tmp_path, settings, 0.0)
     assert len(killed) == 2
     _same(tmp_path, plain)
