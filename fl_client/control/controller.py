@@ -320,7 +320,7 @@ class Controller:
         if course is not None and control.mode == SHADOW:
             self._imagine(course, now, kw)
         if abs(kw - wished.kw) > 1e-3:
-            why += f"; limited to {kw:.2f} kW"
+            why += f"; limited to {'rest' if kw == 0 else f'{abs(kw):.2f} kW'}"
         if self._due(now, kw):
             self._send(now, kw, why)
         state = STEERING if control.mode == COMMAND and self._held else OWN

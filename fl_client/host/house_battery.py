@@ -85,7 +85,9 @@ def draw_battery(view: HouseView, form_token: str) -> Markup:
                 since
             )
         )
-    lines = [f"{_WHO.get(seen.state, seen.state)} {seen.why}".strip()]
+    lines = [_WHO.get(seen.state, seen.state)]
+    if seen.why:
+        lines[0] += f" {seen.why[0].upper()}{seen.why[1:]}."
     if seen.mode != COMMAND:
         lines.append(
             "It is only looked at."

@@ -85,7 +85,8 @@ def _stand_by(folder: Folder, most_failures: int) -> None:
             folder.outcome.unlink(missing_ok=True)
             answer = flwr(folder, "run", str(folder.app), CONNECTION)
             journal("run submitted", flower_run=str(answer.get("run-id")), attempt=failures)
-            _await_start(folder)
+            # One that is late may come yet: the more of them, the busier the machine.
+            _await_start(folder, failures * _TAKES_UP_S)
         except ConnectionError as error:
             journal("SuperLink not reached", error=str(error), attempt=failures)
 
@@ -151,11 +152,11 @@ def _finished(folder: Folder) -> bool:
     return _outcome(folder).get("state") == "finished"
 
 
-def _await_start(folder: Folder) -> None:
+def _await_start(folder: Folder, takes_up_s: float) -> None:
     """Wait until the ServerApp holds the folder, or has ended already."""
-    end = time.monotonic() + _TAKES_UP_S
+    end = time.monotonic() + takes_up_s
     while time.monotonic() < end:
         if alive(folder) or folder.outcome.exists():
             return
         time.sleep(_POLL_S)
-    journal("the ServerApp did not start", seconds=_TAKES_UP_S)
+    journal("the ServerApp did not start", seconds=takes_up_s)

@@ -118,11 +118,17 @@ def _absolute(source: str) -> str:
 def _print(summary: dict[str, object]) -> None:
     cost = summary["cost"]
     assert isinstance(cost, dict)
-    for name in (
-        "no_battery_no_trade", "greedy_battery", "community", "own_optimum", "community_optimum",
-    ):  # fmt: skip
-        if cost.get(name) is not None:
-            typer.echo(f"{name.replace('_', ' '):>22} {cost[name]:12.2f}")
+    shadow = _sum_of_shadows(summary)
+    for name, value in (
+        ("no battery no trade", cost.get("no_battery_no_trade")),
+        ("greedy battery", cost.get("greedy_battery")),
+        ("traders, no market", shadow),
+        ("community", cost.get("community")),
+        ("own optimum", cost.get("own_optimum")),
+        ("community optimum", cost.get("community_optimum")),
+    ):
+        if value is not None:
+            typer.echo(f"{name:>22} {value:12.2f}")
     if cost.get("share_of_optimum") is not None:
         typer.echo(f"{'share of the optimum':>22} {cost['share_of_optimum']:12.1%}")
     if cost.get("losers") is not None:
@@ -147,6 +153,14 @@ def _print(summary: dict[str, object]) -> None:
             f"{'privacy, epsilon':>22} {spent['epsilon']:12.2f} "
             f"(server {spent['epsilon_server']:.2f}), delta {spent['delta']:g}"
         )
+
+
+def _sum_of_shadows(summary: dict[str, object]) -> float | None:
+    """What all would pay with the same traders and no market."""
+    detail = summary["households_detail"]
+    assert isinstance(detail, list)
+    known = [one["shadow"] for one in detail if one.get("shadow") is not None]
+    return sum(known) if detail and len(known) == len(detail) else None
 
 
 class _Progress:

@@ -78,6 +78,8 @@ def test_the_rule_is_told_where_it_is_on(
         capsys.readouterr()
         _print(json.loads((directory / "summary.json").read_text()))
         shown[directory] = capsys.readouterr().out + write_report(directory).read_text()
+    alone = sum(row["shadow"] for row in summary(fair)["households_detail"])
+    assert f"traders, no market {alone:12.2f}" in shown[fair]
     amount = f"{summary(fair)['cost']['compensated']:.2f}"
     assert f"{amount} from those who gained by the market; before it 1 lost" in shown[fair]
     assert f"1 did before those who gained gave them {amount}" in shown[fair]
