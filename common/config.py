@@ -442,7 +442,8 @@ class Market(Section):
     compensate_losers: bool = Field(
         False,
         description="those who gained by the market lift those who lost to what they would have "
-        "paid alone, by what each says of itself when the run closes; see docs/trader.md",
+        "paid alone, by what each says of itself when the run, or a month of one without end, "
+        "closes; see docs/trader.md",
     )
 
 

@@ -31,6 +31,9 @@ NUM_EXAMPLES = "num-examples"
 PROTOCOL = 1
 NOT_JOINED = 1001
 """Code of the error by which a household says that it has not joined. Flower's are below."""
+MONTH_TOLD = ("month.first", "month.shadow_cost", "month.shadow_end_value", "month.end_value")
+"""What a household tells of a month: the first interval that it counts; its bill without a market
+[currency]; what the change of its store is worth [currency], alone and with the market."""
 
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 # Numpy's own reader parses the header as Python, and raises whatever that may raise.
@@ -231,9 +234,11 @@ class IntervalRequest:
     ``signals_from`` .. ``signals_from`` + M - 1, nan where nothing was offered. ``fills`` (K, 5)
     are rows (interval, bought mWh delivered, sold mWh sent, paid, received [1e-6 currency]), one
     for every interval whose reading the coordinator still waits for, traded or not. ``closing``
-    asks for the last settlement and no orders. ``past_retail``, ``past_feed_in`` (M,) are the
-    prices of the same intervals as ``signals``: a household that was away settles them by itself.
-    ``undelivered`` (K, 2) are the last two of the terms for the interval of every one of ``fills``.
+    asks for the last settlement and no orders. ``month``: of these intervals, the first and the
+    one after the last, it shall tell what it would have paid alone. ``past_retail``,
+    ``past_feed_in`` (M,) are the prices of the same intervals as ``signals``: a household that was
+    away settles them by itself. ``undelivered`` (K, 2) are the last two of the terms for the
+    interval of every one of ``fills``.
 
     Under a community cap ``share`` is an equal part of it [mWh], the allowance of whoever hears
     of none, and ``scarcity`` what imports beyond an allowance may cost [1e-6 per kWh]; -1 and 0
@@ -257,6 +262,7 @@ class IntervalRequest:
     share: int = -1
     scarcity: int = 0
     allowances: Ints = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
+    month: tuple[int, int] | None = None
 
     def public(self) -> ConfigRecord:
         """Return what this request has in common with those of its interval and tariff."""
@@ -287,6 +293,8 @@ class IntervalRequest:
         config["undelivered"] = _pack(self.undelivered, "<f8")
         if self.share >= 0:
             config["allowances"] = _pack(self.allowances, "<i8")
+        if self.month is not None:
+            config["month"] = list(self.month)
         return RecordDict({CONFIG: config})
 
     @classmethod
@@ -311,6 +319,7 @@ class IntervalRequest:
             share=_get(config, "share", int) if capped else -1,
             scarcity=_get(config, "scarcity", int) if capped else 0,
             allowances=_ints(config.get("allowances") if capped else b"", 3, "allowances"),
+            month=_month(config) if "month" in config else None,
         )
 
 
@@ -370,6 +379,13 @@ class Kept:
         return cls(_get(_config(content), "kept", bool))
 
 
+def _month(config: Mapping[str, object]) -> tuple[int, int]:
+    month = _get(config, "month", list)
+    if len(month) != 2 or not all(isinstance(t, int) for t in month):
+        raise MessageError("month: expected two intervals")
+    return month[0], month[1]
+
+
 def content_bytes(content: RecordDict) -> int:
     """Size of a message's content [bytes], without what the transport adds."""
     size = 0
@@ -397,7 +413,7 @@ class IntervalReply:
 
     ``readings`` (K, 3) are rows (interval, import mWh, export mWh) at the connection, P2P flows
     included. ``orders`` (M, 3) are rows (side +1 buy / -1 sell, quantity mWh, price 1e-6/kWh).
-    ``report`` holds the metrics that config allows, at closing only.
+    ``report`` holds the metrics that config allows: at closing, and what is asked of a month.
     """
 
     t: int

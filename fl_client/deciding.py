@@ -122,6 +122,19 @@ class Deciding:
         calendar, scene = next((c, s) for c, s, _ in self._scenes if h in c.index)
         return self._end(calendar, scene, np.array([h]))
 
+    def worth(self, h: int, first: int, end: int) -> EndValue:
+        """What a change of household ``h``'s store is worth by the prices of the intervals from
+        ``first`` to ``end``, the last left out; its reference is an empty store."""
+        scene = next(scene for calendar, scene, _ in self._scenes if h in calendar.index)
+        own, span = np.array([h]), slice(first, end)
+        value = end_value(
+            scene.battery.among(own),
+            self._prices.retail[own, span],
+            self._prices.feed_in[own, span],
+            np.atleast_2d(scene.days)[:, span],
+        )
+        return EndValue(0.0, value.shortfall_price, value.surplus_price)
+
     def _end(self, calendar: Calendar, scene: Scene, which: Ints) -> EndValue:
         """End value for households of one scene; what is known of prices is all there will be."""
         if id(scene) not in self._ends:

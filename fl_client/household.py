@@ -62,6 +62,7 @@ class Group:
         self.intervals = join.intervals
         # What household h tells of itself at the end; nothing, unless somebody sets it.
         self.closing_report: Callable[[int], Mapping[str, float]] = lambda h: {}
+        self.month_report: Callable[[int, tuple[int, int]], Mapping[str, float]] = lambda h, m: {}
         self._flush_every = flush_every
         self.cadence = settings.cadence
         self.tokens = Tokens(self.cadence, join.intervals)
@@ -161,6 +162,10 @@ class Group:
         """What is left in household ``h``'s battery at the end of the run is worth."""
         return self.deciding.end_value(h)
 
+    def worth(self, h: int, first: int, end: int) -> EndValue:
+        """What a change of household ``h``'s store from ``first`` until ``end`` is worth."""
+        return self.deciding.worth(h, first, end)
+
     @property
     def histories(self) -> list[History]:
         """All columns of every household in half hours, with the battery's sensors up to the last
@@ -211,7 +216,11 @@ class Group:
         if closing:
             self.log.flush()
             return [
-                IntervalReply(t, self._reading(h, request), report=self.closing_report(h))
+                IntervalReply(
+                    t,
+                    self._reading(h, request),
+                    report={**self.closing_report(h), **self._of_month(h, request)},
+                )
                 for h, request in enumerate(requests)
             ]
         self.deciding.decide(t)
@@ -237,9 +246,12 @@ class Group:
         self, requests: Sequence[IntervalRequest], orders: Sequence[Ints]
     ) -> list[IntervalReply]:
         return [
-            IntervalReply(request.t, self._reading(h, request), order)
+            IntervalReply(request.t, self._reading(h, request), order, self._of_month(h, request))
             for h, (request, order) in enumerate(zip(requests, orders, strict=True))
         ]
+
+    def _of_month(self, h: int, request: IntervalRequest) -> Mapping[str, float]:
+        return {} if request.month is None else self.month_report(h, request.month)
 
     def _reading(self, h: int, request: IntervalRequest) -> Ints:
         """The meter's readings of the intervals whose fills the request tells.

@@ -13,6 +13,7 @@ from common.config import Home, Settings
 from common.data.regrid import regrid
 from common.forecast.baselines import BASELINES
 from common.forecast.metrics import bias, mae, mase, nrmse, rmse, weekly_naive_scale
+from common.messages import MONTH_TOLD
 from fl_client.household import Group
 
 DAY = HALF_HOUR.per_day
@@ -51,6 +52,25 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
         report["end_value"] = float(end.value(log["soc"][-1] * capacity).item())
         report["shadow_end_value"] = float(end.value(log["shadow_soc"][-1] * capacity).item())
     return report | _forecast_errors(group, h, over)
+
+
+def month_report(group: Group, h: int, month: tuple[int, int]) -> dict[str, float]:
+    """What household ``h`` would have paid without a market in the intervals of ``month``, the last
+    left out [currency], and what the change of its store over them is worth, alone and with the
+    market, by the prices of these intervals. From its first one on, which it tells.
+
+    Nothing where it does not know: without a shadow run, or where not all of it is settled.
+    """
+    first, end = max(month[0], group.log.begins), month[1]
+    if not group.physics.shadowed or not first < end <= group.log.settled + 1:
+        return {}
+    before, capacity = group.physics.before(first), group.homes[h].battery.capacity_kwh
+    worth = group.worth(h, first, end)
+    told = [float(first + group.window.base), float(np.sum(group.log["shadow_cost"][h, first:end]))]
+    for name in ("shadow_soc", "soc"):
+        change = (group.log[name][h, end - 1] - before[name][h]) * capacity
+        told.append(float(worth.value(change).item()))
+    return dict(zip(MONTH_TOLD, told, strict=True)) if np.isfinite(told).all() else {}
 
 
 _TOTALS = (

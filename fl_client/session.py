@@ -9,7 +9,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from fl_client.deciding import DayAhead
 from fl_client.household import Group
 from fl_client.membership import Membership, membership
 from fl_client.readings import Member
-from fl_client.report import closing_report
+from fl_client.report import closing_report, month_report
 from fl_client.secure_state import forget_sessions
 from fl_client.state import State
 
@@ -61,6 +61,7 @@ class Session:
             self.group.deciding.ask_net = self._net
         if settings.run.metrics == "all":
             self.group.closing_report = self._report
+            self.group.month_report = partial(month_report, self.group)
 
     @cached_property
     def learner(self) -> "Learner":

@@ -70,6 +70,7 @@ class Window:
             return request
         skip = max(base - request.signals_from, 0)
         kept = request.fills[:, 0] >= base
+        month = request.month and (request.month[0] - base, request.month[1] - base)
         return replace(
             request,
             t=request.t - base,
@@ -80,6 +81,7 @@ class Window:
             past_retail=request.past_retail[skip:],
             past_feed_in=request.past_feed_in[skip:],
             allowances=_moved(request.allowances[request.allowances[:, 0] >= base], -base),
+            month=month,
         )
 
     def told(self, reply: IntervalReply) -> IntervalReply:

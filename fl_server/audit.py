@@ -105,7 +105,7 @@ def audit(
     """
     before, expected, entries = origin, 0, 0
     entry: tuple[int, int, int, int] | None = None
-    compensated = False
+    compensated: set[int] = set()
     open_accounts = sum(account.since < 0 for account in chart)
     first = energy = money = 0
 
@@ -157,9 +157,11 @@ def audit(
                 return fault(text)
             entry, first, energy, money = (interval, kind, late, revision), seq, 0, 0
             entries += 1
-            if kind == Kind.COMPENSATION and compensated:
-                return fault(f"row {seq}: a second compensation")
-            compensated |= kind == Kind.COMPENSATION
+            if kind == Kind.COMPENSATION:
+                # One at the end, or one a month.
+                if interval in compensated:
+                    return fault(f"row {seq}: a second compensation up to interval {interval}")
+                compensated.add(interval)
         if kind in (Kind.COMPENSATION, Kind.STANDING) and (e_in or e_out):
             return fault(f"row {seq}: a {Kind(kind).name.lower()} that moves energy")
         energy += e_in - e_out

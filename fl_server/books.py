@@ -38,7 +38,7 @@ class Books:
         settled: Settlement | None,
         *,
         cap: int | None = None,
-        compensation: Ints | None = None,
+        compensation: tuple[int, Ints] | None = None,
         standing: Ints | None = None,
         prices: tuple[Sequence[PriceList], Ints] | None = None,
     ) -> None:

@@ -37,7 +37,9 @@ class Checkpoint:
     lines of intervals not settled yet. ``faults``: (interval, household, why). ``spans``: per
     household, the intervals it took part in as [first, end) pairs, -1 for no end; None while
     everybody always did. ``over``: the run is closed. ``stated``: per household, the newest month
-    whose statement it has kept, and the statement's hash.
+    whose statement it has kept, and the statement's hash. ``compensated``: the interval until which
+    members have compensated each other; ``month_asked``: since when they are asked for the month
+    after it, -1 while they are not, and ``month_told`` what each has said of it.
     """
 
     t: int
@@ -54,6 +56,9 @@ class Checkpoint:
     first_signal: int = 0
     over: bool = False
     stated: dict[int, tuple[str, str]] = field(default_factory=dict)
+    compensated: int = 0
+    month_asked: int = -1
+    month_told: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def signal(self, t: int) -> tuple[float, float]:
         """Public [buy, sell] price of interval ``t``."""
@@ -167,6 +172,9 @@ class Checkpoint:
             stated={
                 int(h): (month, hash_) for h, (month, hash_) in plain.get("stated", {}).items()
             },
+            compensated=plain.get("compensated", 0),
+            month_asked=plain.get("month_asked", -1),
+            month_told={int(h): told for h, told in plain.get("month_told", {}).items()},
         )
 
 

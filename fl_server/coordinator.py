@@ -41,6 +41,7 @@ from fl_server.mailbox import Mailbox
 from fl_server.market import Clearing, Fills, Grid, OrderBook, clear
 from fl_server.market.allowances import Capped, clear_under_cap
 from fl_server.market.compensation import compensate, most_carried, told_gains
+from fl_server.month_compensation import MonthCompensation
 from fl_server.prices import Prices, bounds_micro, micro
 from fl_server.settlement import Settlement, Surcharge, settle, surcharge
 
@@ -113,6 +114,8 @@ class Coordinator:
         self._revised = REVISED_DAYS * self._cadence.per_day
         self._told = TOLD_DAYS * self._cadence.per_day
         self._refused: dict[int, tuple[str, ...]] = {}
+        # Of a run without end whose members compensate each other.
+        self.months: MonthCompensation | None = None
 
     def interval(self, t: int) -> Answers:
         """Settle interval t - 1, clear interval t with what the households say, and book both."""
@@ -132,7 +135,12 @@ class Coordinator:
         """Settle the last interval, ``t`` - 1, with what was said when the run was over."""
         settled = self._settle(t - 1, answers.readings)
         if settled is not None:
-            compensation = self._compensation(t, settled, answers.reports)
+            compensation: tuple[int, Ints] | None
+            if self.months is None:
+                compensation = self._compensation(t, settled, answers.reports)
+            else:
+                self.months.hear(answers.reports)
+                compensation = self.months.settle(t, settled, (), self._carried, closing=True)
             self._books.book(t, None, settled, cap=self._cap, compensation=compensation)
 
     # ---- the market round ---------------------------------------------------------------------
@@ -146,6 +154,10 @@ class Coordinator:
         clearing, refused, capped = self._clear(t, answers.orders)
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
         fills = clearing.fills(len(self._roster.names))
+        compensation = None
+        if self.months is not None and self.months.asked(t) is not None:
+            self.months.hear(answers.reports)
+            compensation = self.months.settle(t, settled, self._roster.present, self._carried)
         self._remember(t, clearing, fills)
         self.state.lines[t] = {
             "interval": t,
@@ -173,6 +185,7 @@ class Coordinator:
             fills,
             settled,
             cap=self._cap,
+            compensation=compensation,
             standing=self._standing(t),
             prices=self._prices.lists(t, self._local_fee),
         )
@@ -199,6 +212,8 @@ class Coordinator:
         terms = self._terms(min(t, self._settings.intervals - 1))
         public: dict[tuple[int, int], ConfigRecord] = {}  # by tariff
         undelivered: dict[int, tuple[float, ...]] = {}  # by interval
+        months = self.months
+        month = None if months is None else months.asked(t, closing=closing)
         share = -1 if self._allowed is None else self._allowed // len(self._roster.names)
         scarcity = 0 if self._allowed is None else self._scarcity(t)
         for h in who:
@@ -232,6 +247,7 @@ class Coordinator:
                 share=share,
                 scarcity=scarcity,
                 allowances=np.array(allowed, dtype=np.int64).reshape(-1, 3),
+                month=month,
             )
             if tariff not in public:
                 public[tariff] = request.public()
@@ -491,9 +507,9 @@ class Coordinator:
 
     def _compensation(
         self, t: int, settled: Settlement, reports: Mapping[int, Mapping[str, float]]
-    ) -> Ints | None:
+    ) -> tuple[int, Ints] | None:
         """What moves from gainers to losers (H,) [micro] with the last settlement, that of
-        ``t`` - 1, if anything."""
+        ``t`` - 1, if anything, and that interval."""
         settings, prices = self._settings, self._prices
         if not settings.market.compensate_losers:
             return None
@@ -506,7 +522,7 @@ class Coordinator:
         )
         told = [reports.get(h, {}) for h in range(len(self._roster.names))]
         owed = self._books.ledger.owed(t - 1, settled)
-        return compensate(told_gains(told, owed, limit))
+        return t - 1, compensate(told_gains(told, owed, limit))
 
 
 def _mean(prices: Floats) -> float:

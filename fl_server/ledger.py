@@ -222,19 +222,19 @@ class Ledger:
         fills: Fills | None,
         settlement: Settlement | None = None,
         state: str | None = None,
-        compensation: Ints | None = None,
+        compensation: tuple[int, Ints] | None = None,
         standing: Ints | None = None,
         prices: tuple[Sequence[PriceList], Ints] | None = None,
     ) -> bool:
         """Book the settlement of ``interval - 1`` and the fills of ``interval`` in one go.
 
         One transaction. Either may be None: before the first interval and after the last.
-        ``compensation`` (H,) [micro, positive where received] goes with the last settlement,
-        ``standing`` (H,) [micro] is paid for the day that begins with ``interval``. ``prices``: the
-        price lists of ``interval`` and which of them each household has (H,), for its bill.
-        ``state``, the coordinator's own account of where the run stands, goes with them. Returns
-        False, and changes nothing, if just these figures are booked already. Raises LedgerError
-        if others are.
+        ``compensation`` (H,) [micro, positive where received], with the last interval of those it
+        is for; ``standing`` (H,) [micro] is paid for the day that begins with ``interval``.
+        ``prices``: the price lists of ``interval`` and which of them each household has (H,), for
+        its bill. ``state``, the coordinator's own account of where the run stands, goes with
+        them. Returns False, and changes nothing, if just these figures are booked already.
+        Raises LedgerError if others are.
         """
         blocks = list(self._late)
         if self._newcomers:
@@ -245,8 +245,8 @@ class Ledger:
             blocks.append(self._standing_rows(interval, standing))
         if fills is not None:
             blocks.append(self._fill_rows(interval, fills))
-        if compensation is not None and compensation.any():
-            blocks.append(self._compensation_rows(interval - 1, compensation))
+        if compensation is not None and compensation[1].any():
+            blocks.append(self._compensation_rows(*compensation))
         for block in blocks:
             if block[:, _ACCOUNT].max() >= self._accounts + len(self._newcomers):
                 raise LedgerError(f"interval {interval}: more households than the run has")
@@ -388,16 +388,27 @@ class Ledger:
         with self._engine.connect() as db:
             return {int(interval): int(milliwh) for interval, milliwh in db.execute(query)}
 
-    def owed(self, interval: int, settlement: Settlement) -> Ints:
+    def owed(
+        self,
+        interval: int,
+        settlement: Settlement | None,
+        first: int = 0,
+        end: int | None = None,
+    ) -> Ints:
         """What each household pays [micro], shape (H,), once ``settlement`` of ``interval`` and
-        what came late are booked; they may be already. Compensations and standing charges, which
-        trading does not change, are left out."""
-        blocks = [*self._late, *self._settlement_blocks(interval, settlement)]
+        what came late are booked; they may be already. Of the intervals from ``first`` on, until
+        ``end``. Compensations and standing charges, which trading does not change, are left out."""
+        blocks = list(self._late)
+        if settlement is not None:
+            blocks += self._settlement_blocks(interval, settlement)
+        last = interval if end is None else end - 1
+        blocks = [block for block in blocks if first <= block[0, 0] <= last]
         paid = np.zeros(self._accounts + len(self._newcomers), np.int64)
         money = sa.func.sum(postings.c.money_out_micro - postings.c.money_in_micro)
         query = sa.select(postings.c.account, money).where(
             postings.c.run == self._run,
             postings.c.kind.not_in([Kind.COMPENSATION, Kind.STANDING]),
+            postings.c.interval.between(first, last),
         )
         with self._engine.connect() as db:
             for account, micro in db.execute(query.group_by(postings.c.account)):

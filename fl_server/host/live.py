@@ -46,6 +46,7 @@ from fl_server.host.replies import survive_unreadable_replies
 from fl_server.host.tally import Tally
 from fl_server.host.tariff_file import PublishedTariff
 from fl_server.mailbox import Mailbox
+from fl_server.month_compensation import MonthCompensation
 from fl_server.months import Calendar, due, month_statement, next_month
 from fl_server.opened import Run, open_run
 from fl_server.roster import Roster
@@ -109,6 +110,11 @@ class LiveRun:
         self._last: dict[str, object] = {}
         zone = tariff.prices.zone
         self._calendar = Calendar(run.start, run.settings.cadence, zone)
+        if run.settings.endless and run.settings.market.compensate_losers:
+            wait = run.settings.cadence.of_hours(run.settings.settlement.wait_hours)
+            self._coordinator.months = MonthCompensation(
+                run.state, run.ledger, self._calendar, run.prices, wait
+            )
         self._left: set[int] = set()  # who leaves and owes no reading any more
         self._members_read = _stamp(folder.members)
         self._tally = Tally(run.ledger, folder.run, run.start, run.settings.cadence.step)
@@ -257,10 +263,21 @@ class LiveRun:
         for h in (*self._roster.present, *sorted(self._roster.leaving)):
             if h not in who:
                 continue
-            month = due(self._state, self._calendar, h, leaves=h in self._roster.leaving)
-            if month is not None:
+            leaves = h in self._roster.leaving
+            month = due(self._state, self._calendar, h, leaves=leaves)
+            if month is not None and not self._awaits_compensation(month):
                 found[h] = month, self._statement(h, month)
         return found
+
+    def _awaits_compensation(self, month: pd.Period) -> bool:
+        """Whether a month is over whose members have not compensated each other yet.
+
+        A member that leaves takes no part in that of the month that is not over.
+        """
+        if self._coordinator.months is None:
+            return False
+        end = self._calendar.end(month)
+        return self._state.compensated < end <= self._state.t
 
     def _statement(self, h: int, month: pd.Period) -> str:
         before = self._state.stated.get(h, ("", ""))[1]

@@ -1,9 +1,9 @@
 """Compensation: nobody ends worse off than alone, as far as those who gained can pay for it.
 
-When a run is over each household may tell what it would have paid without a market. What the
-losers lost is taken from the gainers in proportion to their gains, and no gainer gives more than
-its gain. Where the losses exceed the gains, all gains go to the losers in proportion to their
-losses.
+When a run is over, or a month of one without end, each household may tell what it would have paid
+without a market. What the losers lost is taken from the gainers in proportion to their gains, and
+no gainer gives more than its gain. Where the losses exceed the gains, all gains go to the losers in
+proportion to their losses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,16 +44,22 @@ def _share(amount: int, weights: Ints) -> Ints:
     return shares
 
 
-def told_gains(reports: Sequence[Mapping[str, float]], owed: Ints, limit: float) -> Ints:
+def told_gains(
+    reports: Sequence[Mapping[str, float]],
+    owed: Ints,
+    limit: float,
+    names: Sequence[str] = TOLD,
+) -> Ints:
     """What each household has gained by the market (H,) [micro], by its own account.
 
-    ``reports``: the households' closing reports. ``owed`` (H,) [micro]: what the ledger says they
-    pay, surcharges included. 0 for who told nothing, or a figure that is not finite or beyond
+    ``reports``: what the households told, by ``names`` in the order of TOLD. ``owed`` (H,) [micro]:
+    what the ledger says they pay, surcharges included. 0 for who told nothing, or a figure that is
+    not finite or beyond
     ``limit`` [currency], the most that a connection can carry in the run.
     """
     gains = np.zeros_like(owed)
     for h, report in enumerate(reports):
-        told = [report.get(name, np.nan) for name in TOLD]
+        told = [report.get(name, np.nan) for name in names]
         if all(abs(figure) <= limit for figure in told):
             alone, alone_left, left = (round(figure * MICRO) for figure in told)
             gains[h] = (alone - alone_left) - (int(owed[h]) - left)

@@ -128,7 +128,7 @@ def test_nobody_there_is_said_in_one_line() -> None:
 def test_an_app_holds_what_a_run_needs_and_fits_flower(tmp_path: Path) -> None:
     """``flwr build``: every module and preset, no test; below Flower's limits of count and size."""
     copy = tmp_path / "app"
-    ignore = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".*_cache")
+    ignore = shutil.ignore_patterns(".git", ".venv*", "runs", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=ignore)
     env = dict(os.environ, FLWR_HOME=str(tmp_path), FLWR_DISABLE_UPDATE_CHECK="1")
     done = subprocess.run(

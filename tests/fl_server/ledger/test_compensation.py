@@ -19,7 +19,7 @@ INTERVALS = 8
 def play(ledger: Ledger, first: int = 0) -> None:
     for t in range(first, INTERVALS):
         ledger.record(t, fills_of(t), settlement_of(t - 1) if t else None)
-    ledger.record(INTERVALS, None, settlement_of(INTERVALS - 1), None, MOVED)
+    ledger.record(INTERVALS, None, settlement_of(INTERVALS - 1), None, (INTERVALS - 1, MOVED))
 
 
 def rows(ledger: Ledger) -> list[tuple[object, ...]]:
@@ -49,9 +49,13 @@ def test_it_is_the_last_entry_and_balances(ledger: Ledger) -> None:
 def test_booking_it_again_changes_nothing(ledger: Ledger) -> None:
     """The same figures are recognised, others refused."""
     before = rows(ledger)
-    assert not ledger.record(INTERVALS, None, settlement_of(INTERVALS - 1), None, MOVED)
+    assert not ledger.record(
+        INTERVALS, None, settlement_of(INTERVALS - 1), None, (INTERVALS - 1, MOVED)
+    )
     with pytest.raises(LedgerError, match="compensation of interval 7: already booked with other"):
-        ledger.record(INTERVALS, None, settlement_of(INTERVALS - 1), None, 2 * MOVED)
+        ledger.record(
+            INTERVALS, None, settlement_of(INTERVALS - 1), None, (INTERVALS - 1, 2 * MOVED)
+        )
     assert rows(ledger) == before
 
 
@@ -85,7 +89,7 @@ def test_what_is_owed_counts_each_entry_once(tmp_path: Path) -> None:
             ledger.record(t, fills_of(t), capped(t - 1) if t else None)
         ledger.record_late(1, 4, capped(7))
         owed = ledger.owed(3, capped(3))
-        ledger.record(4, None, capped(3), None, MOVED)
+        ledger.record(4, None, capped(3), None, (3, MOVED))
         assert ledger.owed(3, capped(3)).tolist() == owed.tolist()
         booked = [-ledger.balances()[name][1] for name in NAMES]
         assert (owed - MOVED).tolist() == booked
@@ -107,8 +111,9 @@ def test_what_is_owed_counts_each_entry_once(tmp_path: Path) -> None:
                 *r,
                 [12, 7, Kind.COMPENSATION, ON_TIME, 5, 0, 0, 0, 0],
                 [13, 8, Kind.COMPENSATION, ON_TIME, 5, 0, 0, 0, 0],
+                [14, 7, Kind.COMPENSATION, ON_TIME, 5, 0, 0, 0, 0],
             ],
-            "row 13: a second compensation",
+            "row 14: a second compensation up to interval 7",
         ),
     ],
 )

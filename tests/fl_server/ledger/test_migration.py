@@ -36,7 +36,7 @@ def played(url: str) -> list[tuple[object, ...]]:
             if t == 5:
                 ledger.record_late(2, 4, capped(9))
             ledger.record(t, fills_of(t), capped(t - 1) if t else None)
-        ledger.record(INTERVALS, None, capped(INTERVALS - 1), None, MOVED)
+        ledger.record(INTERVALS, None, capped(INTERVALS - 1), None, (INTERVALS - 1, MOVED))
         return [tuple(row) for row in ledger.rows()]
 
 

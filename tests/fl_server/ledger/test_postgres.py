@@ -33,7 +33,7 @@ def book(url):
             ledger.record(interval, fills, settlement, prices=(LISTS, np.array([0, 1, 1])))
             taken, given = rng.integers(0, 2_000_000, (2, 3))
             settlement = settle(taken, given, fills, 300_000, 50_000)
-        ledger.record(48, None, settlement, None, np.array([-30, 25, 5]))
+        ledger.record(48, None, settlement, None, (47, np.array([-30, 25, 5])))
     db = database.engine(url)
     with db.connect() as connection:
         order = schema_ledger.postings.c.seq
