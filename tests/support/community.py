@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import yaml
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
@@ -19,6 +20,7 @@ from fl_server.host.folder import Deployment, Folder, Live
 from fl_server.host.live import run_live
 from fl_server.host.members import admit
 from fl_server.host.setup import init_server
+from fl_server.ledger import Ledger
 from simulations.engine.loop import LoopGrid, answer, server_context
 
 NODE = 5000
@@ -109,6 +111,31 @@ def run(folder: Folder, grid: Homes) -> None:
     """Run the coordinator of a folder until it is finished, or dies."""
     server_context(1, {})
     run_live(grid, folder.root)
+
+
+def run_though_it_dies(
+    folder: Folder, grid: Homes, when: Callable[..., bool], patches: pytest.MonkeyPatch
+) -> None:
+    """Run the coordinator; at the first transaction for which ``when`` of its arguments is true it
+    is killed before the commit, and the next time after it."""
+    record = Ledger.record
+    deaths: list[int] = []
+
+    def dies(self: Ledger, interval: int, *rest: object) -> bool:
+        if len(deaths) == 2 or not when(interval, *rest):
+            return record(self, interval, *rest)  # type: ignore[arg-type]
+        deaths.append(interval)
+        if len(deaths) == 2:
+            record(self, interval, *rest)  # type: ignore[arg-type]
+        raise Killed
+
+    with patches.context() as patch:
+        patch.setattr(Ledger, "record", dies)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                run(folder, grid)
+    run(folder, grid)
+    assert len(deaths) == 2
 
 
 def simulated(homes: Path, out: Path, folder: Folder, households: int) -> Path:

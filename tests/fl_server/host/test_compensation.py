@@ -7,7 +7,14 @@ import pytest
 import yaml
 
 from fl_server.ledger import Ledger
-from tests.support.community import Homes, Killed, community, contexts, run, simulated
+from tests.support.community import (
+    Homes,
+    community,
+    contexts,
+    run,
+    run_though_it_dies,
+    simulated,
+)
 from tests.support.live import MARKET_ONLY, NAMES, never, rows
 
 INTERVALS = 36
@@ -34,24 +41,7 @@ def test_parity_with_a_simulation_though_the_coordinator_dies_at_its_closing(
     the last settlement, and the ledger is that of a simulation row by row."""
     folder = community(tmp_path / "server", homes, NAMES, *RULE, hour=0)
     grid = Homes(contexts(tmp_path, homes, NAMES, folder), never)
-    record = Ledger.record
-    deaths: list[int] = []
-
-    def dies(self: Ledger, interval: int, *rest: object) -> bool:
-        if interval < INTERVALS:
-            return record(self, interval, *rest)  # type: ignore[arg-type]
-        deaths.append(interval)
-        if len(deaths) == 2:
-            record(self, interval, *rest)  # type: ignore[arg-type]
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "record", dies)
-        for _ in range(2):
-            with pytest.raises(Killed):
-                run(folder, grid)
-    run(folder, grid)
-    assert len(deaths) == 2
+    run_though_it_dies(folder, grid, lambda t, *_: t == INTERVALS, monkeypatch)
     moved = compensated(folder.run)
     assert min(moved.values()) < 0 < max(moved.values())
     directory = simulated(homes, tmp_path / "simulated", folder, len(NAMES))

@@ -17,7 +17,7 @@ from fl_server.host.setup import end_run
 from fl_server.ledger import COMMUNITY, Kind, Ledger
 from fl_server.market.compensation import compensate
 from fl_server.months import check_kept
-from tests.support.community import Homes, Killed, community, contexts, run
+from tests.support.community import Homes, community, contexts, run, run_though_it_dies
 from tests.support.live import MARKET_ONLY, NAMES, opened, rows
 from tests.support.runs import write_homes
 
@@ -119,24 +119,9 @@ def test_a_coordinator_that_dies_compensates_once(
     ledger is that of the run in which nobody was, row by row."""
     folder = begun(tmp_path, homes)
     grid = Homes(contexts(tmp_path, homes, NAMES, folder), until_the_end(folder))
-    record = Ledger.record
-    deaths: list[int] = []
-
-    def dies(self: Ledger, interval: int, *rest: object) -> bool:
-        if rest[3] is None or interval >= INTERVALS or len(deaths) == 2:
-            return record(self, interval, *rest)  # type: ignore[arg-type]
-        deaths.append(interval)
-        if len(deaths) == 2:
-            record(self, interval, *rest)  # type: ignore[arg-type]
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "record", dies)
-        for _ in range(2):
-            with pytest.raises(Killed):
-                run(folder, grid)
-    run(folder, grid)
-    assert len(deaths) == 2
+    run_though_it_dies(
+        folder, grid, lambda t, *rest: rest[3] is not None and t < INTERVALS, monkeypatch
+    )
     assert rows(folder.run) == rows(whole[1].run)
 
 
