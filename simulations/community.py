@@ -111,6 +111,8 @@ def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Port
         file = ClientFile(
             name, "meters", f"127.0.0.1:{ports.fleet}", port=own[number], poll_s=1.0,
             page_port=ports.pages + 1 + number, discovery="homeassistant",
+            # Half an hour takes seconds: none of them for loading.
+            keep_loaded=speed > 1,
         )  # fmt: skip
         init_client(home, file, folder.tls / "ca.crt", entries)
         write_secret(home / SECRETS, f"{MQTT}={broker}\n".encode())

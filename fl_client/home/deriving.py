@@ -35,12 +35,28 @@ def derive(
             for at, words in found.doubts:
                 store.doubt(meter.name, at, words)
         length = minutes * 60
-        # The reading before the first new one is where its energy begins to count.
-        earliest = min((_before(p, min(said)) for p in pieces), default=min(said))
+        # The reading before the first new one is where its energy begins to count; what was not
+        # believed without the new ones is told for the first time.
+        since = min(
+            min(said), *(_believed_until(store, one, min(said), limit_kw) for one in meters)
+        )
+        earliest = min((_before(p, since) for p in pieces), default=since)
         first = int(earliest // length) * length
         rows = intervals(pieces, length, first, int(now) + 1)
         starts.update(store.put_intervals(role, minutes, rows, now, CORRECTED))
     return sorted(starts)
+
+
+def _believed_until(store: Store, channel: Channel, time: float, limit_kw: float) -> float:
+    """Up to when [s] a channel's readings from before ``time`` were believed without later ones."""
+    if channel.kind in ("interval", "power"):
+        return time
+    series = store.series(channel.name, time, _BEFORE)
+    old = series.measured < time
+    if old.sum() < 2:
+        return time
+    known = from_register(series.measured[old], series.value[old], series.held[old], limit_kw)
+    return min(known.known_until, time)
 
 
 def _before(pieces: Pieces, time: float) -> float:

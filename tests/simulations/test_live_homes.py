@@ -76,7 +76,9 @@ def _prices(path):
 def _join(out, folder, ports, home, port, clock):
     """A household's folder, as its own host has it."""
     root = out / home.name
-    file = ClientFile(home.name, "meters", f"127.0.0.1:{ports[0]}", port=port, poll_s=1.0)
+    file = ClientFile(
+        home.name, "meters", f"127.0.0.1:{ports[0]}", port=port, poll_s=1.0, keep_loaded=True
+    )
     init_client(root, file, folder.tls / "ca.crt", home.entries)
     if home.secrets:
         lines = "".join(f"{key}={value}\n" for key, value in home.secrets.items())

@@ -3,7 +3,8 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fl_client.home.deriving import derive
@@ -17,14 +18,14 @@ HOURS = 6
 CHANNELS = [Channel(role, "mqtt", "", "house", f"{role}_kwh") for role in ENERGIES]
 
 
-def _live(folder, house, messages):
-    """Hear the messages as they come, writing every quarter of an hour."""
+def _live(folder, house, messages, every=900):
+    """Hear the messages as they come, writing every quarter of an hour, or ``every`` seconds."""
     for old in folder.glob("meters.sqlite*"):
         old.unlink()
     store = Store(folder / "meters.sqlite", write=True)
     due = np.array([one.due for one in messages])
-    for now in range(BEGIN + 900, BEGIN + HOURS * 3600 + 901, 900):
-        said = [messages[i] for i in np.flatnonzero((due > now - 900) & (due <= now))]
+    for now in range(BEGIN + every, BEGIN + HOURS * 3600 + 901, every):
+        said = [messages[i] for i in np.flatnonzero((due > now - every) & (due <= now))]
         readings = [
             Reading(channel.name, min(one.stamp, one.due), one.due, one.registers[place], OWN)
             for one in said
@@ -65,7 +66,23 @@ def trouble(draw):
     return found
 
 
+@pytest.mark.parametrize("kind", ["register_reset", "register_jump", "register_glitch"])
+@pytest.mark.parametrize("before_s", [0, 10, 20, 30, 40])
+def test_what_is_believed_late_is_told_of_the_half_hour_it_was_in(tmp_path, kind, before_s):
+    """A register changes level in the last seconds of a half hour, and what it says is believed in
+    the next one: both are told."""
+    house = House(3, BEGIN, HOURS)
+    messages = house.messages(faults=[(kind, 9000 - before_s, 10)])
+    messages = [one for one in messages if one.due < BEGIN + 11_000]
+    for every in (60, 900):
+        store = _live(tmp_path, house, messages, every)
+        for role in ENERGIES:
+            found = store.intervals(role, 30, BEGIN, BEGIN + HOURS * 3600)
+            assert [one.start for one in found] == list(range(BEGIN + 1800, BEGIN + 10_800, 1800))
+
+
 @given(seed=st.integers(0, 1000), faults=trouble())
+@example(seed=0, faults=[("meter_offline", 2580, 4000), ("register_reset", 8982, 10)])
 @settings(max_examples=8)
 def test_under_every_fault_nothing_is_billed_that_was_not_used(tmp_path_factory, seed, faults):
     """Every interval is known in the end; the sum of each role is what flowed, short of one
