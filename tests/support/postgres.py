@@ -8,9 +8,11 @@ import psycopg
 import pytest
 
 
-def _wait_for_rule(url: str) -> None:
+def _wait_for_rule(url, reload):
     """Return once the server asks a role, which must not exist yet, for its password."""
-    for _ in range(1200):
+    for attempt in range(1200):
+        if attempt % 100 == 0:
+            reload()
         try:
             psycopg.connect(url).close()
         except psycopg.OperationalError as error:
@@ -50,8 +52,10 @@ def postgres(tmp_path_factory):
             rules = folder / "pg_hba.conf"
             text = rules.read_text()
             rules.write_text(f"local {name} {hba}\n{text}")
-            server.psql("select pg_reload_conf();")
-            _wait_for_rule(f"postgresql://{hba.split()[0]}@/{name}?host={folder}")
+            _wait_for_rule(
+                f"postgresql://{hba.split()[0]}@/{name}?host={folder}",
+                lambda: server.psql("select pg_reload_conf();"),
+            )
         return f"postgresql://postgres@/{name}?host={folder}"
 
     yield database
