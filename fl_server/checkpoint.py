@@ -38,7 +38,8 @@ class Checkpoint:
     household, the intervals it took part in as [first, end) pairs, -1 for no end; None while
     everybody always did. ``over``: the run is closed. ``stated``: per household, the newest month
     whose statement it has kept, and the statement's hash. ``compensated``: the interval until which
-    members have compensated each other; ``month_asked``: since when they are asked for the month
+    members have compensated each other, -1 where a release before has not kept it;
+    ``month_asked``: since when they are asked for the month
     after it, -1 while they are not, and ``month_told`` what each has said of it.
     """
 
@@ -172,7 +173,7 @@ class Checkpoint:
             stated={
                 int(h): (month, hash_) for h, (month, hash_) in plain.get("stated", {}).items()
             },
-            compensated=plain.get("compensated", 0),
+            compensated=plain.get("compensated", -1),
             month_asked=plain.get("month_asked", -1),
             month_told={int(h): told for h, told in plain.get("month_told", {}).items()},
         )

@@ -30,6 +30,9 @@ class MonthCompensation:
     ) -> None:
         self._state, self._ledger, self._calendar = state, ledger, calendar
         self._prices, self._wait = prices, wait
+        if state.compensated < 0:
+            # Months before this one were closed without.
+            state.compensated = max(calendar.end(calendar.month(state.t) - 1), 0)
 
     def asked(self, t: int, *, closing: bool = False) -> tuple[int, int] | None:
         """The month that members are asked for in round ``t``: its first interval and the one after

@@ -6,17 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from flwr.app import Message
 
+from common.cadence import HALF_HOUR
 from common.energy.tariff import end_value
 from fl_client.host.books import kept_statements
+from fl_server.checkpoint import Checkpoint
 from fl_server.host.folder import Folder
 from fl_server.host.setup import end_run
 from fl_server.ledger import COMMUNITY, Kind, Ledger
 from fl_server.market.compensation import compensate
-from fl_server.months import check_kept
+from fl_server.month_compensation import MonthCompensation
+from fl_server.months import Calendar, check_kept
 from tests.support.community import Homes, community, contexts, run, run_though_it_dies
 from tests.support.live import MARKET_ONLY, NAMES, opened, rows
 from tests.support.runs import write_homes
@@ -162,3 +166,18 @@ def test_without_the_rule_nothing_is_asked(homes: Path, tmp_path: Path) -> None:
     assert not any("month" in config for config in configs)
     with opened(folder.run) as ledger:
         assert moved(ledger) == {}
+
+
+def test_months_of_a_release_before_stay_closed() -> None:
+    """A run that was begun without it compensates from the month on in which it goes on."""
+    calendar = Calendar(pd.Timestamp("2023-05-10T00:00Z"), HALF_HOUR, "Europe/London")
+    t = 48 * 40
+    kept = json.loads(Checkpoint(t, [t - 1]).to_json())
+    for name in ("compensated", "month_asked", "month_told"):
+        del kept[name]
+    state = Checkpoint.from_json(json.dumps(kept))
+    # Nothing is read of them before a month is over.
+    months = MonthCompensation(state, None, calendar, None, wait=96)  # type: ignore[arg-type]
+    # By the first of June, at midnight in London.
+    assert state.compensated == 48 * 22 - 2
+    assert months.asked(t) is None
