@@ -213,6 +213,11 @@ class FL(Section):
     min_replies: Count = Field(
         1, description="usable updates below which a round leaves the model as it was [households]"
     )
+    late_hours: Annotated[Positive, Field(le=1e4)] = Field(
+        12.0,
+        description="how long an asynchronous strategy waits for a household's update before it"
+        " asks for another [h]",
+    )
     max_update_mb: Annotated[Positive, Field(le=1e5)] = Field(
         512.0, description="largest update read; larger ones are dropped [MB]"
     )
@@ -492,6 +497,7 @@ _LATER: dict[str, tuple[str, ...]] = {
         "rules",
         "local",
     ),
+    "fl": ("late_hours",),
 }
 """Settings that came after runs were named by a digest: at its default one changes no result, and
 no run's name either."""

@@ -11,10 +11,17 @@ _SHORTEST_POLL_S = 0.002
 _LONGEST_POLL_S = 0.25
 
 
-def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iterator[Message]:
+def exchange(
+    grid: Grid,
+    messages: Iterable[Message],
+    deadline_s: float,
+    owed: dict[str, int] | None = None,
+) -> Iterator[Message]:
     """Yield replies as they arrive; stop when all have, or after ``deadline_s`` seconds.
 
-    Nothing is collected here, so the caller holds as many replies as it wants to.
+    Nothing is collected here, so the caller holds as many replies as it wants to. ``owed``: by id,
+    the node that has not answered an earlier message. Such answers are handed on as well, but not
+    waited for while there are new messages; afterwards it holds what is still owed, new or old.
     """
     # Flower's HTTP grid reads the messages twice: an iterator would be empty the second time.
     messages = list(messages)
@@ -25,15 +32,23 @@ def exchange(grid: Grid, messages: Iterable[Message], deadline_s: float) -> Iter
         for message_id, message in zip(pushed, messages, strict=False)
         if message_id
     }
-    waiting = set(asked)
     del messages
+    wanted = set(asked)
+    if owed is not None:
+        owed.update(asked)
+        asked = dict(owed)
+        wanted = wanted or set(owed)
+    waiting = set(asked)
     end = time.monotonic() + deadline_s
     pause = _SHORTEST_POLL_S
-    while waiting:
+    while wanted:
         arrived = list(grid.pull_messages(waiting))
         for reply in arrived:
             to = reply.metadata.reply_to_message_id
             waiting.discard(to)
+            wanted.discard(to)
+            if owed is not None:
+                owed.pop(to, None)
             # Whoever was asked answers, and nobody for another.
             if reply.has_error() or asked.get(to) == reply.metadata.src_node_id:
                 yield reply

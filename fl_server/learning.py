@@ -6,6 +6,7 @@ from common.config import Settings
 from common.model_messages import instruction
 from fl_server.rounds import Rounds, scalar
 from fl_server.run_files import Lines
+from fl_server.strategy.asynchronous import STALENESS
 
 
 class Learning:
@@ -17,6 +18,7 @@ class Learning:
         self.rounds, self.fl = rounds, settings.fl
         self.every, self._step = settings.round_every, settings.cadence.step
         self.lines, self._start = lines, start
+        self._late = 0  # updates used since the last round
 
     def due(self, t: int) -> int:
         """Number of the newest round that is due once intervals 0 to ``t`` - 1 are over."""
@@ -26,10 +28,18 @@ class Learning:
         """Send out the model of a round that is over: everyone forecasts with it from ``t`` on."""
         self.rounds.broadcast(round_, instruction(t))
 
+    def take_late(self, round_: int) -> int:
+        """Use the updates that have come since ``round_``, the newest; returns their number."""
+        used = self.rounds.take_late(round_).accepted
+        self._late += used
+        return used
+
     def round(self, round_: int) -> None:
         """Run one round."""
         after = round_ * self.every
         result = self.rounds.run(round_, instruction(after - 1), instruction(after - 1))
+        late, self._late = self._late + result.screening.late, 0
+        staleness = scalar(result.train, STALENESS)
         dropped = {
             reason: count for reason, count in sorted(result.screening.dropped.items()) if count
         }
@@ -52,6 +62,8 @@ class Learning:
                 "bytes_down": result.bytes_down,
                 "seconds": result.seconds,
                 **({"clipped": result.screening.clipped} if result.screening.clipped else {}),
+                **({"late": late} if late else {}),
+                **({} if staleness is None else {STALENESS: staleness}),
                 **({} if result.failed is None else {"failed": result.failed}),
                 **({} if result.spent is None else {"privacy": vars(result.spent)}),
             }

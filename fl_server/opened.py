@@ -22,7 +22,12 @@ from fl_server.privacy import Privacy
 from fl_server.roster import Roster
 from fl_server.rounds import Rounds
 from fl_server.run_files import INTERVALS, REPORTS, ROUNDS, Lines, ledger_url
-from fl_server.strategy import check_privacy, check_secure, make_strategy
+from fl_server.strategy import (
+    check_asynchronous,
+    check_privacy,
+    check_secure,
+    make_strategy,
+)
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,13 @@ def _open_rounds(
     check_privacy(fl.strategy, private=privacy is not None)
     if fl.secure_aggregation:
         check_secure(fl.strategy, strategy, fl.compression)
+    check_asynchronous(
+        fl.strategy,
+        strategy,
+        private=privacy is not None,
+        compression_down=fl.compression_down,
+        min_replies=fl.min_replies,
+    )
     rounds = Rounds(
         strategy,
         roster,
@@ -196,6 +208,7 @@ def _open_rounds(
         cadence=settings.cadence,
         local_steps=fl.local_steps,
         secure_run=name if fl.secure_aggregation else None,
+        late_s=fl.late_hours * 3600.0,
     )
     if state.t > 0:
         checkpoints.restore(state, rounds)

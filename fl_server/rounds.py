@@ -6,7 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from common.model_messages import (
     CONTROL,
     HEAD_STEPS,
     LOCAL_STEPS,
+    ROUND,
     expand_reply,
 )
 from common.rng import generator
@@ -38,10 +39,12 @@ from common.secure.grid import length, mean
 from common.secure.messages import METRICS as SUMMED
 from fl_server.downlink import Downlink
 from fl_server.exchange import exchange
+from fl_server.late import Late
 from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
 from fl_server.secure import SecureRound, SecureRoundError
 from fl_server.strategy import averages
+from fl_server.strategy.asynchronous import Asynchronous
 from fl_server.strategy.fedavg import FedAvg, mean_metrics
 from fl_server.strategy.fixed_point import largest_magnitude
 from fl_server.strategy.lengths import Lengths
@@ -107,6 +110,9 @@ class Rounds:
     more than ``local_steps`` of training and those the strategy adds, and moves the model no
     further than ``Lengths`` allows. With ``secure_run``, the run's name, updates arrive summed up
     (``fl_server.secure``) and each household holds its own change to that length.
+
+    An ``Asynchronous`` strategy is handed answers to earlier rounds as well, the oldest first and
+    then by name: a household that has not answered is asked for nothing else for ``late_s``.
     """
 
     def __init__(
@@ -126,7 +132,10 @@ class Rounds:
         cadence: Cadence = HALF_HOUR,
         local_steps: int | None = None,
         secure_run: str | None = None,
+        late_s: float = math.inf,
     ) -> None:
+        self._late = Late(late_s) if isinstance(strategy, Asynchronous) else None
+        self._newest_limits = Limits(max_update_bytes)
         self._secure_run = secure_run
         self._min_replies = min_replies
         self._history, self._local_steps = history, local_steps
@@ -149,14 +158,18 @@ class Rounds:
         """Let what follows take this long in all; a quarter is kept for sending the result out."""
         self._until = time.monotonic() + seconds
 
-    def _exchange(self, messages: list[Message], share: float) -> Iterable[Message]:
+    def _exchange(
+        self, messages: list[Message], share: float, late: Late | None = None
+    ) -> Iterable[Message]:
         left = (self._until - time.monotonic()) * share
         deadline = max(min(self._deadline, left), 0.0)
         if math.isfinite(self._until):
             for message in messages:
-                # A node that comes back later must not find a model of the past.
-                message.metadata.ttl = deadline + _TTL_MARGIN_S
-        return exchange(self.roster, messages, deadline)
+                # A node that comes back later must not find a model of the past, but where an
+                # update may start from one.
+                stays = deadline if late is None else late.patience_s
+                message.metadata.ttl = stays + _TTL_MARGIN_S
+        return exchange(self.roster, messages, deadline, None if late is None else late.owed)
 
     def broadcast(self, round_: int, config: ConfigRecord) -> tuple[MetricRecord | None, int, int]:
         """Send the model to the strategy's evaluation sample.
@@ -186,26 +199,91 @@ class Rounds:
     def run(self, round_: int, train: ConfigRecord, evaluate: ConfigRecord) -> RoundResult:
         """Train, aggregate and evaluate once."""
         begin = time.perf_counter()
+        result = self.train(round_, train)
+        evaluated, broadcast, unreached = self.broadcast(round_, evaluate)
+        return replace(
+            result,
+            arrays=self.arrays,
+            evaluate=evaluated,
+            bytes_down=result.bytes_down + broadcast,
+            seconds=time.perf_counter() - begin,
+            unreached=unreached,
+        )
+
+    def train(self, round_: int, train: ConfigRecord) -> RoundResult:
+        """Train and aggregate once; nobody is sent the new model yet."""
+        begin = time.perf_counter()
         random.seed(int(generator(self._seed, "", round_, "strategy").integers(2**32)))
         train[COMPRESSION] = self.compression
+        late, given_up = self._late, 0
+        if isinstance(self.strategy, Asynchronous):
+            assert late is not None
+            given_up = late.give_up()
+            self.strategy.owing = late.owing()
         messages = list(self.strategy.configure_train(round_, self.arrays, train, self.roster))
+        if late is not None:
+            late.ask(round_, messages)
         if self.privacy is not None:
             self.privacy.instruct(messages)
         sent = {m.metadata.dst_node_id: m.content.array_records[ARRAYS] for m in messages}
-        limits = self._limits(train, messages)
+        limits = self._newest_limits = self._limits(train, messages)
         if self.downlink is not None:
             messages = self.downlink.shorten(messages, self.arrays, self.roster, training=True)
         down = sum(_size(message) for message in messages)
+        screening = Screening()
+        metrics, failed, counted = self._gather(round_, messages, sent, limits, screening)
+        missing = len(messages) - screening.received if late is None else given_up
+        screening.dropped["no reply"] += missing
+        spent = None
+        if self.privacy is not None:
+            spent = self.privacy.spend(
+                [self.roster.name(node) for node in sent],
+                [self.roster.name(node) for node in counted],
+                summed=self._secure_run is not None,
+            )
+        seconds = time.perf_counter() - begin
+        return RoundResult(
+            self.arrays, len(messages), screening, metrics, None, down, seconds, 0, spent, failed
+        )
+
+    def take_late(self, round_: int) -> Screening:
+        """Use what has come since round ``round_``, the newest, without asking anybody.
+
+        Under a synchronous strategy nothing that comes late is used.
+        """
+        screening = Screening()
+        if self._late is not None and self._late.owed:
+            until, self._until = self._until, -math.inf  # what has come, and nothing to wait for
+            self._gather(round_, [], {}, self._newest_limits, screening)
+            self._until = until
+        return screening
+
+    def _gather(
+        self,
+        round_: int,
+        messages: list[Message],
+        sent: Mapping[int, ArrayRecord],
+        limits: Limits,
+        screening: Screening,
+    ) -> tuple[MetricRecord | None, str | None, list[int]]:
+        """Send ``messages`` and make a model of what comes: (metrics, why there is none, nodes
+        counted). ``sent``: the model each node has been sent whole."""
         model = view_arrays(self.arrays)
         zeros = {name: np.zeros_like(array) for name, array in model.items()}
-        screening = Screening()
+        strategy, late = self.strategy, self._late
+
+        def started(reply: Message) -> ArrayRecord:
+            node = reply.metadata.src_node_id
+            if late is None or not isinstance(strategy, Asynchronous):
+                return sent[node]
+            return strategy.sent(late.round_of(node))
 
         def expand(reply: Message) -> None:
-            expand_reply(reply.content, sent[reply.metadata.src_node_id])
+            expand_reply(reply.content, started(reply))
 
         def shorten(reply: Message) -> None:
             records = reply.content.array_records
-            bases = {ARRAYS: view_arrays(sent[reply.metadata.src_node_id]), CONTROL: zeros}
+            bases = {ARRAYS: view_arrays(started(reply)), CONTROL: zeros}
             shorter = {
                 kind: self.lengths[kind].shorten(view_arrays(record), bases[kind])
                 for kind, record in records.items()
@@ -214,14 +292,17 @@ class Rounds:
             if held:
                 reply.content = RecordDict({**reply.content, **held})
                 screening.clipped += 1
+            if late is not None:
+                began = late.round_of(reply.metadata.src_node_id)
+                reply.content[CONFIG] = ConfigRecord({ROUND: began})
+                screening.late += began < round_ or not messages
 
         for lengths in self.lengths.values():
             lengths.begin(model)
         shapes = {name: array.shape for name, array in model.items()}
         if self._secure_run is None:
-            replies = _Watched(
-                screen(self._exchange(messages, 0.75), shapes, limits, screening, expand, shorten)
-            )
+            came = self._exchange(messages, 0.75, late)
+            replies = _Watched(screen(came, shapes, limits, screening, expand, shorten))
             counted = replies.nodes
             arrays, metrics, failed = self._trained(round_, replies, shapes)
         else:
@@ -229,37 +310,16 @@ class Rounds:
             arrays, metrics, failed, counted = summed
         for lengths in self.lengths.values():
             lengths.end()
-        screening.dropped["no reply"] += len(messages) - screening.received
         if arrays is not None and screening.accepted >= self._min_replies:
             self.arrays = arrays
-        spent = None
-        if self.privacy is not None:
-            spent = self.privacy.spend(
-                [self.roster.name(node) for node in sent],
-                [self.roster.name(node) for node in counted],
-                summed=self._secure_run is not None,
-            )
-        evaluated, broadcast, unreached = self.broadcast(round_, evaluate)
-        seconds = time.perf_counter() - begin
-        return RoundResult(
-            self.arrays,
-            len(messages),
-            screening,
-            metrics,
-            evaluated,
-            down + broadcast,
-            seconds,
-            unreached,
-            spent,
-            failed,
-        )
+        return metrics, failed, counted
 
     def _limits(self, config: ConfigRecord, messages: Sequence[Message]) -> Limits:
         """The most that households can have when they answer these messages."""
         asked = [m.content.config_records[CONFIG] for m in messages]
         steps = MAX_STEPS
         if self._local_steps is not None:
-            steps = max((_steps(one, self._local_steps) for one in asked), default=1)
+            steps = max((_steps(o, self._local_steps) for o in asked), default=self._local_steps)
         examples, now = MAX_EXAMPLES, config.get("interval")
         if self._history is not None and isinstance(now, int):
             examples = self._history + self._cadence.half_hours(now + 1)
@@ -280,6 +340,8 @@ class Rounds:
         given: Iterable[Message] = replies
         if not isinstance(self.strategy, FedAvg):
             given = self.roster.sorted(replies)
+        elif self._late is not None:
+            given = sorted(self.roster.sorted(replies), key=_sent_in)
         try:
             arrays, metrics = self.strategy.aggregate_train(round_, given)
             if arrays is not None:
@@ -399,6 +461,11 @@ class _Watched:
 
 def _said(error: Exception) -> str:
     return brief(f"{type(error).__name__}: {error}")
+
+
+def _sent_in(reply: Message) -> int:
+    """The round whose model an update started from, as ``Rounds`` has noted it."""
+    return int(reply.content.config_records[CONFIG][ROUND])  # type: ignore[arg-type]
 
 
 def _steps(config: ConfigRecord, usual: int) -> int:

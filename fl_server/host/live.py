@@ -419,7 +419,13 @@ class LiveRun:
     def _learn(self) -> None:
         """Run the model round that is due, if there is time for one before the next market."""
         learning = self._run.learning
-        if learning is None or (due := learning.due(self._state.t)) <= self._round:
+        if learning is None:
+            return
+        if (due := learning.due(self._state.t)) <= self._round:
+            if used := learning.take_late(self._round):
+                # An update that was taken is not asked for again: it must survive a crash.
+                self._run.save()
+                journal("late updates used", round=self._round, updates=used)
             return
         self._round = due
         room = self._patience.room()

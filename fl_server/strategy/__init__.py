@@ -8,8 +8,11 @@ from flwr.serverapp.strategy import Strategy
 
 from common.errors import InputError
 from common.named import is_named, named
+from fl_server.strategy.asynchronous import Asynchronous
 from fl_server.strategy.clustered import Clustered
+from fl_server.strategy.fedasync import FedAsync
 from fl_server.strategy.fedavg import FedAvg
+from fl_server.strategy.fedbuff import FedBuff
 from fl_server.strategy.fednova import FedNova
 from fl_server.strategy.fedprox import FedProx
 from fl_server.strategy.personal import Ditto, FedPer, FedRep, FineTuned
@@ -28,6 +31,8 @@ OWN: dict[str, type[Strategy]] = {
     "clustered": Clustered,
     "geometric-median": GeometricMedian,
     "centred-clipping": CentredClipping,
+    "fedasync": FedAsync,
+    "fedbuff": FedBuff,
 }
 """The project's own; where Flower has one of the same name, this is the one that is meant."""
 
@@ -152,3 +157,24 @@ def check_privacy(name: str, *, private: bool) -> None:
             f"fl.strategy = {name!r} sends more of a household than its update; fl.privacy cannot"
             " protect that"
         )
+
+
+def check_asynchronous(
+    name: str, strategy: Strategy, *, private: bool, compression_down: str, min_replies: int = 1
+) -> None:
+    """Refuse beside an asynchronous strategy what counts on rounds. Raises InputError."""
+    if not isinstance(strategy, Asynchronous):
+        return
+    counts = {
+        "fl.privacy": (private, "shares its noise among the households of one round"),
+        "fl.compression_down": (
+            compression_down != "none",
+            "sends changes of a model that all hold; set it to none",
+        ),
+        "fl.min_replies": (min_replies > 1, "counts the updates of one round; set it to 1"),
+    }
+    for setting, (given, why) in counts.items():
+        if given:
+            raise InputError(
+                f"fl.strategy = {name!r} takes updates as they come, and {setting} {why}"
+            )

@@ -54,11 +54,15 @@ class Limits:
 
 @dataclass
 class Screening:
-    """What one round received and refused, and how many changes were shortened."""
+    """What one round received and refused, and how many changes were shortened.
+
+    ``late``: updates among the accepted that answer an earlier round.
+    """
 
     received: int = 0
     accepted: int = 0
     clipped: int = 0
+    late: int = 0
     bytes_up: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.messages import (
@@ -28,7 +29,10 @@ Move = Callable[[int, np.ndarray], Sequence[float] | np.ndarray]
 
 
 class Toy:
-    """The federation; ``reply`` may be replaced to answer with more than weights."""
+    """The federation; ``reply`` may be replaced to answer with more than weights.
+
+    ``line``: puts something between coordinator and households.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Toy:
         compression: str = "none",
         privacy: Privacy | None = None,
         min_replies: int = 1,
+        line: Callable[[Grid], Grid] = lambda grid: grid,
     ) -> None:
         if isinstance(strategy, str):
             strategy = make_strategy(
@@ -58,7 +63,7 @@ class Toy:
         names = {node: f"H{i}" for i, node in enumerate(grid.get_node_ids())}
         self.rounds = Rounds(
             strategy,
-            Roster(grid, names),
+            Roster(line(grid), names),
             encode_arrays({"w": np.array(start, np.float32)}),
             seed=3,
             max_update_bytes=10**6,
