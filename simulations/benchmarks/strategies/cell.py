@@ -28,8 +28,10 @@ from fl_client.training import local_update
 from fl_server.initial import initial_weights
 from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
-from fl_server.rounds import Rounds
-from fl_server.strategy import check_privacy, make_strategy
+from fl_server.rounds import RoundResult, Rounds
+from fl_server.strategy import check_asynchronous, check_privacy, make_strategy
+from fl_server.strategy.asynchronous import STALENESS, Asynchronous
+from simulations.benchmarks.strategies.clock import ClockGrid
 from simulations.benchmarks.strategies.homes import Home, homes_of
 from simulations.benchmarks.strategies.households import (
     Errors,
@@ -55,6 +57,28 @@ class Account:
     dropped: int = 0
     train_loss: float = float("nan")
     spent: Spent | None = None
+    simulated_s: float = float("nan")
+    stale: float = 0.0
+    used: int = 0
+
+    @property
+    def staleness(self) -> float:
+        """Mean over the updates that an asynchronous strategy has used; nan for others."""
+        return self.stale / self.used if self.used else float("nan")
+
+    def add(self, result: RoundResult) -> None:
+        """Add what a round has cost."""
+        self.bytes_up += result.screening.bytes_up
+        self.bytes_down += result.bytes_down
+        self.messages += 2 * result.sampled
+        self.dropped += sum(result.screening.dropped.values())
+        self.spent = result.spent
+        told = {} if result.train is None else result.train
+        loss, stale = told.get("train_loss"), told.get(STALENESS)
+        self.train_loss = float(loss) if isinstance(loss, int | float) else float("nan")
+        if isinstance(stale, int | float):
+            self.stale += float(stale) * result.screening.accepted
+            self.used += result.screening.accepted
 
 
 def run_cell(cell: Cell, setup: Setup) -> tuple[list[Row], dict[str, float]]:
@@ -72,6 +96,7 @@ def run_cell(cell: Cell, setup: Setup) -> tuple[list[Row], dict[str, float]]:
         setup.test_days,
         cell.dial.data_only(),
         cell.seed,
+        setup.before_seeds,
     )
     rows = _reference(cell, setup, homes) if cell.entry.reference else _strategy(cell, setup, homes)
     cost = {
@@ -90,14 +115,15 @@ def _prepare_process() -> None:
 
 
 def _lengths(cell: Cell, setup: Setup) -> tuple[int, int]:
-    return cell.dial.rounds or setup.rounds, cell.dial.local_steps or setup.local_steps
+    steps = cell.entry.local_steps or cell.dial.local_steps or setup.local_steps
+    return cell.dial.rounds or setup.rounds, steps
 
 
-def _training(setup: Setup) -> Training:
+def _training(cell: Cell, setup: Setup) -> Training:
     return Training.model_validate(
         {
             "batch_size": setup.batch_size,
-            "learning_rate": setup.learning_rate,
+            "learning_rate": cell.entry.learning_rate or setup.learning_rate,
             "optimiser": setup.optimiser,
             "device": "cpu",
         }
@@ -126,6 +152,13 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     if dial.privacy_clip is not None:
         privacy = Privacy(dial.privacy_clip, dial.privacy_noise)
     check_privacy(cell.entry.name, private=privacy is not None)
+    check_asynchronous(
+        cell.entry.name,
+        strategy,
+        private=privacy is not None,
+        compression_down=dial.compression_down,
+    )
+    asynchronous = isinstance(strategy, Asynchronous)
     measured = setup.measured(rounds_)
     arrays = encode_arrays(initial_weights(setup.preset, None, cell.seed))
     rows: list[Row] = []
@@ -135,38 +168,48 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             homes,
             dial,
             setup.preset,
-            _training(setup),
+            _training(cell, setup),
             steps,
             cell.seed,
             Path(home_files),
             measured,
         )
         server_context(1, {})
-        grid = LoopGrid(households.app(), len(homes), {}, 1)
-        roster = Roster(grid, dict(zip(grid.get_node_ids(), names, strict=True)))
+        loop = LoopGrid(households.app(), len(homes), {}, 1)
+        named = dict(zip(loop.get_node_ids(), names, strict=True))
+        clock = ClockGrid(loop, dial, cell.seed, named, steps, rush=asynchronous)
+        roster = Roster(clock, named)
         rounds = Rounds(
             strategy,
             roster,
             arrays,
             seed=cell.seed,
             max_update_bytes=2**31,
-            deadline_s=3600.0,
+            deadline_s=0.0,  # the clock says when a round is over
             compression=dial.compression,
             privacy=privacy,
             compression_down=dial.compression_down,
         )
         _, account.bytes_down, _ = rounds.broadcast(0, ConfigRecord())
-        account.messages = 2 * len(homes)
+        account.messages, account.simulated_s = 2 * len(homes), 0.0
         rows += _rows(cell, 0, homes, households.errors, households.malicious, account)
+        number = came = 0
         for round_ in range(1, rounds_ + 1):
-            result = rounds.run(round_, ConfigRecord(), ConfigRecord())
-            account.bytes_up += result.screening.bytes_up
-            account.bytes_down += result.bytes_down
-            account.messages += 2 * (result.sampled + len(homes))
-            account.dropped += sum(result.screening.dropped.values())
-            account.spent = result.spent
-            loss = None if result.train is None else result.train.get("train_loss")
-            account.train_loss = float(loss) if isinstance(loss, int | float) else float("nan")
+            # Rounds of an asynchronous strategy have as many updates as those of others.
+            while asynchronous and came < round_ * asked:
+                number += 1
+                households.round_of[number] = round_
+                result = rounds.train(number, ConfigRecord())
+                came += result.screening.received
+                account.add(result)
+            if asynchronous:
+                account.bytes_down += rounds.broadcast(number, ConfigRecord())[1]
+            else:
+                account.add(rounds.run(round_, ConfigRecord(), ConfigRecord()))
+            account.messages += 2 * len(homes)
+            account.simulated_s = clock.now_s
+            account.bytes_up += clock.late_bytes
+            clock.late_bytes = 0
             if round_ in measured:
                 rows += _rows(cell, round_, homes, households.errors, households.malicious, account)
         _add_money(rows, cell, setup, rounds_, households.forecasting)
@@ -198,6 +241,10 @@ def _rows(
             "epsilon": account.spent.epsilon if account.spent else float("nan"),
             "epsilon_server": account.spent.epsilon_server if account.spent else float("nan"),
             "share_of_optimum": float("nan"),
+            "simulated_s": account.simulated_s,
+            "staleness": account.staleness,
+            "source": home.source,
+            "newcomer": home.newcomer,
         }
         for home in homes
     ]
@@ -212,7 +259,7 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     """
     rounds_, steps = _lengths(cell, setup)
     measured = setup.measured(rounds_)
-    training = _training(setup)
+    training = _training(cell, setup)
     account, errors = Account(), {}
     rows: list[Row] = []
     if cell.entry.name == "centralised":

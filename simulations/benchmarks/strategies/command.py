@@ -24,9 +24,17 @@ def strategies(
         Path | None, typer.Option(help="YAML file of dials; default: those of the parts")
     ] = None,
     parts: Annotated[
-        str, typer.Option(help="of the full grid: table,dials,attacks,compression,privacy")
-    ] = "table,dials,attacks,compression,privacy",
-    data: Annotated[str, typer.Option(help="citylearn, synthetic, a folder or URL")] = "citylearn",
+        str,
+        typer.Option(
+            help="of the full grid: table,dials,attacks,compression,privacy,clock,newcomers"
+        ),
+    ] = "table,dials,attacks,compression,privacy,clock,newcomers",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="citylearn, synthetic, a folder or URL; A,B: the second for climate_share"
+        ),
+    ] = "citylearn",
     households: Annotated[int, typer.Option(min=1, help="first N by name")] = 11,
     rounds: Annotated[int, typer.Option(min=1)] = 8,
     seeds: Annotated[int, typer.Option(min=1, help="repetitions, seeds 0..K-1")] = 5,
@@ -51,11 +59,14 @@ def strategies(
     a cell), OUT/tables.md and OUT/report.html.
     """
     from simulations.benchmarks.strategies import grid, report
+    from simulations.benchmarks.strategies.homes import sources_of
     from simulations.benchmarks.strategies.setup import Setup, check
 
     find_preset(preset)
     if optimiser not in ("adamw", "sgd"):
         raise InputError(f"--optimiser {optimiser!r}: expected adamw or sgd")
+    if money_days and sources_of(data)[1] is not None:
+        raise InputError("--money-days: homes of two sources have no market in common")
     if quick:
         households, rounds, seeds = min(households, 8), min(rounds, 4), min(seeds, 2)
     setup = Setup(
@@ -77,10 +88,11 @@ def strategies(
         for entry in entries:
             check(entry, households)
     every = {name: dial for _, part in jobs for name, dial in part.items()}
+    processes = workers or os.cpu_count() or 1
     cells = grid.unique([cell for e, d in jobs for cell in grid.cells_of(e, d, seeds)])
     named = sorted({cell.entry.text: cell.entry for cell in cells}.values(), key=lambda e: e.text)
     grid.open_grid(out, setup, named, every)
-    count = grid.run_grid(cells, setup, out, workers or os.cpu_count() or 1)
+    count = grid.run_grid(cells, setup, out, processes)
     rows, costs = grid.gather(cells, every, setup, out)
     path = report.write(rows, costs, setup, every, out)
     print(f"{count} cells run, {len(cells)} in the table: {path}")

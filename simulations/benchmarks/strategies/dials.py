@@ -1,18 +1,20 @@
 """The dials: how far a community is from the ideal one. Each is a function of (seed, name, round).
 
-A dial changes the data (volume, sizes, cars, panels, drift), who answers (participation,
-stragglers, dropouts), what malicious households send, or how updates travel (compression,
+A dial changes the data (volume, sizes, cars, panels, drift, newcomers, climates), who answers
+(participation, stragglers, dropouts) and how fast (speeds of homes and lines, on the simulated
+clock of ``clock.py``), what malicious households send, or how updates travel (compression,
 privacy). A file of dials is YAML: a name, and the values that differ from the clean community:
 
     ev-half: {ev_share: 0.5}
     sign-flip: {attack: sign-flip, attackers: 0.2}
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from common.compression import parse_compression
 from common.config import Count, Fraction, NonNegative, Positive, Section
@@ -43,12 +45,37 @@ class Dial(Section):
     drift_share: Fraction = Field(0.0, description="homes whose day moves by drift_hours")
     drift_hours: Annotated[int, Field(ge=0, le=23)] = 6
     drift_round: Count = Field(4, description="first round after the move")
+    newcomer_share: Fraction = Field(0.0, description="homes that have just begun to measure")
+    newcomer_days: Annotated[int, Field(ge=1, le=28)] = Field(
+        7, description="days that they have measured when the held-out days begin [days]"
+    )
+    climate_share: Fraction = Field(
+        0.0, description="homes that are those of the second source of --data A,B"
+    )
     participation: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of homes asked in each round"
     )
     stragglers: Fraction = Field(0.0, description="share that finishes only part of its steps")
     straggler_work: Fraction = Field(0.25, description="that part")
+    stragglers_finish: bool = Field(
+        False, description="stragglers do all their steps, at that part of their speed, and late"
+    )
     dropouts: Fraction = Field(0.0, description="share of the asked that do not answer")
+    step_s: Positive = Field(1.0, description="a training step in a middling home [s]")
+    step_spread: NonNegative = Field(
+        0.0, description="standard deviation of the logarithm of a factor on a home's step_s"
+    )
+    line_mbit_per_s: Positive = Field(10.0, description="a middling home's line, each way [Mbit/s]")
+    line_spread: NonNegative = Field(0.0, description="as step_spread, of the line")
+    unsteadiness: NonNegative = Field(
+        0.0, description="as step_spread, of both, drawn anew for each home and round"
+    )
+    round_s: Positive | None = Field(
+        None, description="a synchronous round ends then, without who has not answered [s]"
+    )
+    wait_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of the asked that a synchronous round waits for"
+    )
     attack: str = Field(
         "none", description=f"{', '.join(ATTACKS)}, or module:function; see docs/extending.md"
     )
@@ -73,9 +100,25 @@ class Dial(Section):
             raise ValueError(f"expected one of {', '.join(ATTACKS)}, or module:function")
         return attack
 
+    @model_validator(mode="after")
+    def _who_finishes_moves(self) -> "Dial":
+        if self.stragglers_finish and self.straggler_work == 0:
+            raise ValueError("stragglers_finish: straggler_work is 0, and nobody at rest finishes")
+        return self
+
     def data_only(self) -> "Dial":
         """The part that changes the homes' readings, which is all a reference depends on."""
         return Dial(**{name: getattr(self, name) for name in _DATA})
+
+    @property
+    def of_time(self) -> bool:
+        """Whether it says who is how fast, or how long is waited."""
+        return bool(self.model_dump(exclude_defaults=True).keys() & set(_CLOCK))
+
+    @property
+    def of_kinds(self) -> bool:
+        """Whether homes are of two kinds: newcomers, or of two climates."""
+        return self.newcomer_share > 0 or self.climate_share > 0
 
     def kept_share(self, seed: int, name: str) -> float:
         """Share of the training span that a household has."""
@@ -102,6 +145,27 @@ class Dial(Section):
         """Whose day moves in round ``drift_round``."""
         return self.chosen(self.drift_share, seed, names, "drift")
 
+    def newcomers(self, seed: int, names: Sequence[str]) -> set[str]:
+        """Who has measured for ``newcomer_days`` only."""
+        return self.chosen(self.newcomer_share, seed, names, "newcomer")
+
+    def step_seconds(self, seed: int, name: str, round_: int) -> float:
+        """How long a training step takes the household in this round [s]."""
+        slow = self.stragglers_finish and self.straggles(seed, name, round_)
+        pace = self.step_s / (self.straggler_work if slow else 1.0)
+        return pace * self._factor(self.step_spread, seed, name, round_, "step")
+
+    def line_bytes_per_s(self, seed: int, name: str, round_: int) -> float:
+        """What its line carries in this round, each way [bytes/s]."""
+        factor = self._factor(self.line_spread, seed, name, round_, "line")
+        return self.line_mbit_per_s * 1e6 / 8 / factor
+
+    def _factor(self, spread: float, seed: int, name: str, round_: int, purpose: str) -> float:
+        """How much slower than a middling home: its own factor, times that of the round."""
+        own = float(generator(seed, name, 0, f"speed of {purpose}").standard_normal())
+        now = float(generator(seed, name, round_, f"{purpose} of the round").standard_normal())
+        return math.exp(spread * own + self.unsteadiness * now)
+
     def drops(self, seed: int, name: str, round_: int) -> bool:
         """Whether the household does not answer in this round."""
         return float(generator(seed, name, round_, "dropout of answer").random()) < self.dropouts
@@ -119,9 +183,22 @@ _DATA = (
     "drift_share",
     "drift_hours",
     "drift_round",
+    "newcomer_share",
+    "newcomer_days",
+    "climate_share",
     "rounds",
     "local_steps",
     "change",
+)
+_CLOCK = (
+    "step_s",
+    "step_spread",
+    "line_mbit_per_s",
+    "line_spread",
+    "unsteadiness",
+    "stragglers",
+    "round_s",
+    "wait_share",
 )
 CLEAN = "clean"
 

@@ -76,6 +76,22 @@ def compression_curves(rows: pd.DataFrame, dials: list[str], strategy: str) -> M
     return figure("Error by bytes under compression", traces, layout, caption=caption, height=400)
 
 
+def error_by_second(rows: pd.DataFrame, dial: str) -> Markup | str:
+    """Mean error against the simulated clock under one dial."""
+    traces = []
+    for i, name in enumerate(n for n in stat.strategies_of(rows, dial) if n not in REFERENCES):
+        own = rows[(rows["dial"] == dial) & (rows["strategy"] == name)]
+        curve = own.groupby("round")[["nrmse", "simulated_s"]].mean()
+        seconds = [round(s, 3) for s in curve["simulated_s"]]
+        traces.append(_line(name, seconds, curve["nrmse"].tolist(), i))
+    layout = {
+        "xaxis": {"title": {"text": "Simulated time [s]"}},
+        "yaxis": {"title": {"text": "nRMSE"}},
+    }
+    caption = f"{label(dial)}: each point is a round; mean over homes and seeds, best end first."
+    return figure(f"Error by second, {label(dial)}", traces, layout, caption=caption, height=400)
+
+
 def fairness(rows: pd.DataFrame) -> Markup | str:
     """Spread of the error over homes, by strategy."""
     if rows[rows["dial"] == CLEAN].empty:

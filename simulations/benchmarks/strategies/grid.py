@@ -179,6 +179,13 @@ def _write(folder: Path, cell: Cell, setup: Setup, rows: list[Row], cost: dict[s
         pq.write_table(table.replace_schema_metadata(meta), part)
 
 
+def read_cell(cell: Cell, out: Path) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Rows of a finished cell, and what it cost to run."""
+    table = pq.read_table(_file(out / "cells", cell))
+    cost: dict[str, float] = json.loads(table.schema.metadata[b"cost"])
+    return table.replace_schema_metadata({}).to_pandas(), cost
+
+
 def gather(
     cells: Sequence[Cell], dials: dict[str, Dial], setup: Setup, out: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -191,18 +198,9 @@ def gather(
     """
     tables, costs = [], []
     for cell in sorted(cells, key=lambda c: (c.dial_name, c.entry.text, c.seed)):
-        path = _file(out / "cells", cell)
-        table = pq.read_table(path)
-        meta = table.schema.metadata
-        costs.append(
-            {
-                "strategy": cell.entry.text,
-                "dial": cell.dial_name,
-                "seed": cell.seed,
-                **json.loads(meta[b"cost"]),
-            }
-        )
-        frame = table.replace_schema_metadata({}).to_pandas()
+        frame, cost = read_cell(cell, out)
+        told = {"strategy": cell.entry.text, "dial": cell.dial_name, "seed": cell.seed}
+        costs.append({**told, **cost})
         tables.append(frame)
         if cell.entry.reference:
             same = [name for name in dials if _home_of(name, dials) == cell.dial_name]

@@ -4,8 +4,9 @@ The held-out days end at a date drawn from the seed, so that repetitions differ 
 as in their draws; training ends where they begin.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,8 @@ class Phase:
 
 @dataclass(frozen=True)
 class Home:
-    """One household of a cell. ``after``: as it is once its day has moved."""
+    """One household of a cell. ``after``: as it is once its day has moved. ``source``: where its
+    readings are from; ``newcomer``: it has just begun to measure."""
 
     name: str
     before: Phase
@@ -57,6 +59,8 @@ class Home:
     drift_round: int
     kwh_per_unit: float
     offset: float
+    source: str
+    newcomer: bool
 
     def phase(self, round_: int) -> Phase:
         """The home as it is in a round."""
@@ -72,17 +76,56 @@ class Span:
     end: int
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def households_of(data: str, count: int, days: int, timezone: str | None) -> list[Household]:
     """Load the homes once a process. Synthetic homes are those of seed 0."""
     return load_households(data, households=count, days=days, seed=0, timezone=timezone)
 
 
-def span_of(household: Household, seed: int, train_days: int, test_days: int) -> Span:
-    """Draw the span of a repetition; it begins and ends at local midnight.
+def sources_of(data: str) -> tuple[str, str | None]:
+    """The source, and that of another climate where ``A,B`` names two. Raises InputError."""
+    first, *others = [part.strip() for part in data.split(",")]
+    if len(others) > 1:
+        raise InputError(f"--data {data!r}: two sources at most")
+    return first, others[0] if others else None
+
+
+def gathered(
+    data: str, count: int, days: int, timezone: str | None, climate_share: float
+) -> list[tuple[str, Household]]:
+    """The homes of a community with their sources: a share is of the second, named after it.
+
+    Of each source they are the first by name. Raises InputError where there is no second.
+    """
+    first, second = sources_of(data)
+    abroad = round(climate_share * count)
+    homes = []
+    if count > abroad:
+        own = households_of(first, count - abroad, days, timezone)
+        homes = [(first, household) for household in own]
+    if not abroad:
+        return homes
+    if second is None:
+        raise InputError(f"climate_share = {climate_share}: --data {data!r} names no second source")
+    label = Path(second).name
+    return homes + [
+        (second, replace(household, name=f"{label}-{household.name}"))
+        for household in households_of(second, abroad, days, timezone)
+    ]
+
+
+def span_of(
+    household: Household, seed: int, train_days: int, test_days: int, before_seeds: int = 0
+) -> Span:
+    """Draw the span of a repetition; it begins and ends at local midnight. ``before_seeds``: as in
+    ``Setup``; the span is then the same for all seeds.
 
     Raises InputError for readings too short for it.
     """
+    if before_seeds:
+        spans = [span_of(household, s, train_days, test_days) for s in range(before_seeds)]
+        first = min(spans, key=lambda one: one.cut)
+        return Span(first.first, first.cut - test_days * DAY, first.cut)
     index = household.frame.index
     assert isinstance(index, pd.DatetimeIndex)
     local = index.tz_convert(household.timezone)
@@ -147,19 +190,47 @@ def _moved(history: History, hours: int) -> History:
     return History(values, history.index, history.timezone, history.lags)
 
 
-def _phase(history: History, scaler: Scaler, preset: str, span: Span, kept: float) -> Phase:
-    begin = span.cut - max(2 * DAY, round((span.cut - span.first) * kept))
+def _since(history: History, start: int) -> History:
+    """The same home as if it had begun to measure at row ``start``.
+
+    What lies before repeats its first day, as models read a history that begins there
+    (``common.forecast.inputs.past_block``).
+    """
+    values = history.values.copy()
+    values[:start] = values[start : start + DAY][(np.arange(start) - start) % DAY]
+    return History(values, history.index, history.timezone, history.lags)
+
+
+def _mean_of_days(load: Floats, start: int, row: int) -> Floats:
+    """(48,) mean of the same slot over the last 7 days, or over those since row ``start``."""
+    days = min(7, (row - start) // DAY)
+    return np.asarray(load[row - days * DAY : row].reshape(days, DAY).mean(axis=0))
+
+
+def _phase(
+    history: History, scaler: Scaler, preset: str, span: Span, begin: int, start: int | None
+) -> Phase:
+    """``begin``: the first row to train on; ``start``: of a newcomer, the first row measured."""
+    if start is not None:
+        known = _since(history, start)
+        load, scale_of, history = known.consumption(0, span.end), history, known
+    else:
+        load, scale_of = history.consumption(0, span.end), history
     train = training_windows(history, scaler, preset, begin, span.cut)
     test = training_windows(history, scaler, preset, span.cut, span.end).every(DAY)
     days: Rows = np.arange(len(test))
-    load = history.consumption(0, span.end)
     at = span.cut + DAY * days
     return Phase(
         train=train,
         test=test.batch(days, horizons=("day",)),
         actual=np.stack([load[row : row + DAY] for row in at]),
-        baseline=np.stack([mean_7_days(load[:row], DAY) for row in at]),
-        scale=weekly_naive_scale(load[span.first : span.cut]),
+        baseline=np.stack(
+            [
+                mean_7_days(load[:row], DAY) if start is None else _mean_of_days(load, start, row)
+                for row in at
+            ]
+        ),
+        scale=weekly_naive_scale(scale_of.consumption(span.first, span.cut)),
     )
 
 
@@ -173,24 +244,45 @@ def homes_of(
     test_days: int,
     dial: Dial,
     seed: int,
+    before_seeds: int = 0,
 ) -> list[Home]:
     """All homes of a cell; ``dial`` is the part that changes data."""
-    households = households_of(data, count, train_days + test_days + 120, timezone)
-    names = [household.name for household in households]
-    moved = dial.drifted(seed, names)
+    days = train_days + test_days + 120
+    households = gathered(data, count, days, timezone, dial.climate_share)
+    names = [household.name for _, household in households]
+    moved, new = dial.drifted(seed, names), dial.newcomers(seed, names)
     homes = []
-    for household in households:
-        span = span_of(household, seed, train_days, test_days)
+    for source, household in households:
+        span = span_of(household, seed, train_days, test_days, before_seeds)
         history = changed(household, dial, seed, names)
-        scaler = fit_scaler(history, span.first, span.cut)
-        kept = dial.kept_share(seed, household.name)
-        before = _phase(history, scaler, preset, span, kept)
+        if before_seeds:
+            # Days that are reported one day are not even here when something is chosen.
+            history = until(history, span.end)
+        start, first = None, span.first
+        begin = span.cut - max(
+            2 * DAY, round((span.cut - first) * dial.kept_share(seed, household.name))
+        )
+        if household.name in new:
+            start = first = span.cut - dial.newcomer_days * DAY
+            # As `training_windows` does where a history begins: a week of past, or a day.
+            begin = start + (7 * DAY if dial.newcomer_days > 7 else DAY)
+        scaler = fit_scaler(history, first, span.cut)
+        before = _phase(history, scaler, preset, span, begin, start)
         after, drift_round = before, 2**31
         if household.name in moved:
             late = _moved(history, dial.drift_hours)
-            after, drift_round = _phase(late, scaler, preset, span, kept), dial.drift_round
+            after, drift_round = _phase(late, scaler, preset, span, begin, start), dial.drift_round
         offset, unit = target_units(scaler, find_preset(preset))
         homes.append(
-            Home(household.name, before, after, drift_round, float(unit[0]), float(offset[0]))
-        )
+            Home(
+                household.name, before, after, drift_round, float(unit[0]), float(offset[0]),
+                source, household.name in new,
+            )
+        )  # fmt: skip
     return homes
+
+
+def until(history: History, end: int) -> History:
+    """The rows before ``end``."""
+    lags = None if history.lags is None else history.lags[:end]
+    return History(history.values[:end], history.index[:end], history.timezone, lags)

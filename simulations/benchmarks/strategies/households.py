@@ -21,7 +21,7 @@ from fl_client.personal_store import PersonalStore
 from simulations.benchmarks.strategies.attacks import Poisoned, corrupted
 from simulations.benchmarks.strategies.collusion import COLLUDING, crafted
 from simulations.benchmarks.strategies.dials import Dial
-from simulations.benchmarks.strategies.homes import Home
+from simulations.benchmarks.strategies.homes import Home, Phase
 
 Errors = dict[str, float]
 
@@ -90,6 +90,11 @@ class Households:
         self.errors: dict[tuple[int, str], Errors] = {}
         self._crafted_round, self._change = -1, np.zeros(0, np.float32)
         self.forecasting: dict[str, Weights] = {}
+        self.round_of: dict[int, int] = {}
+        """The community's round by the number that messages carry, where the two differ."""
+
+    def _phase(self, home: Home, number: int) -> Phase:
+        return home.phase(self.round_of.get(number, number))
 
     def app(self) -> ClientApp:
         """The ClientApp of all homes; a node's partition is its place in the list."""
@@ -116,21 +121,21 @@ class Households:
             raise RuntimeError("dropped out")
         if home.name in self.malicious:
             return self._attack(h, request)
-        if dial.straggles(self._seed, home.name, round_):
+        if not dial.stragglers_finish and dial.straggles(self._seed, home.name, round_):
             participant = self._participants[h]
             steps = participant.steps if request.local_steps is None else request.local_steps
             request = replace(request, local_steps=max(1, round(steps * dial.straggler_work)))
-        return self._participants[h].train(request, home.phase(round_).train)
+        return self._participants[h].train(request, self._phase(home, round_).train)
 
     def _attack(self, h: int, request: ModelRequest) -> ModelReply:
         kind, home, participant = self._dial.attack, self._homes[h], self._participants[h]
-        train = home.phase(request.round).train
+        train = self._phase(home, request.round).train
         if kind == "label-poison":
             return participant.train(request, Poisoned(train))  # type: ignore[arg-type]
         if kind == "collude":
             # All send the very same update, that of the first of them.
             home = self._by_name[self._leader]
-            train = home.phase(request.round).train
+            train = self._phase(home, request.round).train
             participant = replace(participant, name=self._leader)
         plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
         reply = participant.train(plain, train)
@@ -155,7 +160,7 @@ class Households:
             for name in sorted(self.malicious):
                 home = self._by_name[name]
                 participant = replace(self._participants[0], name=name)
-                reply = participant.train(request, home.phase(request.round).train)
+                reply = participant.train(request, self._phase(home, request.round).train)
                 assert reply.weights is not None
                 honest.append(
                     np.concatenate([
@@ -175,14 +180,14 @@ class Households:
 
     def evaluate(self, h: int, request: ModelRequest) -> Mapping[str, float | int]:
         """Measure the model this household forecasts with, in the rounds that are asked about."""
-        home = self._homes[h]
-        if request.round not in self._measured:
+        home, round_ = self._homes[h], self.round_of.get(request.round, request.round)
+        if round_ not in self._measured:
             return {NUM_EXAMPLES: 0}
-        windows = home.phase(request.round).train
+        windows = home.phase(round_).train
         weights = self._participants[h].forecasting_weights(request, windows)
         load_weights(self._model, weights)
-        found = day_errors(forecast_day(self._model, home, request.round), home, request.round)
-        self.errors[request.round, home.name] = found
+        found = day_errors(forecast_day(self._model, home, round_), home, round_)
+        self.errors[round_, home.name] = found
         self.forecasting[home.name] = weights
         # It has the model; what it measured is kept here and not sent.
         return {NUM_EXAMPLES: 0}

@@ -13,7 +13,9 @@ from simulations.benchmarks.strategies.setup import Cell, Setup
 SCHEMA = 1
 _ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
 _SPENT = ("bytes_up", "bytes_down", "messages", "dropped")
-_GIVEN = ("epsilon", "epsilon_server", "share_of_optimum", "train_loss")
+_GIVEN = (
+    "epsilon", "epsilon_server", "share_of_optimum", "train_loss", "simulated_s", "staleness",
+)  # fmt: skip
 
 
 def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Iterator[str]:
@@ -28,7 +30,8 @@ def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Itera
         own = rows[mine & (rows["seed"] == cell.seed)].sort_values(["round", "household"])
         last = own[own["round"] == own["round"].max()]
         honest = last[~last["malicious"]]
-        curve = own[~own["malicious"]].groupby("round")[["nrmse", "bytes_up", "bytes_down"]].mean()
+        spent = ["nrmse", "bytes_up", "bytes_down", "simulated_s"]
+        curve = own[~own["malicious"]].groupby("round")[spent].mean()
         line: dict[str, Any] = {
             "schema": SCHEMA,
             "strategy": cell.entry.name,
@@ -51,6 +54,7 @@ def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Itera
                     "round": int(str(round_)),
                     "nrmse": _number(one["nrmse"]),
                     "bytes": int(one["bytes_up"] + one["bytes_down"]),
+                    "simulated_s": _number(one["simulated_s"]),
                 }
                 for round_, one in curve.iterrows()
             ],

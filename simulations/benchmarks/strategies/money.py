@@ -22,7 +22,7 @@ from common.forecast.scalers import fit_scaler
 from common.model_messages import Weights
 from fl_client.deciding import AskModel, DayAhead
 from fl_client.household import Group
-from simulations.benchmarks.strategies.homes import households_of, span_of
+from simulations.benchmarks.strategies.homes import households_of, sources_of, span_of
 from simulations.benchmarks.strategies.setup import Setup
 from simulations.benchmarks.traders.foresights import same_slots
 from simulations.benchmarks.traders.life import Foresee, live
@@ -83,7 +83,7 @@ def _settings(setup: Setup, seed: int, homes: Path, references: str, trader: str
 
 def _households(setup: Setup) -> list[Household]:
     days = setup.train_days + setup.test_days + 120
-    return households_of(setup.data, setup.households, days, setup.timezone)
+    return households_of(sources_of(setup.data)[0], setup.households, days, setup.timezone)
 
 
 def _foresee(setup: Setup, weights: Mapping[str, Weights]) -> Foresee:

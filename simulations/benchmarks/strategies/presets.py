@@ -6,7 +6,7 @@ from collections.abc import Mapping
 STRATEGIES = (
     "fedavg,fedavgm,fedadam,fedyogi,fedadagrad,fedprox,fednova,scaffold,qfedavg,"
     "fedmedian,fedtrimmedavg,krum,multikrum,bulyan,geometric-median,centred-clipping,"
-    "fedper,fedrep,ditto,clustered,fine-tuned"
+    "fedper,fedrep,ditto,clustered,fine-tuned,fedasync,fedbuff"
 )
 QUICK_STRATEGIES = "fedavg,fedprox,scaffold,fedadam,fedper,multikrum"
 DEFENCES = "fedavg,fedmedian,fedtrimmedavg,krum,multikrum,bulyan,geometric-median,centred-clipping"
@@ -66,11 +66,28 @@ PRIVACIES: dict[str, Values] = {
     },
 }
 
+_SLOW: Values = {"stragglers": 0.2, "straggler_work": 0.1}
+_LATE: Values = {**_SLOW, "stragglers_finish": True}
+CLOCKS: dict[str, Values] = {
+    "clean": {},
+    "unequal": {"step_spread": 0.7, "line_spread": 0.7, "unsteadiness": 0.3},
+    "slow-fifth": _LATE,
+    "slow-fifth-partial": _SLOW,
+    "slow-fifth-deadline": {**_LATE, "round_s": 8.0},
+    "slow-fifth-wait-80": {**_LATE, "wait_share": 0.8},
+}
+NEWCOMERS: dict[str, Values] = {
+    "clean": {},
+    **{f"newcomers-{d}d": {"newcomer_share": 0.4, "newcomer_days": d} for d in (1, 3, 7, 14)},
+}
+
 PARTS: dict[str, tuple[str, dict[str, Values]]] = {
     "table": (STRATEGIES, CLEAN),
     "dials": ("fedavg,fedprox,fednova,scaffold,fedper", DIALS),
     "attacks": (DEFENCES, ATTACKS),
     "compression": ("fedavg", COMPRESSIONS),
     "privacy": ("fedavg", PRIVACIES),
+    "clock": ("fedavg,fedprox,fednova,fedasync,fedbuff", CLOCKS),
+    "newcomers": ("fedavg,fedprox,fedper,ditto,fine-tuned", NEWCOMERS),
 }
 """Part -> its strategies and dials; together they are the full benchmark."""

@@ -22,7 +22,11 @@ def _table(found: tables.Table | None) -> Content:
 
 
 def write(
-    rows: pd.DataFrame, costs: pd.DataFrame, setup: Setup, dials: dict[str, Dial], out: Path
+    rows: pd.DataFrame,
+    costs: pd.DataFrame,
+    setup: Setup,
+    dials: dict[str, Dial],
+    out: Path,
 ) -> Path:
     """Write ``report.html`` and ``tables.md`` into ``out``; returns the page's path."""
     attacks = tables.attacks(rows, dials)
@@ -31,11 +35,14 @@ def write(
         certainty.table(rows),
         tables.fairness(rows),
         tables.data_dials(rows, dials),
+        tables.clock(rows, dials),
+        tables.kinds(rows, dials),
         None if attacks is None else attacks.table,
         tables.compression(rows, dials),
         tables.privacy(rows, dials),
     ]
-    overview, sure, fair, data, attack, small, private = found
+    overview, sure, fair, data, time, kind, attack, small, private = found
+    timed = [name for name, dial in dials.items() if dial.of_time]
     compressed = [
         n for n, d in dials.items() if (d.compression, d.compression_down) != ("none", "none")
     ]
@@ -48,6 +55,13 @@ def write(
         Section("How sure", [certainty.picture(rows), _table(sure)]),
         Section("Fairness", [figures.fairness(rows), _table(fair)]),
         Section("Data and participation", [_table(data)]),
+        Section(
+            "Simulated time",
+            [*(figures.error_by_second(rows, name) for name in timed), _table(time)]
+            if time
+            else [],
+        ),
+        Section("Newcomers and climates", [_table(kind)]),
         Section(
             "Attacks",
             [] if attacks is None else [figures.attack_grid(attacks), _table(attack)],

@@ -11,11 +11,17 @@ from fl_server.strategy import Option, make_strategy
 from simulations.benchmarks.strategies.dials import Dial
 
 REFERENCES = ("mean-7-days", "local-only", "centralised")
+OF_HOMES = ("learning_rate", "local_steps")
+"""Options of an entry that say how homes train, in place of the run's."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Homes, model and length. ``evaluate_every``: rounds between measurements."""
+    """Homes, model and length. ``evaluate_every``: rounds between measurements.
+
+    ``before_seeds``: 0, or the held-out days are those before the earliest held-out days of seeds
+    0 to ``before_seeds`` - 1, at the cost of training days: to choose by, and never to report.
+    """
 
     data: str
     households: int
@@ -30,6 +36,7 @@ class Setup:
     evaluate_every: int = 1
     timezone: str | None = None
     money_days: float = 0.0
+    before_seeds: int = 0
 
     def measured(self, rounds: int) -> frozenset[int]:
         """Rounds after which the error is measured; 0 is before the first, the last is in it."""
@@ -49,6 +56,18 @@ class Entry:
         """Whether it is a reference, not a federated strategy."""
         return self.name in REFERENCES
 
+    @property
+    def learning_rate(self) -> float | None:
+        """Of the homes; None: the run's."""
+        given = dict(self.options).get("learning_rate")
+        return None if given is None else float(given)
+
+    @property
+    def local_steps(self) -> int | None:
+        """Of the homes in a round; None: the run's."""
+        given = dict(self.options).get("local_steps")
+        return None if given is None else int(given)
+
 
 def entry_of(text: str) -> Entry:
     """Read ``name`` or ``name(option=value,...)``; ``module:Class`` names one of your own.
@@ -65,6 +84,10 @@ def entry_of(text: str) -> Entry:
         if not equals:
             raise InputError(f"--strategies: {text!r}: {pair!r} is not option=value")
         options[key.strip()] = _value(value.strip())
+    for key in OF_HOMES:
+        wrong = not isinstance(options.get(key, 1), int | float) or float(options.get(key, 1)) <= 0
+        if wrong or (key == "local_steps" and not isinstance(options.get(key, 1), int)):
+            raise InputError(f"--strategies: {text!r}: {key} is no such number above 0")
     return Entry(text.strip().replace(" ", ""), name, tuple(options.items()))
 
 
@@ -97,7 +120,8 @@ def options_of(entry: Entry, asked: int) -> dict[str, Option]:
         defaults["num_nodes_to_select"] = max(1, asked - malicious)
     if entry.name == "fedtrimmedavg":
         defaults["beta"] = 0.2
-    return {**defaults, **dict(entry.options)}
+    own = {key: value for key, value in entry.options if key not in OF_HOMES}
+    return {**defaults, **own}
 
 
 def check(entry: Entry, households: int) -> None:

@@ -129,15 +129,17 @@ def fairness(rows: pd.DataFrame, dial: str) -> pd.DataFrame:
 
 
 def to_target(rows: pd.DataFrame, dials: Sequence[str], targets: dict[int, float]) -> pd.DataFrame:
-    """Rounds and bytes until a seed's error is at its target, one row per (dial, strategy, seed).
+    """Rounds, bytes and seconds of the simulated clock until a seed's error is at its target, one
+    row per (dial, strategy, seed).
 
     nan where the target was never reached. The error counts in the rounds it was measured in.
     """
-    columns = ["rounds", "bytes_up", "bytes_down", "bytes"]
+    columns = ["rounds", "bytes_up", "bytes_down", "bytes", "seconds"]
     chosen = honest(rows[rows["dial"].isin(dials)])
     lines = []
     for (dial, name, seed), group in chosen.groupby([*KEYS, "seed"]):
-        curve = group.groupby("round")[["nrmse", "bytes_up", "bytes_down"]].mean()
+        spent = ["nrmse", "bytes_up", "bytes_down", "simulated_s"]
+        curve = group.groupby("round")[spent].mean()
         line = dict.fromkeys(columns, float("nan"))
         target = targets.get(seed, float("-inf"))  # type: ignore[call-overload]
         reached = curve[curve["nrmse"] <= target]
@@ -148,6 +150,7 @@ def to_target(rows: pd.DataFrame, dials: Sequence[str], targets: dict[int, float
                 "bytes_up": float(first["bytes_up"]),
                 "bytes_down": float(first["bytes_down"]),
                 "bytes": float(first["bytes_up"] + first["bytes_down"]),
+                "seconds": float(first["simulated_s"]),
             }
         lines.append({"dial": dial, "strategy": name, "seed": seed, **line})
     return pd.DataFrame(lines, columns=["dial", "strategy", "seed", *columns])

@@ -166,6 +166,80 @@ def data_dials(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
     )
 
 
+def clock(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """Error against the time it takes, where homes differ in speed."""
+    timed = [n for n, d in dials.items() if d.of_time and _has(rows, n)]
+    if not timed or not _has(rows, CLEAN):
+        return None
+    goals = stat.targets(rows, BASE, CLEAN, TARGET)
+    lines = []
+    for name in [CLEAN, *timed]:
+        reach = stat.to_target(rows, [name], goals).set_index("strategy")
+        for strategy in stat.strategies_of(rows, name):
+            if strategy in REFERENCES:
+                continue
+            one = rows[(rows["dial"] == name) & (rows["strategy"] == strategy)]
+            end = stat.final(one).groupby("seed").first()
+            goal = reach.loc[[strategy]]
+            hit = int(goal["seconds"].notna().sum())
+            stale = float(end["staleness"].mean())
+            lines.append(
+                [
+                    name,
+                    strategy,
+                    str(stat.difference(rows, (strategy, name), (strategy, name)).own),
+                    f"{end['simulated_s'].mean():.1f}",
+                    f"{goal['seconds'].mean():.1f} ({hit}/{len(goal)})" if hit else text.MISSING,
+                    text.size(goal["bytes"].mean()) if hit else text.MISSING,
+                    text.MISSING if np.isnan(stale) else f"{stale:.1f}",
+                    f"{end['dropped'].mean():.1f}",
+                ]
+            )
+    return Table(
+        "Simulated time",
+        (
+            "dial", "strategy", "nRMSE", "all rounds [s]", "to target [s]", "bytes to target",
+            "mean staleness", "updates left out",
+        ),
+        lines,
+        "Seconds of the simulated clock, means over seeds. A round of an asynchronous strategy is "
+        "as many updates as a round of the others asks for. Staleness in steps of the model. "
+        f"Target: the error at which {BASE} has made {100 * TARGET:.0f} % of its gain in the clean "
+        "community, per seed; in brackets how many seeds reach it.",
+    )  # fmt: skip
+
+
+def kinds(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """Errors by kind of home: who has just begun to measure, and whose climate is another."""
+    named = [n for n, d in dials.items() if d.of_kinds and _has(rows, n)]
+    if not named:
+        return None
+    lines = []
+    for name in named:
+        own = stat.final(stat.honest(rows[rows["dial"] == name]))
+        two, days = dials[name].climate_share > 0, dials[name].newcomer_days
+        kind = [
+            (source if two else "homes") + (f", newcomers of {days} d" if new else "")
+            for source, new in zip(own["source"], own["newcomer"], strict=True)
+        ]
+        own = own.assign(kind=kind)
+        for one in sorted(set(own["kind"])):
+            of = own[own["kind"] == one]
+            means = of.groupby(["strategy", "seed"])["nrmse"].mean()
+            found = {str(s): stat.mean_of(m.to_numpy()) for s, m in means.groupby(level=0)}
+            for strategy in sorted(found, key=lambda s: found[s].value):
+                homes = of[of["strategy"] == strategy].groupby("seed").size().mean()
+                label = strategy + (" (reference)" if strategy in REFERENCES else "")
+                lines.append([name, one, f"{homes:.0f}", label, str(found[strategy])])
+    return Table(
+        "Newcomers and climates",
+        ("dial", "kind", "homes", "strategy", "nRMSE"),
+        lines,
+        "nRMSE of the homes of one kind, mean over them, ± half of the 95 % interval over seeds; "
+        "the best strategy of each kind first.",
+    )
+
+
 def _of_data(dial: Dial) -> bool:
     other = dial.model_dump(exclude_defaults=True)
     odd = {"attack", "attackers", "attack_scale", "compression", "compression_down"}

@@ -7,15 +7,19 @@ The model starts at x = (1, 2). Households H0, H1, H2 answer with w + d_k, d = (
 import itertools
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from flwr.app import Message, MessageType
 
+from common.config import Settings
 from common.errors import InputError
+from fl_server.checkpoint import Checkpoint, Checkpoints
+from fl_server.learning import Learning
 from fl_server.passing_grid import PassingGrid
 from fl_server.strategy import check_asynchronous, make_strategy
-from fl_server.strategy.memory import from_json, to_json
 from simulations.engine.loop import FIRST_NODE
 from tests.support.toy import Toy
 
@@ -202,26 +206,52 @@ def test_the_order_of_arrival_in_a_round_does_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fedasync", "fedbuff"])
-def test_a_crash_loses_no_update_that_has_come(name: str) -> None:
-    """The coordinator dies after each round and goes on from what it wrote down: as without.
+def test_a_crash_loses_no_update_that_was_taken(name: str, tmp_path: Path) -> None:
+    """The coordinator dies after each round and goes on from its checkpoint: as without.
 
     FedBuff's buffer of five has 3 updates then, 1, and 4.
     """
     straight, _ = toy(name)
     for _ in range(3):
         straight.round()
+    checkpoints, state = Checkpoints(tmp_path, durable=False), Checkpoint.fresh(3)
     made, _ = toy(name)
     for number in range(3):
-        arrays, memory = made.rounds.arrays, from_json(*to_json(made.rounds.memory()))
-        if name == "fedbuff":
-            assert memory["strategy"]["held"] == 3 * number % 5
-        made, _ = toy(name)
-        made.rounds.arrays = arrays
-        made.rounds.recall(memory)
         made._number = number
         made.round()
+        state.t = number + 1
+        checkpoints.save(state, made.rounds)
+        if name == "fedbuff":
+            assert made.strategy.state()["held"] == 3 * (number + 1) % 5  # type: ignore[attr-defined]
+        made, _ = toy(name)
+        checkpoints.restore(state, made.rounds)
     assert made.model.tobytes() == straight.model.tobytes()
     assert made.strategy.version > 0  # type: ignore[attr-defined]
+
+
+class Written(list[dict[str, object]]):
+    """The lines of a run's rounds, kept."""
+
+    def write(self, line: dict[str, object]) -> None:
+        self.append(line)
+
+
+def test_the_lines_of_rounds_tell_what_was_late() -> None:
+    """H2 comes between the rounds 1 and 2: the line of round 2 counts it, and no other does."""
+    made, line = toy("fedasync")
+    lines = Written()
+    learning = Learning(made.rounds, lines, Settings(), pd.Timestamp("2021-01-01", tz="UTC"))  # type: ignore[arg-type]
+    line.held = frozenset({2})
+    made.rounds.limit(0.0)
+    learning.round(1)
+    assert learning.take_late(1) == 0
+    line.held = frozenset()
+    assert learning.take_late(1) == 1
+    learning.round(2)
+    learning.round(3)
+    assert [one.get("late") for one in lines] == [None, 1, None]
+    # H0 and H1 in round 1: 0 and 1 steps stale, and in those after it three of three.
+    assert [one["staleness"] for one in lines] == [0.5, 1.0, 1.0]
 
 
 def test_a_share_of_the_households_is_at_work_at_a_time() -> None:

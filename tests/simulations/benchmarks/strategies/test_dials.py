@@ -93,6 +93,73 @@ def test_the_held_out_days_begin_at_local_midnight_after_the_training_days() -> 
         span_of(household(days=60), 0, 56, 14)
 
 
+def test_a_newcomer_is_what_models_read_of_a_history_that_begins_there() -> None:
+    """Three days before the held-out days: what lies before repeats the first of them, which is
+    how ``past_block`` reads a history of those days alone."""
+    from common.forecast.history import History, history_of
+    from common.forecast.inputs import past_block
+    from common.forecast.presets import find_preset
+    from common.forecast.scalers import fit_scaler
+    from simulations.benchmarks.strategies.homes import DAY, _since
+
+    whole = history_of(household())
+    cut, start = 80 * DAY, 77 * DAY
+    scaler, preset = fit_scaler(whole, start, cut), find_preset("slot-small")
+    short = History(whole.values[start:], whole.index[start:], whole.timezone)
+    rows = np.arange(cut - 28 * DAY, cut)
+    np.testing.assert_array_equal(
+        past_block(_since(whole, start), scaler, preset, rows),
+        past_block(short, scaler, preset, rows - start),
+    )
+
+
+@pytest.mark.parametrize(("days", "windows"), [(1, 0), (3, 49), (7, 241), (14, 289)])
+def test_newcomers_train_on_the_days_they_have(days: int, windows: int) -> None:
+    """Origins from a day after they began (a week, where they have more than one) to a day before
+    the held-out days: 48 (n - 2) + 1 with n days, 48 (n - 8) + 1 with more than seven."""
+    from simulations.benchmarks.strategies import homes
+
+    dial = Dial(newcomer_share=0.5, newcomer_days=days)
+    found = homes.homes_of.__wrapped__("synthetic", 2, None, "slot-small", 20, 2, dial, 0)
+    whole = homes.homes_of.__wrapped__("synthetic", 2, None, "slot-small", 20, 2, Dial(), 0)
+    assert sorted(home.newcomer for home in found) == [False, True]
+    for home, settled in zip(found, whole, strict=True):
+        assert len(home.before.test) == len(settled.before.test)
+        np.testing.assert_array_equal(home.before.actual, settled.before.actual)
+        assert home.before.scale == settled.before.scale
+        if home.newcomer:
+            assert len(home.before.train) == windows
+            # Of the first held-out day: the mean of the days known, seven at most.
+            known = min(days, 7)
+            [home_] = [h for h in homes.households_of("synthetic", 2, 142, None)
+                       if h.name == home.name]  # fmt: skip
+            span = homes.span_of(home_, 0, 20, 2)
+            load = changed(home_, Dial(), 0, []).consumption(0, span.cut)
+            expected = load[-known * 48 :].reshape(known, 48).mean(axis=0)
+            np.testing.assert_allclose(home.before.baseline[0], expected)
+        else:
+            np.testing.assert_array_equal(home.before.baseline, settled.before.baseline)
+
+
+def test_homes_of_a_second_climate_take_the_places_of_others(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A third of three: two homes of the first source and one of the second, named after it."""
+    from common.data.store import write_household
+    from simulations.benchmarks.strategies.homes import gathered
+
+    cold = tmp_path / "cold"
+    write_household(household("H0001"), cold)
+    both = f"synthetic,{cold}"
+    found = gathered(both, 3, 150, None, 1 / 3)
+    assert [(source, home.name) for source, home in found] == [
+        ("synthetic", "H0001"), ("synthetic", "H0002"), (str(cold), "cold-H0001"),
+    ]  # fmt: skip
+    assert [home.name for _, home in gathered(both, 2, 150, None, 0.0)] == ["H0001", "H0002"]
+    with pytest.raises(InputError, match="second source"):
+        gathered("synthetic", 3, 150, None, 0.5)
+    with pytest.raises(InputError, match="two sources"):
+        gathered("a,b,c", 3, 150, None, 0.5)
+
+
 def test_malicious_updates() -> None:
     """Backwards by the scale; noise of the scale's length; NaN everywhere."""
     sent = {"w": np.array([1.0, 2.0], np.float32)}
@@ -125,6 +192,8 @@ def test_poisoned_labels_are_the_true_ones_with_the_wrong_sign() -> None:
     [
         ({"a": {"droputs": 0.1}}, "droputs"),
         ({"a": {"dropouts": 1.5}}, "dropouts"),
+        ({"a": {"stragglers_finish": True, "straggler_work": 0.0}}, "stragglers_finish"),
+        ({"a": {"newcomer_days": 0}}, "newcomer_days"),
         ({"a": {"attack": "evil"}}, "attack"),
         ({"a": {"compression": "int4"}}, "int4"),
         ({"a b": {}}, "a b"),

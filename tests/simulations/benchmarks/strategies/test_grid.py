@@ -158,6 +158,36 @@ def test_the_documentation_shows_the_strategy_that_is_tested() -> None:
 
 
 @pytest.mark.slow
+def test_asynchronous_cells_from_end_to_end(tmp_path: Path) -> None:
+    """On unequal homes, with dropouts and int8: the same bytes twice, as many updates a round as
+    FedAvg, in less simulated time; kinds of homes and the clock have tables of their own."""
+    dials = read_dials(
+        {
+            "clean": {},
+            "slow": {"step_spread": 1.0, "unsteadiness": 0.5, "dropouts": 0.2,
+                     "compression": "int8", "newcomer_share": 0.25, "newcomer_days": 3},
+        }
+    )  # fmt: skip
+    names = "fedavg,fedasync,fedbuff(buffer=2)"
+    rows = run(tmp_path / "a", names, dials)
+    run(tmp_path / "b", names, dials)
+    assert (tmp_path / "a" / grid.ROWS).read_bytes() == (tmp_path / "b" / grid.ROWS).read_bytes()
+    last = rows[(rows["round"] == 2) & ~rows["strategy"].isin(["local-only", "centralised"])]
+    assert np.isfinite(last["nrmse"]).all()
+    ends = last.groupby(["dial", "strategy"])[["simulated_s", "staleness", "bytes_up"]].first()
+    slow = ends.loc["slow"]
+    for name in ("fedasync", "fedbuff(buffer=2)"):
+        assert 0 < slow.loc[name, "simulated_s"] < slow.loc["fedavg", "simulated_s"]
+        assert slow.loc[name, "staleness"] > 0
+        assert ends.loc[("clean", name), "bytes_up"] == ends.loc[("clean", "fedavg"), "bytes_up"]
+    assert np.isnan(slow.loc["fedavg", "staleness"])
+    assert rows[rows["dial"] == "slow"].groupby("household")["newcomer"].first().sum() == 1
+    text = (tmp_path / "a" / "tables.md").read_text()
+    assert "Simulated time" in text
+    assert "newcomers of 3 d" in text
+
+
+@pytest.mark.slow
 def test_colluders_and_free_riders_go_through_the_messages(tmp_path: Path) -> None:
     """Each attack sends two of four homes' updates that are read, and gives another model."""
     kinds = ("none", "alie", "inner-product", "min-max", "free-rider")

@@ -31,7 +31,7 @@ def rows() -> pd.DataFrame:
                 "nrmse": (h + 1.0) * (1 if round_ else 10),
                 "train_loss": np.nan, "bytes_up": 100 * round_, "bytes_down": 50 + 10 * round_,
                 "messages": 6, "dropped": 1, "epsilon": np.inf, "epsilon_server": np.nan,
-                "share_of_optimum": np.nan,
+                "share_of_optimum": np.nan, "simulated_s": 3.0 * round_, "staleness": np.nan,
             }
             for cell in CELLS
             for round_ in (0, 2)
@@ -55,8 +55,8 @@ def test_lines_hold_to_the_schema_and_to_the_rows() -> None:
     assert first["dial_values"] == {"attack": "nan", "attackers": 0.3}
     assert (first["epsilon"], first["share_of_optimum"]) == (None, None)
     assert first["curve"] == [
-        {"round": 0, "nrmse": 15.0, "bytes": 50},
-        {"round": 2, "nrmse": 1.5, "bytes": 270},
+        {"round": 0, "nrmse": 15.0, "bytes": 50, "simulated_s": 0.0},
+        {"round": 2, "nrmse": 1.5, "bytes": 270, "simulated_s": 6.0},
     ]
     assert list(cell_lines(rows(), CELLS[::-1], SETUP)) == list(cell_lines(rows(), CELLS, SETUP))
 

@@ -26,6 +26,7 @@ def rows(errors: dict[tuple[str, str], list[list[float]]], malicious: str = "") 
                             "nrmse": value,
                             "bytes_up": 100 * round_,
                             "bytes_down": 200 * round_ + 100,
+                            "simulated_s": 5.0 * round_,
                         }
                     )
     return pd.DataFrame(lines)
