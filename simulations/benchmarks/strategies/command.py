@@ -49,6 +49,11 @@ def strategies(
     money_days: Annotated[
         float, typer.Option(min=0.0, help="held-out days lived in the market; 0: no money")
     ] = 0.0,
+    tune: Annotated[
+        int,
+        typer.Option(min=0, help="trials a strategy is tuned by, on days before all held-out days"),
+    ] = 0,
+    tune_seeds: Annotated[int, typer.Option(min=1, help="seeds a trial is run with")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes; 0: one per core")] = 0,
     quick: Annotated[bool, typer.Option(help="a small grid for a first look")] = False,
 ) -> None:
@@ -56,11 +61,12 @@ def strategies(
 
     Writes OUT/rows.parquet (one row a strategy, dial, seed, household and measured round),
     OUT/cells.jsonl (one line a cell), OUT/costs.parquet (seconds and memory
-    a cell), OUT/tables.md and OUT/report.html.
+    a cell), OUT/tables.md and OUT/report.html. With --tune, OUT/tuning.json, and a row of each
+    strategy as it was given and as tuned.
     """
-    from simulations.benchmarks.strategies import grid, report
+    from simulations.benchmarks.strategies import grid, report, tuning
     from simulations.benchmarks.strategies.homes import sources_of
-    from simulations.benchmarks.strategies.setup import Setup, check
+    from simulations.benchmarks.strategies.setup import Setup, check, entry_of
 
     find_preset(preset)
     if optimiser not in ("adamw", "sgd"):
@@ -89,10 +95,19 @@ def strategies(
             check(entry, households)
     every = {name: dial for _, part in jobs for name, dial in part.items()}
     processes = workers or os.cpu_count() or 1
+    found = []
+    if tune:
+        tuning.check(setup)
+        given = {e.text: e for entries, _ in jobs for e in entries if not e.reference}
+        grid.open_grid(out, setup, list(given.values()), every)
+        found = tuning.tune(list(given.values()), setup, tune, seeds, tune_seeds, out, processes)
+        better = {one.strategy: entry_of(one.tuned) for one in found}
+        jobs = [([*e, *(better[x.text] for x in e if x.text in better)], d) for e, d in jobs]
     cells = grid.unique([cell for e, d in jobs for cell in grid.cells_of(e, d, seeds)])
     named = sorted({cell.entry.text: cell.entry for cell in cells}.values(), key=lambda e: e.text)
     grid.open_grid(out, setup, named, every)
     count = grid.run_grid(cells, setup, out, processes)
     rows, costs = grid.gather(cells, every, setup, out)
-    path = report.write(rows, costs, setup, every, out)
+    table = tuning.table(found) if found else None
+    path = report.write(rows, costs, setup, every, out, table)
     print(f"{count} cells run, {len(cells)} in the table: {path}")

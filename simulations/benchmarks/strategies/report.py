@@ -27,6 +27,7 @@ def write(
     setup: Setup,
     dials: dict[str, Dial],
     out: Path,
+    tuned: tables.Table | None = None,
 ) -> Path:
     """Write ``report.html`` and ``tables.md`` into ``out``; returns the page's path."""
     attacks = tables.attacks(rows, dials)
@@ -42,6 +43,7 @@ def write(
         tables.privacy(rows, dials),
     ]
     overview, sure, fair, data, time, kind, attack, small, private = found
+    found.append(tuned)
     timed = [name for name, dial in dials.items() if dial.of_time]
     compressed = [
         n for n, d in dials.items() if (d.compression, d.compression_down) != ("none", "none")
@@ -52,6 +54,7 @@ def write(
             [figures.error_by_round(rows), _table(overview), figures.error_by_bytes(rows)],
             "Every strategy and the references, nothing in the way.",
         ),
+        Section("Tuning", [_table(tuned)]),
         Section("How sure", [certainty.picture(rows), _table(sure)]),
         Section("Fairness", [figures.fairness(rows), _table(fair)]),
         Section("Data and participation", [_table(data)]),
