@@ -6,6 +6,8 @@ import pytest
 from scipy import stats
 
 from simulations.benchmarks.strategies import statistics as stat
+from simulations.benchmarks.strategies import tables
+from simulations.benchmarks.strategies.dials import Dial
 
 
 def rows(errors: dict[tuple[str, str], list[list[float]]], malicious: str = "") -> pd.DataFrame:
@@ -83,6 +85,21 @@ def test_bytes_to_a_target() -> None:
         700.0,
     ]
     assert found.loc["b", ["rounds", "bytes"]].isna().all()
+
+
+def test_seconds_to_a_target_of_the_same_data() -> None:
+    """FedAvg ends at 0.5 in the clean community, so its target is 0.55, reached in round 2, at
+    10 s, and so it is on slow homes. On other data it ends at 0.05 and is at 0.525 in round 1, at
+    5 s, which is no target there: that is 0.145, reached in round 2."""
+    table = rows(
+        {("fedavg", "clean"): [[0.5]], ("fedavg", "slow"): [[0.5]], ("fedavg", "other"): [[0.05]]}
+    ).assign(staleness=np.nan, dropped=0)
+    dials = {"slow": Dial(round_s=1.0), "other": Dial(round_s=1.0, size_spread=0.5)}
+    found = tables.clock(table, dials)
+    assert found is not None
+    assert {line[0]: line[4] for line in found.lines} == dict.fromkeys(
+        ("clean", "slow", "other"), "10.0 (1/1)"
+    )
 
 
 def test_fairness_counts_homes_worse_off_than_alone() -> None:
