@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import Floats, Ints
+from common.cadence import HALF_HOUR
 from common.config import Settings
 from common.data.frame import COLUMNS
+from common.data.regrid import regrid
 from common.energy.battery import BatterySpec
 from common.energy.connection import ConnectionSpec
 from common.energy.pv import clear_sky
@@ -181,6 +183,26 @@ class Group:
                 self._sense(t)
         return histories
 
+    def charged_history(self, h: int) -> History:
+        """A copy of household ``h``'s history whose prices are those that it was told.
+
+        Before the run they are the readings' own where these are what a run goes by; else nobody
+        has told them, and the first day that was told stands for them.
+        """
+        history, count = self.histories[h], self.tokens.count
+        told = regrid(
+            self.prices.retail[h, : self.intervals],
+            self.cadence.minutes, HALF_HOUR.minutes, 0, "level",
+        )[:count]  # fmt: skip
+        at, price = np.flatnonzero(np.isfinite(told)), COLUMNS.index("price")
+        values, begins = history.values.copy(), len(history) - count
+        values[begins + at, price] = told[at]
+        if len(at) and (self._live[h] or self.homes[h].tariff.source != "data"):
+            first = told[at[: HALF_HOUR.per_day]]
+            before = np.arange(begins + at[0])
+            values[before, price] = first[(before - begins - at[0]) % len(first)]
+        return History(values, history.index, history.timezone, history.lags)
+
     def unknown(self, h: int) -> int:
         """Rows at the end of household ``h``'s history that the next decision may not read."""
         return self.deciding.unknown(h)
@@ -290,6 +312,8 @@ class Group:
     def _arrive(self, t: int) -> None:
         """Take over what meters have told by now. Histories grow with it."""
         self._readings.arrive(self.log.decided + 1, min(t, self.intervals - 1))
+        for h in np.flatnonzero(self._live).tolist():
+            self.log.heard_s[h] = self._readings.received_s(h)
         if self._readings.has_histories:
             self._readings.grow()
 

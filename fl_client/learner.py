@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from common.arrays import Floats, Ints
 from common.cadence import HALF_HOUR
 from common.config import Settings
+from common.errors import InputError
 from common.forecast.forecaster import Forecast, Forecaster, load_weights
 from common.forecast.net_corrector import NetCorrector, has_net, recent_past
 from common.forecast.net_inputs import SCENARIOS, NetInputs, NetRows, net_rows
 from common.forecast.scalers import Scaler, fit_scaler
+from common.forecast.streams import KINDS
 from common.forecast.transformer import blank_model
 from common.forecast.windows import Windows, training_windows
 from common.messages import CONFIG, NUM_EXAMPLES
@@ -89,6 +91,8 @@ class Learner:
                 name = self._own_store(h).save(weights)
             self._digests[h] = name
             self._group.log.states[h].put_model(request.round, self._group.log.decided, name)
+            if self._group.log.durable:
+                self._keep_month(h)
             if told and weights is not loaded:
                 load_weights(self._scratch(), weights)
                 # Fine-tuning the next household overwrites it.
@@ -144,14 +148,39 @@ class Learner:
         )
 
     def outlook(self, h: int) -> Forecast | None:
-        """All streams of household ``h`` from its first row that is not known; None without a
-        model."""
+        """All streams of household ``h`` from its first row that is not known, its prices being
+        those that it was told; None without a model.
+
+        Raises InputError where its history is too short.
+        """
         name = self._digests[h]
-        forecaster = None if name is None else self._forecaster(name, [h])
-        if forecaster is None:
+        weights = None if name is None else self._weights(name, h)
+        if weights is None:
             return None
-        history = self._group.histories[h]
-        return forecaster.forecast([history], len(history) - self._group.unknown(h))
+        group = self._group
+        history, device = group.charged_history(h), self._settings.training.device
+        known = len(history) - group.unknown(h)
+        before = len(history) - group.tokens.count
+        if known < _DAY or before < 1:
+            raise InputError(
+                f"household {group.names[h]}: {max(known, 0) / 2:g} hours of readings, "
+                f"{max(before, 0) / 2:g} of them from before the run: a forecast needs a day, and "
+                "some from before the run"
+            )
+        scaler = fit_scaler(history, 0, before)
+        return Forecaster(self._preset, weights, [scaler], device).forecast([history], known)
+
+    def _keep_month(self, h: int) -> None:
+        """Write down what the model says of the month, for who looks without loading a model."""
+        group = self._group
+        try:
+            made = self.outlook(h)
+        except InputError:
+            return  # of too short a history nothing is said
+        if made is not None:
+            begins = group.tokens.first(group.tokens.count - group.unknown(h))
+            month = (made.streams[f"{kind}_month"][0].astype(np.float64) for kind in KINDS)
+            group.log.states[h].put_month_ahead(begins, *month)
 
     def net_ahead(self, households: Ints, unknown: int, lag: int) -> Floats | None:
         """Quantiles (H, 14, 48) of net load [kWh] as the model corrects the homes' own days.
@@ -182,9 +211,7 @@ class Learner:
     def _corrector(self, name: str, h: int) -> NetCorrector | None:
         """The net head of a model, kept for the newest models alone."""
         if name not in self._correctors:
-            weights = self._store.load(name)
-            if weights is None:
-                weights = self._own_store(h).load(name)
+            weights = self._weights(name, h)
             while len(self._correctors) >= max(2, len(self._digests)):
                 self._correctors.pop(next(iter(self._correctors)))
             self._correctors[name] = (
@@ -216,9 +243,7 @@ class Learner:
     def _forecaster(self, name: str, members: list[int]) -> Forecaster | None:
         key = (name, tuple(members))
         if key not in self._forecasters:
-            weights = self._store.load(name)
-            if weights is None:
-                weights = self._own_store(members[0]).load(name)
+            weights = self._weights(name, members[0])
             if weights is None:
                 return None
             stale = [k for k in self._forecasters if k[1] == key[1]]
@@ -231,6 +256,11 @@ class Learner:
                 forecaster = Forecaster(self._preset, weights, scalers, device)
             self._forecasters[key] = forecaster
         return self._forecasters[key]
+
+    def _weights(self, name: str, h: int) -> Weights | None:
+        """Weights kept for all households here, or by ``h`` alone; None where they are not kept."""
+        shared = self._store.load(name)
+        return self._own_store(h).load(name) if shared is None else shared
 
     def _scaler(self, h: int) -> Scaler:
         """Fitted on the rows before the run: the training span that never moves."""

@@ -18,6 +18,8 @@ class Log:
     ``plan``, ``shadow_plan``, ``unaided_plan`` (H, G): the trader's plans of interval ``decided``,
     with a market, without one, and without a shared model either; the last in deployments alone.
     ``orders`` one (M, 3) a household, the orders of that interval, where they are known.
+    ``heard_s`` (H,): when the newest reading known by now was received [s since 1970]; nan where
+    readings do not arrive.
     ``midnight``: per household, the forecasts (48,) of consumption and price issued at
     midnights, by half hours. ``decided``, ``settled``: the newest interval that is; -1 before the
     first.
@@ -39,6 +41,7 @@ class Log:
         self.shadow_plan = np.zeros_like(self.plan)
         self.unaided_plan = np.zeros_like(self.plan)
         self.orders: list[Ints] = []
+        self.heard_s = np.full(count, np.nan)
         self.midnight: list[dict[int, tuple[Floats, Floats]]] = [{} for _ in members]
         self.settled = join.first - 2 if join.first > 0 else -1
         self.decided = join.first - 1
@@ -129,7 +132,8 @@ class Log:
             unaided = self.unaided_plan[h] if self.durable else None
             plan = (self.decided, self.plan[h], self.shadow_plan[h], unaided)
             orders = self.orders[h] if self.orders else None
-            state.put(rows, forecasts, plan, self.decided - self._keep_plans, orders)
+            heard = (self.decided, float(self.heard_s[h])) if np.isfinite(self.heard_s[h]) else None
+            state.put(rows, forecasts, plan, self.decided - self._keep_plans, orders, heard)
         self._written, self._saved = self.settled, self.decided
 
     def refresh(self) -> int | None:

@@ -184,6 +184,11 @@ class RunReadings:
             )
         self.known[h] = count
 
+    def received_s(self, h: int) -> float:
+        """When the newest reading of ``h`` known by now was received [s since 1970]; nan where its
+        readings do not arrive."""
+        return self._metered[h].received_s if h in self._metered else np.nan
+
     def told_soc(self, h: int) -> float:
         """State of charge that the battery of ``h`` told last; nan where it has not."""
         arrivals = self._members[h].arrivals

@@ -103,14 +103,15 @@ class Sessions:
         """Begin, or resume, a run for households that will step together. Raises InputError."""
         members = [membership(context) for context in contexts]
         since: list[int] = []
-        for member in members:
+        for member, context in zip(members, contexts, strict=True):
             state = State(member.directory, durable=member.durable)
             state.set_join(json.dumps(vars(request)))
             if not member.durable:
                 # A simulation plays rounds again that a killed one had begun.
                 forget_sessions(member.directory)
             if member.durable:
-                state.set_tariff(_parts(member.settings.tariff))
+                state.set_tariff(price_parts(member.settings.tariff))
+                state.set_run_config(json.dumps(dict(context.run_config)))
                 # What a real household has done is done: it goes on from there, whoever asks.
                 # Who has done nothing in this run begins where the coordinator says.
                 same = state.about().get("run") == request.run
@@ -190,7 +191,7 @@ HERE = Sessions()
 """The sessions of this process: one, whether messages come singly (app) or in batches (batch)."""
 
 
-def _parts(tariff: Tariff) -> dict[str, float]:
+def price_parts(tariff: Tariff) -> dict[str, float]:
     """Charges beside the energy price, and those on local energy [currency per kWh, per day]."""
     local = tariff.local_parts
     parts = {f"local_{name}": micro / MICRO for name, micro in vars(local).items()}

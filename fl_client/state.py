@@ -52,6 +52,7 @@ _TABLES = f"""
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS joined (id INTEGER PRIMARY KEY CHECK (id = 0), message TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tariff (id INTEGER PRIMARY KEY CHECK (id = 0), parts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS run_config (id INTEGER PRIMARY KEY CHECK (id = 0), text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS intervals (
     t INTEGER PRIMARY KEY, time TEXT NOT NULL, settled INTEGER NOT NULL,
     {", ".join(f"{name} REAL" for name in QUANTITIES)}
@@ -77,18 +78,23 @@ CREATE TABLE IF NOT EXISTS told (
 CREATE TABLE IF NOT EXISTS statements (
     month TEXT PRIMARY KEY, text TEXT NOT NULL, hash TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS heard (t INTEGER PRIMARY KEY, received_s REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS month_ahead (
+    t INTEGER PRIMARY KEY, consumption BLOB NOT NULL, price BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS forecasts (
     t INTEGER NOT NULL, stream TEXT NOT NULL, "values" BLOB NOT NULL, PRIMARY KEY (t, stream)
 );
 """
 _OF_A_RUN = (
     "about", "intervals", "plans", "models", "orders", "announced", "allowed", "forecasts",
-    "told", "statements",
+    "told", "statements", "heard", "month_ahead",
 )  # fmt: skip
-_VERSION = 8
+_VERSION = 9
 """Of the tables, kept as SQLite's user_version: 2 added ``allowed``, 3 named its energy by unit, 4
 added ``told``, 5 export prices, 6 ``tariff``,
-7 what a household would do without the shared model, 8 ``statements``.
+7 what a household would do without the shared model, 8 ``statements``, 9 what a forecast takes
+between messages: ``run_config``, ``heard``, ``month_ahead``.
 
 A new table or quantity needs a higher number and nothing else; a change of a column a line in
 ``_carry_over``.
@@ -186,6 +192,15 @@ class State:
         """Keep what the run's prices are made of, for whoever shows a bill by its lines."""
         self._db.execute("INSERT OR REPLACE INTO tariff VALUES (0, ?)", (json.dumps(parts),))
 
+    def set_run_config(self, text: str) -> None:
+        """Keep what the coordinator told of the run's settings, for who asks between messages."""
+        self._db.execute("INSERT OR REPLACE INTO run_config VALUES (0, ?)", (text,))
+
+    def run_config(self) -> str | None:
+        """Return what was kept of the run's settings."""
+        found = self._db.execute("SELECT text FROM run_config").fetchone()
+        return None if found is None else str(found[0])
+
     def begin(self, about: Mapping[str, str], first: int) -> None:
         """Start or resume a run at interval ``first``: later rows are dropped.
 
@@ -206,7 +221,7 @@ class State:
             self._db.execute("DELETE FROM models WHERE t >= ?", (first,))
             # The newest decision is settled again: its fills come with the next request.
             self._db.execute("UPDATE intervals SET settled = 0 WHERE t = ?", (first - 1,))
-            for table in ("forecasts", "orders", "announced", "allowed"):
+            for table in ("forecasts", "orders", "announced", "allowed", "heard", "month_ahead"):
                 self._db.execute(f"DELETE FROM {table} WHERE t >= ?", (first,))
 
     def _set_aside(self, run: str) -> None:
@@ -236,6 +251,7 @@ class State:
         plan: tuple[int, Floats, Floats, Floats | None] | None = None,
         keep_plans_from: int = 0,
         orders: Ints | None = None,
+        heard: tuple[int, float] | None = None,
     ) -> None:
         """Write, in one commit, interval rows (t, time, settled, *QUANTITIES) and what goes along.
 
@@ -243,6 +259,7 @@ class State:
         is needed until its interval is settled for good, so older ones than ``keep_plans_from``
         are dropped.
         ``orders`` (M, 3) are those of the plan's interval, to be told again when asked again.
+        ``heard``: (t, when the newest reading that its decision knew was received [s since 1970]).
         """
         with self._transaction():
             self._db.executemany(_PUT, rows)
@@ -250,6 +267,9 @@ class State:
                 "INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?)",
                 [(t, stream, v.astype("<f4").tobytes()) for t, stream, v in forecasts],
             )
+            if heard is not None:
+                self._db.execute("DELETE FROM heard")
+                self._db.execute("INSERT INTO heard VALUES (?, ?)", heard)
             if plan is not None:
                 t, own, shadow, unaided = plan
                 self._db.execute("DELETE FROM plans WHERE t < ?", (keep_plans_from,))
@@ -362,6 +382,22 @@ class State:
         """Digest of the newest weights received."""
         found = self._db.execute("SELECT digest FROM models ORDER BY round DESC LIMIT 1").fetchone()
         return None if found is None else str(found[0])
+
+    def heard(self) -> float | None:
+        """When the newest reading that the last decision knew was received [s since 1970]; None
+        where its readings do not arrive."""
+        found = self._db.execute("SELECT received_s FROM heard ORDER BY t DESC LIMIT 1").fetchone()
+        return None if found is None else float(found[0])
+
+    def put_month_ahead(self, t: int, consumption: Floats, price: Floats) -> None:
+        """Keep the newest model's forecast of a month by half hours [kWh, per kWh], from the
+        beginning of interval ``t`` on, in place of the one before."""
+        with self._transaction():
+            self._db.execute("DELETE FROM month_ahead")
+            self._db.execute(
+                "INSERT INTO month_ahead VALUES (?, ?, ?)",
+                (t, *(one.astype("<f4").tobytes() for one in (consumption, price))),
+            )
 
     def newest(self) -> int:
         """Newest interval decided, -1 where there is none."""

@@ -109,6 +109,7 @@ class WindowState(State):
         plan: tuple[int, Floats, Floats, Floats | None] | None = None,
         keep_plans_from: int = 0,
         orders: Ints | None = None,
+        heard: tuple[int, float] | None = None,
     ) -> None:
         """See ``State``."""
         base = self._base
@@ -118,6 +119,7 @@ class WindowState(State):
             None if plan is None else (plan[0] + base, *plan[1:]),
             keep_plans_from + base,
             orders,
+            None if heard is None else (heard[0] + base, heard[1]),
         )
 
     def orders(self, t: int) -> Ints | None:
@@ -151,6 +153,10 @@ class WindowState(State):
     def put_model(self, round_: int, t: int, digest: str) -> None:
         """See ``State``."""
         super().put_model(round_, t + self._base, digest)
+
+    def put_month_ahead(self, t: int, consumption: Floats, price: Floats) -> None:
+        """See ``State``."""
+        super().put_month_ahead(t + self._base, consumption, price)
 
     def newest(self) -> int:
         """See ``State``."""

@@ -27,7 +27,8 @@ class Rows(NamedTuple):
     difference being import less export, whatever its own battery does; of a home whose battery the
     plan commands: without it. ``imported``, ``exported`` [mWh] as the registers at the connection
     counted them, -1 where unknown. ``doubtful``: not measured at its own boundaries. ``charge``,
-    ``discharge`` [kWh] of its battery, 0 without one.
+    ``discharge`` [kWh] of its battery, 0 without one. ``received_s``: when the newest of all these
+    was received [s since 1970], nan where there is none.
     """
 
     load: Floats
@@ -37,6 +38,7 @@ class Rows(NamedTuple):
     doubtful: Ints
     charge: Floats
     discharge: Floats
+    received_s: float = np.nan
 
     @property
     def known(self) -> int:
@@ -113,12 +115,16 @@ class Arrivals:
         """
         energy = {role: np.full(count, np.nan) for role in self.roles}
         doubtful = np.zeros(count, np.int64)
+        received_s = np.nan
         if self._path.exists():
             store = Store(self._path)
             try:
                 for role in self.roles:
-                    energy[role], unsure = _energy(store, role, first, count, cadence, known_at)
+                    energy[role], unsure, newest_s = _energy(
+                        store, role, first, count, cadence, known_at
+                    )
                     doubtful |= unsure
+                    received_s = np.fmax(received_s, newest_s)
             finally:
                 store.close()
         known = np.all([np.isfinite(kwh) for kwh in energy.values()], axis=0)
@@ -134,37 +140,43 @@ class Arrivals:
         made = used - np.where(known, net, np.nan)
         imported = _milliwh(energy["import"], known)
         exported = _milliwh(energy.get("export", nothing), known)
-        return Rows(used, made, imported, exported, doubtful, charge, discharge)
+        return Rows(used, made, imported, exported, doubtful, charge, discharge, float(received_s))
 
 
 def _energy(
     store: Store, role: str, first: int, count: int, cadence: Cadence, known_at: float | None
-) -> tuple[Floats, Ints]:
-    """(count,) energies [kWh] of a role, and where they were not measured at their boundaries."""
-    kwh, unsure = _stored(store, role, first, cadence.half_hours(count), HALF_HOUR, known_at)
+) -> tuple[Floats, Ints, float]:
+    """(count,) energies [kWh] of a role, where they were not measured at their boundaries, and when
+    the newest was received [s]."""
+    kwh, unsure, half_hours_s = _stored(
+        store, role, first, cadence.half_hours(count), HALF_HOUR, known_at
+    )
     if cadence == HALF_HOUR:
-        return kwh, unsure
+        return kwh, unsure, half_hours_s
     told = [regrid(kwh, HALF_HOUR.minutes, cadence.minutes, 0, "energy")[:count]]
     told.append(
         regrid(unsure.astype(np.float64), HALF_HOUR.minutes, cadence.minutes, 0, "level")[:count]
     )
     made, doubt = (np.append(one, np.full(count - len(one), np.nan)) for one in told)
     if cadence.minutes > HALF_HOUR.minutes:
-        return made, (doubt > 0).astype(np.int64)
-    own, unsure = _stored(store, role, first, count, cadence, known_at)
+        return made, (doubt > 0).astype(np.int64), half_hours_s
+    own, unsure, own_s = _stored(store, role, first, count, cadence, known_at)
     there = np.isfinite(own)
-    return np.where(there, own, made), np.where(there, unsure, np.isfinite(made))
+    newest_s = float(np.fmax(half_hours_s, own_s))
+    return np.where(there, own, made), np.where(there, unsure, np.isfinite(made)), newest_s
 
 
 def _stored(
     store: Store, role: str, first: int, count: int, cadence: Cadence, known_at: float | None
-) -> tuple[Floats, Ints]:
+) -> tuple[Floats, Ints, float]:
     """The same of intervals that are kept as such; nan where there are none."""
     kwh, unsure, length = np.full(count, np.nan), np.zeros(count, np.int64), cadence.seconds
+    received_s = np.nan
     for one in store.intervals(role, cadence.minutes, first, first + count * length, known_at):
         place = (one.start - first) // length
         kwh[place], unsure[place] = one.kwh, one.kind != "measured"
-    return kwh, unsure
+        received_s = np.fmax(received_s, one.received)
+    return kwh, unsure, float(received_s)
 
 
 def _milliwh(kwh: Floats, known: Mask) -> Ints:

@@ -235,6 +235,16 @@ class Store:
         )  # fmt: skip
         return [Metered(start, kwh, kind, ms / 1000) for start, kwh, kind, ms in rows]
 
+    def copy_intervals(self, target: Path, known_at: float) -> None:
+        """Write into a new store what was known of all intervals at ``known_at`` [s]."""
+        rows = self._db.execute("SELECT * FROM intervals WHERE received_ms <= ?", (_ms(known_at),))
+        copy = Store(target, write=True)
+        try:
+            with copy._transaction():
+                copy._db.executemany("INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?)", rows)
+        finally:
+            copy.close()
+
     def changed(self, minutes: int, after: float) -> list[int]:
         """Starts of the intervals of which something was learnt after ``after`` [s]."""
         rows = self._db.execute(

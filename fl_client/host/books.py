@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from fl_client.state import QUANTITIES
 
 _HALF_HOUR = timedelta(minutes=30)
 _DAY = timedelta(days=1)
+_HALF_HOURS_A_DAY = 48
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,22 @@ class Order(NamedTuple):
     price: float
 
 
+class MonthAhead(NamedTuple):
+    """What a model expects of the N intervals from ``t`` on: use [kWh], and the price of a kWh."""
+
+    t: int
+    consumption: list[float]
+    price: list[float]
+
+
 class Books:
     """The records in ``HOME/state`` as they are at this moment. ``step``: how long an interval is,
-    as two of them tell; ``per_day``: how many a day has.
+    as two of them tell; ``per_day``: how many a day has. ``zone``: whose local time is meant, that
+    of this computer where it is None.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+    def __init__(self, db: sqlite3.Connection, zone: tzinfo | None = None) -> None:
+        self._db, self._zone = db, zone
         self.about = dict(db.execute("SELECT key, value FROM about"))
         times = db.execute("SELECT t, time FROM intervals ORDER BY t LIMIT 2").fetchall()
         self.step = _HALF_HOUR
@@ -72,7 +82,8 @@ class Books:
 
     def begins(self, t: int) -> datetime:
         """When interval ``t`` begins, in local time."""
-        return (datetime.fromisoformat(self.about["start"]) + t * self.step).astimezone()
+        begins = datetime.fromisoformat(self.about["start"]) + t * self.step
+        return begins.astimezone(self._zone)
 
     def newest(self) -> int:
         """The newest interval decided, -1 before the first."""
@@ -123,6 +134,18 @@ class Books:
         )
         return {t: _spread(array("f", values), self.per_day) for t, values in rows}
 
+    def month_ahead(self) -> MonthAhead | None:
+        """What the newest model received expects of a month; None where none has been."""
+        row = self._db.execute("SELECT t, consumption, price FROM month_ahead").fetchone()
+        return None if row is None else self.spread(row[0], array("f", row[1]), array("f", row[2]))
+
+    def spread(self, t: int, consumption: Sequence[float], price: Sequence[float]) -> MonthAhead:
+        """A month by half hours from interval ``t`` on, by intervals of the run."""
+        count = len(consumption) * self.per_day // _HALF_HOURS_A_DAY
+        ratio = len(price) / count
+        prices = [one / ratio for one in _spread(price, count)]
+        return MonthAhead(t, _spread(consumption, count), prices)
+
     def tariff(self) -> dict[str, float]:
         """What prices are made of, {} where that is not kept: see ``State.set_tariff``."""
         found = self._db.execute("SELECT parts FROM tariff").fetchone()
@@ -143,14 +166,20 @@ def opened(home: Path) -> Iterator[Books | None]:
 
     Raises InputError for a file that cannot be read at the moment.
     """
-    path = home / "state" / "household.sqlite"
+    with opened_file(home / "state" / "household.sqlite") as books:
+        yield books
+
+
+@contextmanager
+def opened_file(path: Path, zone: tzinfo | None = None) -> Iterator[Books | None]:
+    """The same of the records in a file, in the local time of ``zone``."""
     if not path.exists():
         yield None
         return
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
             db.execute("BEGIN")  # one moment, whatever is written meanwhile
-            books = Books(db)
+            books = Books(db, zone)
             yield books if "start" in books.about else None
     except sqlite3.Error as error:
         raise InputError(f"{path}: {error}; fedwatt-client start brings it up to date") from None

@@ -102,6 +102,22 @@ def meters(
 
 
 @app.command()
+def forecast(
+    directory: Directory,
+    out: Annotated[
+        Path | None, typer.Option(help="the picture; default: forecast-NAME.png in the folder")
+    ] = None,
+) -> None:
+    """Print and draw what the household expects of consumption and price in the next day, week and
+    month, by its newest model and what it knew when it decided last; and the month's bill."""
+    from fl_client.host.forecast import home_outlook
+
+    made = home_outlook(directory.resolve())
+    for line in made.drawn(out or directory / f"forecast-{made.outlook.name}.png"):
+        typer.echo(line)
+
+
+@app.command()
 def months(
     directory: Directory,
     as_json: Annotated[

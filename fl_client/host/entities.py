@@ -52,6 +52,7 @@ ENTITIES = (
     Entity("local_price", "Price among neighbours", *_PRICE),
     Entity("bill_today", "Bill today", *_MONEY, "today", digits=2),
     Entity("bill_month", "Bill this month", *_MONEY, "month", digits=2),
+    Entity("bill_month_expected", "Bill expected for the month", "monetary", "¤", digits=2),
     Entity("saved_month", "Saved by trading this month", *_MONEY, "month", digits=2),
     Entity("model_month", "Earned by the shared model this month", *_MONEY, "month", digits=2),
     Entity("expected_kwh", "Use expected now", *_NOW, "mdi:crystal-ball", 2),

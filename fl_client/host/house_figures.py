@@ -29,6 +29,7 @@ def figures(view: HouseView) -> Figures:
         "to_neighbours_kwh": view.totals[1],
         "bill_today": _owed(view.bill_today),
         "bill_month": _owed(view.bill_month),
+        "bill_month_expected": None if view.expected is None else view.expected.total,
         "saved_month": view.saved[1],
         "model_month": view.earned,
         "model_rounds": view.models,

@@ -32,7 +32,7 @@ def draw(view: HouseView, battery: Markup = _NOTHING) -> str:
         house_charts.prices(view),
         _trades(view),
     ]
-    parts += [_bill(view), _model(view), _meters(view)]
+    parts += [_bill(view), _expected(view), _model(view), _meters(view)]
     return document(view.name, Markup("").join(parts), _REFRESH_S)
 
 
@@ -57,6 +57,8 @@ def _now(view: HouseView) -> list[tuple[str, str]]:
             shown.append((_price(last["local_buy"]), f"among neighbours, {last.begins:%H:%M}"))
         shown.append(_owed(view.bill_today.total, "today so far"))
         shown.append(_owed(view.bill_month.total, "this month"))
+        if view.expected is not None:
+            shown.append(_owed(view.expected.total, "expected for the month"))
     return shown
 
 
@@ -235,6 +237,29 @@ def _bill(view: HouseView) -> Markup:
     return (
         Markup("<h2>Bill</h2>")
         + table(("", "Today", "", month, ""), rows, sums=True)
+        + Markup('<p class="sub">{}</p>').format(note)
+    )
+
+
+def _expected(view: HouseView) -> Markup:
+    """What the month should cost, line by line; nothing where there is no model to say so."""
+    if view.expected is None:
+        return Markup("")
+    booked, rest, begins = view.expected
+    names = dict.fromkeys(one.name for bill in (booked, rest) for one in bill.lines)
+    rows = []
+    for name in names:
+        amounts = [math.fsum(o.amount for o in b.lines if o.name == name) for b in (booked, rest)]
+        rows.append((name, *map(_money, (*amounts, math.fsum(amounts)))))
+    rows.append(("Owed", *map(_money, (booked.total, rest.total, view.expected.total))))
+    note = (
+        "The rest: the use that the shared model expects, less what the sun gave at that time of "
+        "day over the last week, at the prices that the model expects; nothing traded, and the "
+        "battery at rest."
+    )
+    return (
+        Markup("<h2>Bill expected for {}</h2>").format(f"{begins:%B}")
+        + table(("", "Booked", "Rest", "Month"), rows, sums=True)
         + Markup('<p class="sub">{}</p>').format(note)
     )
 

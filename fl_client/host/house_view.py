@@ -17,6 +17,7 @@ from fl_client.home.clock import HouseClock
 from fl_client.home.mapping import ENERGIES, MAPPING, Channel, read_mapping
 from fl_client.home.store import STORE, Store
 from fl_client.host.books import Books, Fill, Interval, Order, opened
+from fl_client.host.month_bill import MonthBill, month_bill
 from fl_client.host.own_bill import NOTHING_OWED, OwnBill, own_bill, saved_by
 
 _DOUBTS_S = 86400.0
@@ -56,7 +57,8 @@ class HouseView:
     ``present``: the newest interval decided, ``step`` long; ``today``: those of its local day;
     ``forecast``: use [kWh] by interval as the model said at midnight, or, ``own_days``, as the days
     before were. ``fills``: trades of the
-    day, by interval. ``saved``: by trading, today and this month; ``earned``: by the shared
+    day, by interval. ``expected``: what the month should cost, None where there is no model or less
+    than a day of records. ``saved``: by trading, today and this month; ``earned``: by the shared
     model this month. ``models``: rounds received, and
     when the newest came. ``totals``: kWh from and to neighbours since the run began. ``battery``,
     ``override``, ``commands``: of its control, the newest command first.
@@ -76,6 +78,7 @@ class HouseView:
     fills: dict[int, Fill] = field(default_factory=dict)
     bill_today: OwnBill = NOTHING_OWED
     bill_month: OwnBill = NOTHING_OWED
+    expected: MonthBill | None = None
     saved: tuple[float | None, float | None] = (None, None)
     earned: float | None = None
     totals: tuple[float, float] = (0.0, 0.0)
@@ -195,6 +198,7 @@ def _with_books(books: Books, newest: int, seen: HouseView) -> HouseView:
         fills={t: fill for t, fill in fills.items() if t >= today[0].t},
         bill_today=own_bill(today, fills, tariff),
         bill_month=own_bill(of_month, fills, tariff),
+        expected=month_bill(books, lived, books.month_ahead(), tariff),
         saved=(
             saved_by(today, "shadow_cost", "cost"),
             saved_by(of_month, "shadow_cost", "cost"),

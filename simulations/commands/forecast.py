@@ -6,35 +6,34 @@ from typing import Annotated
 import typer
 
 from common.console import single
+from common.errors import InputError
 
 app = single()
 
 
 @app.command()
 def forecast(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run, or one broken off")],
-    household: Annotated[str, typer.Option(help="by name; default: the first")] = "",
+    folder: Annotated[
+        Path, typer.Argument(help="of a run, finished or broken off, or of a deployed household")
+    ],
+    household: Annotated[str, typer.Option(help="of a run: by name; default: the first")] = "",
     out: Annotated[
-        Path | None, typer.Option(help="the picture; default: forecast-NAME.png in the run")
+        Path | None, typer.Option(help="the picture; default: forecast-NAME.png in the folder")
     ] = None,
 ) -> None:
-    """Print and draw what a household's model says of consumption and price, from where its run is.
+    """Print and draw what a household's model says of consumption and price, from where it is.
 
-    Totals of the next day, week and month, and what the month should cost.
+    Totals of the next day, week and month, and what this month should cost.
     """
-    from simulations.report.outlook import draw, outlook_of
+    if (folder / "client.yaml").is_file():
+        from fl_client.host.forecast import home_outlook
 
-    found = outlook_of(run, household)
-    for one in found.ahead:
-        typer.echo(
-            f"{one.name:>6}: {one.consumption.sum():9.2f} kWh, {one.price.mean():.4f} a kWh on "
-            f"average, {one.price.min():.4f} to {one.price.max():.4f}"
-        )
-    if found.bill is not None:
-        typer.echo(
-            f"{'bill':>6}: {found.bill:9.2f} for the month, if {found.paid_share:.0%} of the grid's"
-            f" price of all that is used is paid, as in the last {found.days:.1f} days"
-        )
-    path = out or run / f"forecast-{found.name}.png"
-    draw(found, path)
-    typer.echo(f"{found.name}, from {found.begins:%Y-%m-%d %H:%M} on; drawn: {path}")
+        if household:
+            raise InputError(f"--household {household}: {folder} is one household's own folder")
+        made = home_outlook(folder.resolve())
+    else:
+        from simulations.report.outlooks import outlook_in
+
+        made = outlook_in(folder, household)
+    for line in made.drawn(out or folder / f"forecast-{made.outlook.name}.png"):
+        typer.echo(line)

@@ -8,6 +8,7 @@ from common.files import write_whole
 from simulations.progress import track
 from simulations.report import figures, homes, tables, text
 from simulations.report.household import HouseholdRecord, read_household
+from simulations.report.outlooks import month_bills
 from simulations.report.page import Section, badge, beside, join, page, paragraph, tiles
 from simulations.report.run import Run, number, read_run
 from simulations.report.thin import bucket_size
@@ -73,7 +74,12 @@ def _sections(run: Run, records: list[HouseholdRecord], size: int, every: int) -
         Section("Result", [tiles(tables.headline(run)), figures.cost_bars(run)]),
         Section(
             "Households",
-            [*households, figures.chosen_household(run, records, size), _absent(run, records)],
+            [
+                *households,
+                tables.months(month_bills(run)),
+                figures.chosen_household(run, records, size),
+                _absent(run, records),
+            ],
             lead="What each household pays, and what the market changed for it.",
         ),
         Section(

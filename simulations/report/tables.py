@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from fl_client.host.month_bill import MonthBill
 from simulations.references import LOSER
 from simulations.report import text
 from simulations.report.household import HouseholdRecord
@@ -206,6 +207,35 @@ def bills(rows: Sequence[Mapping[str, Any]]) -> Content:
         *(["Compensation received"] if compensated else []),
     )
     return table(columns, body, caption="Cost of each household", tall=len(body) > 15)
+
+
+def months(made: Mapping[str, MonthBill]) -> Content:
+    """What this month should cost each household; nothing where no model tells."""
+    if not made:
+        return ""
+    body = [
+        (
+            name,
+            f"{one.begins:%B}",
+            text.money(one.booked.total),
+            text.money(one.rest.total),
+            text.money(one.total),
+        )
+        for name, one in made.items()
+    ]
+    found = table(
+        ("Household", "Month", "Booked so far", "Expected rest", "Month, expected"),
+        body,
+        caption="What the month should cost",
+        tall=len(body) > 15,
+    )
+    note = (
+        "The rest goes by the use that the household's model expects, less what the sun gave at "
+        "that time of day over the last week, at the prices that the model expects: nothing "
+        "traded, and the battery at rest. So it is what the market and the battery have still to "
+        "better."
+    )
+    return join([found, paragraph(note, "note")])
 
 
 def checks(run: Run) -> Content:

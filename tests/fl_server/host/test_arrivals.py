@@ -11,18 +11,16 @@ import yaml
 from flwr.app import Message
 
 from common.data.store import read_household, write_household
-from common.market_rules import MILLI_WH_PER_KWH
-from fl_client.home.store import Store
 from fl_client.readings import Calendar, RunReadings
 from fl_server.bills import bill
 from fl_server.ledger import Kind
 from fl_server.market.book import Fills
 from fl_server.settlement import settle
+from tests.support.arriving import Meters
 from tests.support.community import NODE, Homes, community, contexts, run, simulated
 from tests.support.live import INTERVALS, MARKET_ONLY, NAMES, exactly_once, opened, rows, traded
 
 NO_BATTERY = "battery.capacity_kwh=0"
-ROLES = ("import", "export", "pv")
 
 
 @pytest.fixture
@@ -37,62 +35,6 @@ def netted(homes: Path, tmp_path: Path) -> Path:
             home.frame[column] = np.round(home.frame[column] * 2**20) / 2**20
         write_household(home, folder)
     return folder
-
-
-class Meters:
-    """The stores of all homes, filled as the run goes on: ``delay`` [intervals] by home and row."""
-
-    def __init__(self, root: Path, netted: Path, start: pd.Timestamp, delay, intervals) -> None:
-        self.frames, self._stores, self._delay, self._last = {}, {}, delay, intervals
-        self.start = int(start.timestamp())
-        for name in NAMES:
-            home = read_household(netted / f"{name}.parquet")
-            net = home.consumption - home.frame["pv"].to_numpy()
-            table = {"import": np.maximum(net, 0), "export": np.maximum(-net, 0)}
-            table["pv"] = home.frame["pv"].to_numpy()
-            first = int(home.frame.index[0].timestamp())
-            self.frames[name] = (first, table)
-            folder = root / name
-            folder.mkdir(exist_ok=True)
-            mapping = [{"role": role, "path": "none.csv", "json": role} for role in ROLES]
-            (folder / "meters.yaml").write_text(yaml.safe_dump(mapping))
-            store = Store(folder / "meters.sqlite", write=True)
-            # Many small commits in a test: a power cut does not matter.
-            store._db.execute("PRAGMA synchronous = OFF")
-            self._stores[name] = store
-            self._put(name, first, self.start)
-        self._told = dict.fromkeys(NAMES, 0)
-
-    def _put(self, name: str, begin: int, end: int, add: float = 0.0) -> None:
-        first, table = self.frames[name]
-        for role in ROLES:
-            told = [
-                (s, float(table[role][(s - first) // 1800]) + add * (role == "import"), "measured")
-                for s in range(begin, end, 1800)
-            ]
-            self._stores[name].put_intervals(role, 30, told, float(end), "corrected")
-
-    def tell(self, name: str, t: int) -> None:
-        """Let arrive what has arrived when ``t`` is decided."""
-        for s in range(t):
-            if self._delay(name, s) == t - s - 1 or (t == self._last and t - s - 1 < 40):
-                at = self.start + 1800 * s
-                self._put(name, at, at + 1800)
-
-    def correct(self, name: str, s: int, add: float) -> None:
-        """Say of an interval that is over that so much more was drawn."""
-        first, table = self.frames[name]
-        table["import"][(self.start + 1800 * s - first) // 1800] += add
-        at = self.start + 1800 * s
-        self._put(name, at, at + 1800)
-
-    def milliwh(self, name: str, s: int) -> tuple[int, int]:
-        first, table = self.frames[name]
-        place = (self.start + 1800 * s - first) // 1800
-        imported, exported = (
-            round(float(table[r][place]) * MILLI_WH_PER_KWH) for r in ("import", "export")
-        )
-        return imported, exported
 
 
 def _live(tmp_path, netted, monkeypatch, delay, *override, hour=10):
