@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from simulations.benchmarks.scale.parts import PARTS
+from simulations.benchmarks.scale.parts import DECISIONS, PARTS
 from simulations.benchmarks.scale.run import Measured, as_json, growth
 
 if TYPE_CHECKING:
@@ -71,8 +71,16 @@ def show(rows: Sequence[Measured]) -> None:
                 *(f"{row.cpu[name]:.1f}" for name in _SHOWN),
                 "" if share is None else f"{share:.1%}",
             )
+    decisions = Table(title="CPU time of decisions, ms per household and interval")
+    decisions.add_column("engine")
+    for name in ("households", *DECISIONS):
+        decisions.add_column(name, justify="right")
+    for row in rows:
+        if row.decision_ms is not None:
+            shown = (f"{row.decision_ms[name]:.3f}" for name in DECISIONS)
+            decisions.add_row(row.engine, str(row.households), *shown)
     console = Console(width=None if Console().is_terminal else 200)
-    console.print(table, parts)
+    console.print(table, parts, decisions)
     for engine, exponent in exponents(rows).items():
         if exponent is not None:
             console.print(f"{engine}: round time grows with households^{exponent:.2f}")

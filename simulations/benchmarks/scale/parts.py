@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 PARTS = (
     "data",
     "forecast",
+    "correction",
     "plan",
+    "dispatch",
     "settle",
     "files",
     "training",
@@ -22,6 +24,9 @@ PARTS = (
     "checkpoint",
 )
 """What is told apart; the rest of a process is start-up (until ``started``) and engine."""
+DECISIONS = ("plan", "correction", "forecast")
+"""Of these, what it takes to decide: the trader by own days, the model's correction of their
+scenarios, and its forecasts of days."""
 
 
 class Parts:
@@ -80,7 +85,7 @@ def install() -> Parts:
     wrapped: list[tuple[type, str, str]] = [
         (RunReadings, "__init__", "data"),
         (Learner, "day_ahead", "forecast"),
-        (Learner, "net_ahead", "forecast"),
+        (Learner, "net_ahead", "correction"),
         (Learner, "train", "training"),
         (Learner, "receive", "evaluation"),
         (Physics, "settle", "settle"),
@@ -100,8 +105,8 @@ def install() -> Parts:
 
 
 def count_plans(trader: "Trader", parts: Parts) -> "Trader":
-    """The same trader, whose deciding and dispatching count as planning."""
-    for name in ("decide", "dispatch"):
-        counted = parts.counted("plan", getattr(trader, name))
+    """The same trader, whose deciding counts as planning, and its dispatching apart from that."""
+    for name, part in (("decide", "plan"), ("dispatch", "dispatch")):
+        counted = parts.counted(part, getattr(trader, name))
         object.__setattr__(trader, name, counted)  # some traders are frozen
     return trader

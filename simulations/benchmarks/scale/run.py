@@ -15,6 +15,7 @@ import psutil
 from common.config import Settings, dump
 from common.errors import InputError
 from fl_server.run_files import INTERVALS, ROUNDS, read_lines
+from simulations.benchmarks.scale.parts import DECISIONS
 from simulations.benchmarks.scale.worker import MEASURED
 
 _SAMPLE_S = 0.5
@@ -53,6 +54,16 @@ class Measured:
     def intervals_per_s(self) -> float:
         """Market rounds per second, model rounds and set-up left out."""
         return 1e3 / self.round_ms[0]
+
+    @property
+    def decision_ms(self) -> dict[str, float] | None:
+        """CPU time of deciding [ms per household and interval] by part, over all processes. A
+        household decides twice where the run keeps a shadow without a market.
+        """
+        if self.cpu is None:
+            return None
+        decisions = self.households * self.intervals
+        return {name: 1e3 * self.cpu[name] / decisions for name in DECISIONS}
 
     @property
     def engine_share(self) -> float | None:
@@ -149,6 +160,7 @@ def as_json(rows: Sequence[Measured]) -> list[dict[str, object]]:
             **asdict(row),
             "intervals_per_s": row.intervals_per_s,
             "engine_share": row.engine_share,
+            "decision_ms": row.decision_ms,
         }
         for row in rows
     ]

@@ -1,6 +1,7 @@
 """The scale benchmark's own arithmetic, and what it says to bad input."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from typer.testing import CliRunner
 from common.errors import InputError
 from fl_client.trader import KINDS, make_trader
 from simulations.benchmarks.scale.command import app
-from simulations.benchmarks.scale.parts import Parts, count_plans
-from simulations.benchmarks.scale.run import Measured, growth
+from simulations.benchmarks.scale.output import show
+from simulations.benchmarks.scale.parts import PARTS, Parts, count_plans
+from simulations.benchmarks.scale.run import Measured, as_json, growth
 
 
 def _row(households: int, ms: float) -> Measured:
@@ -28,12 +30,33 @@ def test_growth_finds_the_exponent_of_a_power_law(exponent: float, scale: float)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_trader_can_be_counted(kind: str) -> None:
-    """The plans of each trader count as planning, also where its class is frozen."""
+    """Deciding and dispatching of each trader count, each for itself, also where its class is
+    frozen."""
     parts = Parts()
     trader = count_plans(make_trader(kind, {}), parts)
     with pytest.raises(TypeError):  # it is called without a situation: counted all the same
         trader.decide()  # type: ignore[call-arg]
-    assert parts.seconds["plan"] > 0
+    decided = parts.seconds["plan"]
+    assert decided > 0
+    with pytest.raises(TypeError):
+        trader.dispatch()  # type: ignore[call-arg]
+    assert parts.seconds["dispatch"] > 0
+    assert parts.seconds["plan"] == decided
+
+
+def test_decisions_are_told_by_household_and_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """Over all processes 96 s of planning, 48 s of correcting and none of forecasting, by 100
+    households in 48 intervals: 20 and 10 ms each."""
+    cpu = dict.fromkeys((*PARTS, "engine", "start-up"), 7.0)
+    cpu |= {"plan": 96.0, "correction": 48.0, "forecast": 0.0}
+    row = replace(_row(100, 5.0), cpu=cpu)
+    assert row.decision_ms == {"plan": 20.0, "correction": 10.0, "forecast": 0.0}
+    assert as_json([row])[0]["decision_ms"] == row.decision_ms
+    show([row])
+    said = capsys.readouterr().out.split("decisions")[1]
+    assert [word for word in said.split() if word.replace(".", "").isdigit()] == [
+        "100", "20.000", "10.000", "0.000",
+    ]  # fmt: skip
 
 
 def test_growth_needs_two_sizes() -> None:
