@@ -30,8 +30,9 @@ def forecasts(
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     fraction: Annotated[float, typer.Option(help="share of the homes in each round")] = 0.25,
     learning_rate: Annotated[
-        float, typer.Option(help="at the start; falls to a hundredth by a cosine")
-    ] = 3e-3,
+        float | None,
+        typer.Option(help="default: the preset's own; it falls with the rounds as in a run"),
+    ] = None,
     rows: Annotated[str, typer.Option(help="comma-separated; default: all")] = "",
     stride: Annotated[int, typer.Option(min=1, help="of the all-hours origins, half hours")] = 7,
     jobs: Annotated[int, typer.Option(min=1, help="processes, one torch thread each")] = 2,
@@ -77,6 +78,7 @@ def forecasts(
         "local_steps": local_steps,
         "batch_size": batch_size,
         "fraction": fraction,
+        "fine_tune_steps": plan.fine_tune_steps,
         "seeds": seeds,
     }
     done: list[run.Scored] = []

@@ -3,32 +3,42 @@
 Equal work: every row takes as many gradient steps of the same batch size in all, ``rounds x homes
 sampled x local steps``; each home alone takes its share, the pooled model takes them all one after
 another.
-The federation runs the household's own ``local_update`` and the server's own weighted sum.
+The federation is the product's: a strategy's rounds (``fl_server.rounds``), participants
+(``fl_client.participant``) behind Flower messages, and the learning rate that falls with the rounds
+as in a run, for the other rows as well.
 """
 
 import math
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from flwr.app import ConfigRecord, Context, Message
+from flwr.clientapp import ClientApp
 
-from common import rng
-from common.config import Training
+from common.config import Settings, Training
 from common.forecast.forecaster import Forecast, Forecaster, load_weights, weights_of
 from common.forecast.presets import find_preset
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.transformer import build_model
 from common.forecast.windows import Windows, pool, training_windows
-from fl_client.personal import fine_tune, is_personal, with_personal
-from fl_client.training import local_update
-from fl_server.strategy.fixed_point import WeightedSum
+from common.messages import NUM_EXAMPLES, decode_arrays, encode_arrays, encode_metrics
+from fl_client.participant import Participant
+from fl_client.personal_store import PersonalStore
+from fl_client.training import at_round, local_update
+from fl_server.initial import initial_weights
+from fl_server.roster import Roster
+from fl_server.rounds import Rounds
+from fl_server.strategy import make_strategy
 from simulations.benchmarks.forecasts.panel import Panel, Rows, Span
+from simulations.engine.loop import LoopGrid, server_context
 
 Weights = dict[str, Any]
-_TUNING_AT = 0.75  # fine-tuning takes the rate that training has after this share of its rounds
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,8 @@ class Plan:
     learning_rate: float | None = None
     fraction: float = 1.0
     """Share of the homes that train in a round."""
-    tune_head_steps: int = 20
-    tune_all_steps: int = 20
+    fine_tune_steps: int = 4
+    """Of each home, on what it has received, before it forecasts with it."""
 
     def sampled(self, homes: int) -> int:
         """Number of homes that train in a round."""
@@ -80,11 +90,6 @@ class _Clock:
         return (time.perf_counter() - self._started[0], time.process_time() - self._started[1])
 
 
-def cosine(rate: float, done: float) -> float:
-    """Learning rate after a share ``done`` of the steps: from ``rate`` down to its hundredth."""
-    return rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
-
-
 class Homes:
     """Training windows and scalers of the homes; no row of the scored span is read."""
 
@@ -95,27 +100,29 @@ class Homes:
             training_windows(h, scaler, plan.preset, 0, span.start)
             for h, scaler in zip(panel.histories, self.scalers, strict=True)
         ]
-        self._rate = plan.learning_rate or find_preset(plan.preset).learning_rate
-
-    def training(self, done: float) -> Training:
-        """Settings of local training after a share ``done`` of the rounds."""
-        rate = cosine(self._rate, done)
-        return Training(learning_rate=rate, batch_size=self.plan.batch_size, device="cpu")
+        self.training = Training(
+            learning_rate=plan.learning_rate, batch_size=plan.batch_size, device="cpu"
+        )
+        self.decay_rounds = Settings().fl.rate_decay_rounds
 
     def fresh(self) -> torch.nn.Module:
-        """The model everybody starts from."""
-        with torch.random.fork_rng():
-            torch.manual_seed(rng.torch_seed(self.seed, "", 0, "weights"))
-            return build_model(self.plan.preset)
+        """The model everybody starts from, that of a run of this seed."""
+        model = build_model(self.plan.preset)
+        load_weights(model, initial_weights(self.plan.preset, None, self.seed))
+        return model
 
     def update(
         self, model: torch.nn.Module, windows: Windows, round_: int, name: str, steps: int
     ) -> None:
-        """One short local training, as in a federated round."""
+        """One short local training, as in federated round ``round_`` from 1 on."""
+        training = self.training
+        if self.decay_rounds is not None:
+            preset = find_preset(self.plan.preset)
+            training = at_round(training, preset, round_, self.decay_rounds)
         local_update(
             model,
             windows,
-            self.training(round_ / self.plan.rounds),
+            training,
             steps=steps,
             seed=self.seed,
             household=name,
@@ -129,7 +136,7 @@ def local_only(homes: Homes) -> Trained:
     models = []
     for name, windows in zip(homes.names, homes.windows, strict=True):
         model = homes.fresh()
-        for round_, steps in enumerate(_shares(plan, len(homes.names), 1)):
+        for round_, steps in enumerate(_shares(plan, len(homes.names), 1), 1):
             homes.update(model, windows, round_, name, steps)
         models.append(weights_of(model))
     total = sum(_shares(plan, len(models), 1)) * len(models)
@@ -141,7 +148,7 @@ def centralised(homes: Homes) -> Trained:
     clock, plan = _Clock(), homes.plan
     pooled, model = pool(homes.windows), homes.fresh()
     shares = _shares(plan, len(homes.names), len(homes.names))
-    for round_, steps in enumerate(shares):
+    for round_, steps in enumerate(shares, 1):
         homes.update(model, pooled, round_, "", steps)
     return Trained((weights_of(model),), *clock.read(), sum(shares), 0)
 
@@ -153,69 +160,118 @@ def _shares(plan: Plan, homes: int, among: int) -> list[int]:
     return [mark - before for mark, before in zip(marks, [0, *marks[:-1]], strict=True)]
 
 
-def federated(homes: Homes, *, personal_layers: bool = False) -> Trained:
-    """Federated averaging over a share of the homes, weighted by their numbers of windows.
+class Federated(NamedTuple):
+    """The global model of the last round, and what each home makes of it to forecast with."""
 
-    With ``personal_layers`` the last layers stay with the homes and only the rest is averaged.
+    shared: Trained
+    own: Trained
+
+
+def federated(
+    homes: Homes, strategy: str = "fedavg", options: Mapping[str, float | int | str] | None = None
+) -> Federated:
+    """A federation of the homes under a strategy of the product, over a share of them each round.
+
+    What the homes do in the last round to what they have received, as fine-tuning, is in the cost
+    of ``own`` alone.
     """
-    clock, plan = _Clock(), homes.plan
-    preset, model = find_preset(plan.preset), homes.fresh()
-    shared = weights_of(model)
-    own = [shared] * len(homes.names)
-    sent = 0
-    for round_ in range(plan.rounds):
-        total = WeightedSum()
-        for i in _sample(plan, homes.seed, round_, len(homes.names)):
-            name, windows = homes.names[i], homes.windows[i]
-            mine = with_personal(preset, shared, own[i]) if personal_layers else shared
-            load_weights(model, mine)
-            homes.update(model, windows, round_, name, plan.local_steps)
-            trained = weights_of(model)
-            if personal_layers:
-                own[i] = trained
-                trained = {k: v for k, v in trained.items() if not is_personal(preset, k)}
-            total.add(trained, len(windows))
-            sent += 2 * sum(array.nbytes for array in trained.values())
-        shared = {**shared, **total.mean()}
-    models = (
-        tuple(with_personal(preset, shared, mine) for mine in own) if personal_layers else (shared,)
-    )
-    steps = plan.steps(len(homes.names))
-    return Trained(models, *clock.read(), steps, sent)
-
-
-def _sample(plan: Plan, seed: int, round_: int, homes: int) -> list[int]:
-    draw = rng.generator(seed, "", round_, "sample train")
-    return sorted(draw.choice(homes, plan.sampled(homes), replace=False).tolist())
-
-
-def fine_tuned(homes: Homes, shared: Trained) -> Trained:
-    """Every home tunes the shared model on its own windows, and keeps what helps it."""
-    clock, plan = _Clock(), homes.plan
-    models, kept = [], 0
-    for i, (name, windows) in enumerate(zip(homes.names, homes.windows, strict=True)):
-        model = homes.fresh()
-        load_weights(model, shared.of(i))
-        result = fine_tune(
-            model,
-            windows,
-            homes.training(_TUNING_AT),
-            head_steps=plan.tune_head_steps,
-            all_steps=plan.tune_all_steps,
+    clock, plan, names = _Clock(), homes.plan, homes.names
+    with (
+        tempfile.TemporaryDirectory(prefix="fedwatt-") as folder,
+        torch.random.fork_rng(devices=[]),
+    ):
+        members = _Members(homes, Path(folder))
+        server_context(1, {})
+        grid = LoopGrid(members.app(), len(names), {}, 1)
+        rounds = Rounds(
+            make_strategy(
+                strategy,
+                options or {},
+                fraction_train=plan.fraction,
+                fraction_evaluate=1.0,
+                seed=homes.seed,
+            ),
+            Roster(grid, dict(zip(grid.get_node_ids(), names, strict=True))),
+            encode_arrays(initial_weights(plan.preset, None, homes.seed)),
             seed=homes.seed,
-            household=name,
+            max_update_bytes=2**31,
+            deadline_s=math.inf,
+            local_steps=plan.local_steps,
         )
-        kept += result.kept
-        models.append(weights_of(model))
-    extra = (plan.tune_head_steps + plan.tune_all_steps) * len(models)
-    return Trained(
-        tuple(models),
-        shared.seconds + clock.read()[0],
-        shared.cpu_seconds + clock.read()[1],
-        shared.steps + extra,
-        shared.bytes_sent,
-        {"homes_that_kept_it": kept},
+        _, sent, _ = rounds.broadcast(0, ConfigRecord())
+        for round_ in range(1, plan.rounds + 1):
+            result = rounds.run(round_, ConfigRecord(), ConfigRecord())
+            sent += result.screening.bytes_up + result.bytes_down
+            if result.failed is not None or result.screening.accepted < result.sampled:
+                raise RuntimeError(f"round {round_}: {result.failed or result.screening.dropped}")
+        model = decode_arrays(rounds.arrays)
+    wall_s, cpu_s = clock.read()
+    own_wall_s, own_cpu_s = members.own_s
+    shared = Trained((model,), wall_s - own_wall_s, cpu_s - own_cpu_s, members.steps, sent)
+    own = Trained(
+        tuple(members.forecasting[name] for name in names),
+        wall_s,
+        cpu_s,
+        members.steps + members.own_steps,
+        sent,
     )
+    return Federated(shared, own)
+
+
+class _Members:
+    """The homes behind Flower messages. ``forecasting``: what each forecasts with after the last
+    round. ``steps``: of training; ``own_steps``, ``own_s``: of fine-tuning after the last round,
+    and (wall, processor) seconds of it."""
+
+    def __init__(self, homes: Homes, folder: Path) -> None:
+        self._homes, plan = homes, homes.plan
+        model = homes.fresh()
+        self._participants = [
+            Participant(
+                name=name,
+                model=model,
+                training=homes.training,
+                steps=plan.local_steps,
+                seed=homes.seed,
+                store=PersonalStore(folder / name, keep=2),
+                decay_rounds=homes.decay_rounds,
+            )
+            for name in homes.names
+        ]
+        self.forecasting: dict[str, Weights] = {}
+        self.steps = self.own_steps = 0
+        self.own_s = (0.0, 0.0)
+
+    def app(self) -> ClientApp:
+        """The ClientApp of all homes; a node's partition is its place among them."""
+        app = ClientApp()
+
+        @app.train()
+        def train(message: Message, context: Context) -> Message:
+            h = int(context.node_config["partition-id"])
+            participant = self._participants[h]
+            reply = participant.train(participant.read(message.content), self._homes.windows[h])
+            self.steps += participant.steps
+            return Message(reply.encode(), reply_to=message)
+
+        @app.evaluate()
+        def evaluate(message: Message, context: Context) -> Message:
+            self._receive(int(context.node_config["partition-id"]), message)
+            return Message(encode_metrics({NUM_EXAMPLES: 0}), reply_to=message)
+
+        return app
+
+    def _receive(self, h: int, message: Message) -> None:
+        participant = self._participants[h]
+        request = participant.read(message.content)
+        if request.round < self._homes.plan.rounds:
+            return  # what it would forecast with now is not scored
+        clock = _Clock()
+        made = participant.forecasting_weights(request, self._homes.windows[h])
+        self.forecasting[participant.name] = made
+        wall_s, cpu_s = clock.read()
+        self.own_s = self.own_s[0] + wall_s, self.own_s[1] + cpu_s
+        self.own_steps += request.fine_tune_steps
 
 
 def forecasts(

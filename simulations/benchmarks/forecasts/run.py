@@ -145,7 +145,7 @@ def neural_rows(
     if kind == "unseen":
         away = list(range(0, len(panel.names), UNSEEN_EVERY))
         known = [i for i in range(len(panel.names)) if i not in away]
-        trained = neural.federated(neural.Homes(panel.subset(known), span, plan, seed))
+        trained = neural.federated(neural.Homes(panel.subset(known), span, plan, seed)).shared
         others = panel.subset(away)
         return [_score(kind, others, span, neural.Homes(others, span, plan, seed), trained, stride)]
     homes = neural.Homes(panel, span, plan, seed)
@@ -154,13 +154,13 @@ def neural_rows(
     if kind == "centralised":
         return [_score(kind, panel, span, homes, neural.centralised(homes), stride)]
     if kind == "personal_layers":
-        trained = neural.federated(homes, personal_layers=True)
+        trained = neural.federated(homes, "fedper").own
         return [_score(kind, panel, span, homes, trained, stride)]
-    shared = neural.federated(homes)
-    federated = _score(kind, panel, span, homes, shared, stride)
-    federated.weights = shared.models[0]
-    tuned = neural.fine_tuned(homes, shared)
-    return [federated, _score("fine_tuned", panel, span, homes, tuned, stride)]
+    # Fine-tuning leaves the shared model as it is: one federation gives both rows.
+    made = neural.federated(homes, "fine-tuned", {"fine_tune_steps": plan.fine_tune_steps})
+    federated = _score(kind, panel, span, homes, made.shared, stride)
+    federated.weights = made.shared.models[0]
+    return [federated, _score("fine_tuned", panel, span, homes, made.own, stride)]
 
 
 def run(

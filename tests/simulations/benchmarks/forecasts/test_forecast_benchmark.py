@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.config import Training
 from common.data.frame import COLUMNS, Household
 from common.errors import InputError
+from common.forecast.forecaster import weights_of
+from common.forecast.presets import find_preset
+from fl_client.training import local_update
 from simulations.benchmarks.forecasts import neural, output, plain, run, scores
 from simulations.benchmarks.forecasts.panel import (
     Panel,
@@ -20,9 +24,7 @@ from simulations.benchmarks.forecasts.panel import (
 from simulations.benchmarks.forecasts.prices import with_local_price
 from tests.support.homes import home
 
-PLAN = neural.Plan(
-    "slot", rounds=2, local_steps=1, batch_size=8, tune_head_steps=1, tune_all_steps=1
-)
+PLAN = neural.Plan("slot", rounds=2, local_steps=1, batch_size=8, fine_tune_steps=1)
 
 
 def _household(name: str, seed: int, days: int = 75) -> Household:
@@ -76,13 +78,13 @@ def test_nothing_scored_is_read_in_training_or_before_its_time(panel: Panel) -> 
         made = {n: plain.naive(n, given.filled, origin, 336) for n in run.NAIVE}
         made |= {n: plain.regression(n, given, span, origin, 0) for n in ("ridge",)}
         homes = neural.Homes(given, span, PLAN, 3)
-        shared = neural.federated(homes)
+        made_together = neural.federated(homes, "fine-tuned", {"fine_tune_steps": 1})
         trained = {
             "local": neural.local_only(homes),
             "central": neural.centralised(homes),
-            "federated": shared,
-            "tuned": neural.fine_tuned(homes, shared),
-            "personal": neural.federated(homes, personal_layers=True),
+            "federated": made_together.shared,
+            "tuned": made_together.own,
+            "personal": neural.federated(homes, "fedper").own,
         }
         for name, one in trained.items():
             for horizon in ("day", "week", "month"):
@@ -96,20 +98,53 @@ def test_nothing_scored_is_read_in_training_or_before_its_time(panel: Panel) -> 
 
 
 def test_training_rows_take_equal_steps(panel: Panel) -> None:
-    """Local, pooled and federated rows take homes x rounds x local steps; bytes are counted."""
+    """Local, pooled and federated rows take homes x rounds x local steps. Bytes of the federation:
+    the first model to all four homes, then in each of two rounds the model down to all of them to
+    train, up again, and down once more as the new one."""
     homes = neural.Homes(panel, make_span(panel, "test"), PLAN, 0)
-    rows = [neural.local_only(homes), neural.centralised(homes), neural.federated(homes)]
+    rows = [neural.local_only(homes), neural.centralised(homes), neural.federated(homes).shared]
     assert {row.steps for row in rows} == {4 * 2 * 1}
     size = sum(array.nbytes for array in rows[2].models[0].values())
-    assert [row.bytes_sent for row in rows] == [0, 0, 4 * 2 * 2 * size]
+    assert rows[0].bytes_sent == rows[1].bytes_sent == 0
+    messages = 4 * (1 + 2 * 3)
+    assert messages * size <= rows[2].bytes_sent <= 1.1 * messages * size
     assert len(rows[0].models) == 4
     assert len(rows[1].models) == len(rows[2].models) == 1
+
+
+def test_the_federation_is_that_of_a_run(panel: Panel) -> None:
+    """One round of all homes by hand: each takes the run's first model, trains it at the rate of
+    round 1, and the new model is their mean weighted by windows, on a grid of 2^-20 or finer. With
+    fine-tuning the shared model is the same, and each home's own is another."""
+    plan = replace(PLAN, rounds=1)
+    homes = neural.Homes(panel, make_span(panel, "test"), plan, 3)
+    trained, counts = [], []
+    for name, windows in zip(homes.names, homes.windows, strict=True):
+        model = homes.fresh()
+        rate = find_preset("slot").learning_rate / (1 + 1 / homes.decay_rounds)
+        training = Training(learning_rate=rate, batch_size=8, device="cpu")
+        local_update(model, windows, training, steps=1, seed=3, household=name, round_=1)
+        trained.append(weights_of(model))
+        counts.append(len(windows))
+    made = neural.federated(homes)
+    for name, value in made.shared.models[0].items():
+        mean = np.average([one[name] for one in trained], axis=0, weights=counts)
+        np.testing.assert_allclose(value, mean, atol=1e-6)
+    tuned = neural.federated(homes, "fine-tuned", {"fine_tune_steps": 2})
+    assert tuned.own.steps == tuned.shared.steps + 4 * 2
+    first, second = tuned.own.models[:2]
+    for name, value in made.shared.models[0].items():
+        np.testing.assert_array_equal(tuned.shared.models[0][name], value)
+    assert any(not np.array_equal(first[name], second[name]) for name in first)
+    for one in made.own.models:
+        for name, value in made.shared.models[0].items():
+            np.testing.assert_array_equal(one[name], value)
 
 
 def test_personal_layers_stay_with_their_home(panel: Panel) -> None:
     """With personal layers the homes' last layers differ, the rest is the same for all."""
     homes = neural.Homes(panel, make_span(panel, "test"), PLAN, 0)
-    first, second = neural.federated(homes, personal_layers=True).models[:2]
+    first, second = neural.federated(homes, "fedper").own.models[:2]
     same = {name for name in first if np.array_equal(first[name], second[name])}
     assert "mean.weight" not in same
     assert {name for name in first if name.startswith("encoder.")} <= same
