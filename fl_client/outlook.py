@@ -104,7 +104,7 @@ def draw(outlook: Outlook, path: Path) -> None:
         axes.set_ylabel("kWh a day" if step > 1 else "kWh a half hour")
         title = f"{outlook.name}: next {one.name}, {one.consumption.sum():.1f} kWh"
         axes.set_title(title, loc="left")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=1.1 * float(axes.dataLim.y1) or None)
         beside = axes.twinx()
         beside.step(times, price, where="post", color="#b5651d", linewidth=0.9)
         beside.set_ylim(bottom=min(0.0, float(price.min())), top=1.05 * float(price.max()))
