@@ -82,7 +82,7 @@ class Learner:
                 request, shared = participant.read(content), ""
             newest = self._newest(h)
             # Only fine-tuning trains here.
-            windows = self._training(h) if request.fine_tune_steps else newest
+            windows = self.training(h) if request.fine_tune_steps else newest
             weights = participant.forecasting_weights(request, windows)
             # The global model is kept once for all households here, a household's own at home.
             if weights is request.weights:
@@ -275,7 +275,7 @@ class Learner:
     def train(self, h: int, content: RecordDict) -> ModelReply:
         """One local update of household ``h``, as a train message asks for it."""
         participant = self._participant(h)
-        return participant.train(participant.read(content), self._training(h))
+        return participant.train(participant.read(content), self.training(h))
 
     def _participant(self, h: int) -> Participant:
         fl, run = self._settings.fl, self._settings.run
@@ -309,7 +309,7 @@ class Learner:
                 metrics[f"val_{stream}"] = measured[stream]
         return metrics
 
-    def _training(self, h: int) -> Windows:
+    def training(self, h: int) -> Windows:
         """Windows to train on: none of their targets is in the newest day."""
         _, cut = self._known(h)
         return training_windows(self._group.histories[h], self._scaler(h), self._preset, 0, cut)

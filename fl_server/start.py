@@ -39,7 +39,7 @@ def run(grid: Grid, settings: Settings, directory: Path, *, durable: bool = True
     stored = Checkpoints(directory).load()
     name = settings.digest()
     join = join_message(settings, name, start, 0 if stored is None else stored.t)
-    joined = _gather(grid, settings, join)
+    joined = gather(grid, settings, join)
     roster = Roster(grid, {node: one.name for node, one in joined.items()})
     with open_run(
         settings=settings,
@@ -84,7 +84,7 @@ def join_message(
     )
 
 
-def _gather(grid: Grid, settings: Settings, join: Join) -> dict[int, Joined]:
+def gather(grid: Grid, settings: Settings, join: Join) -> dict[int, Joined]:
     """Wait for the nodes, ask each to join, and return what they said by node."""
     expected = settings.run.households
     end = time.monotonic() + settings.run.node_deadline_s

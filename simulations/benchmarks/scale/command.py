@@ -22,8 +22,9 @@ _ENGINES = ("batched", "loop", "flower")
 def scale(
     out: Annotated[Path, typer.Option(help="new folder for results.json, picture.png, the runs")],
     households: Annotated[
-        str, typer.Option(help="comma-separated numbers of households")
-    ] = "10,100,1000",
+        str | None,
+        typer.Option(help="comma-separated numbers; by default 10,100,1000, with --peers 10,100"),
+    ] = None,
     days: Annotated[float, typer.Option(help="days of each run")] = 1.0,
     engines: Annotated[str, typer.Option(help="of batched, loop, flower")] = "batched,loop,flower",
     loop_limit: Annotated[int, typer.Option(help="most households for the loop")] = 1000,
@@ -34,6 +35,11 @@ def scale(
         str | None,
         typer.Option(help="only time a training step of these presets against its matrix products"),
     ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="only time a model round beside other frameworks'")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="model rounds of --peers after the first")] = 4,
+    cores: Annotated[int, typer.Option(min=1, help="cores of --peers, for each framework")] = 1,
 ) -> None:
     """Run synthetic communities of growing size on every engine; print where the time goes."""
     look_at_folder(out)
@@ -41,7 +47,11 @@ def scale(
         device = load(config, set_ or ()).training.device
         _steps(out, [name.strip() for name in steps.split(",")], device)
         return
-    sizes = [_number(part) for part in households.split(",")]
+    words = households or ("10,100" if peers else "10,100,1000")
+    sizes = [_number(part) for part in words.split(",")]
+    if peers:
+        _peers(out, sizes, rounds, cores, config, set_ or [])
+        return
     chosen = [name.strip() for name in engines.split(",")]
     for name in chosen:
         if name not in _ENGINES:
@@ -80,6 +90,31 @@ def _steps(out: Path, presets: list[str], device: str) -> None:
     found = [measure(name, device=device) for name in presets]
     output.write_steps(out, found)
     output.show_steps(found)
+
+
+def _peers(
+    out: Path, sizes: list[int], rounds: int, cores: int, config: str | None, set_: list[str]
+) -> None:
+    from simulations.benchmarks.scale.peers import output
+    from simulations.benchmarks.scale.peers.compare import compare
+    from simulations.benchmarks.scale.peers.ways import WAYS
+
+    rows = []
+    for size in sizes:
+        # No interval is played: a day of run is what settings ask for at least.
+        run = {"households": size, "days": 1.0}
+        settings = load(config, set_, run=run, data={"source": "synthetic", "fallback": None})
+        folder = out.resolve() / str(size)
+        rows += compare(settings, folder, steady=rounds, cores=cores, ways=list(WAYS))
+        typer.echo(f"{size} clients: done")
+    facts: dict[str, object] = {
+        "set": set_,
+        "cores": cores,
+        "cores_of_the_machine": os.cpu_count(),
+        "load_average_at_the_end": list(psutil.getloadavg()),
+    }
+    output.write(out, rows, facts)
+    output.show(rows)
 
 
 def _number(text: str) -> int:
