@@ -72,19 +72,19 @@ class _Averaging(FederatedAveraging):  # type: ignore[misc]
 
 
 class _Marks(TrainingProcessCallback):  # type: ignore[misc]
-    def __init__(self, clock: RoundClock) -> None:
-        self._clock = clock
+    def __init__(self, clock: RoundClock, network: torch.nn.Module) -> None:
+        self._clock, self._network = clock, network
 
     def on_train_begin(self, *, model: Any) -> Any:
         """The first round begins."""
-        self._clock.mark()
+        self._clock.mark(lambda: weights_of(self._network))
         return Metrics()
 
     def after_central_iteration(
         self, aggregate_metrics: Any, model: Any, *, central_iteration: int
     ) -> tuple[bool, Any]:
         """A round is over."""
-        self._clock.mark()
+        self._clock.mark(lambda: weights_of(self._network))
         return False, Metrics()
 
 
@@ -123,7 +123,7 @@ def carry(directory: Path, rounds: int, cores: int, clock: RoundClock) -> dict[s
             local_num_steps=settings.fl.local_steps,
             local_learning_rate=learning_rate(settings.training, preset),
         ),
-        callbacks=[_Marks(clock)],
+        callbacks=[_Marks(clock, network)],
         send_metrics_to_platform=False,
     )
     return weights_of(network)

@@ -18,9 +18,11 @@ from simulations.benchmarks.scale.peers.task import START, Round, read_weights
 from simulations.benchmarks.scale.peers.ways import PLAIN, WAYS, missing
 from simulations.benchmarks.scale.peers.worker import GIVEN, PREPARE
 
-TOLERANCE = 1e-3
-"""How far a way's last model may be from the plain loop's, as a share of the way that this one has
-come from the start. Averages are rounded differently, and training makes rounding grow."""
+AFTER_ONE, AT_THE_END = 1e-5, 0.05
+"""How far a way's model may be from the plain loop's after the first round and after the last, as a
+share of the way that this one has come from the start. Averages are rounded differently; that is
+all the difference after one round. AdamW divides small gradients by their own size: from round to
+round the rounding grew a hundredfold."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,10 @@ class Compared:
 
     ``start_s``: seconds before the first round and after the last, processes and imports included.
     ``first``: the first round; ``steady``: those after it. ``floor_s`` and ``floor_cpu_s``: of the
-    plain loop's training alone, a round, the least of its steady ones. ``distance``: from the plain
-    loop's last model, as a share of the length of its own way. All but ``skipped`` are None where
-    that says why this way was not tried.
+    plain loop's training alone, a round, the least of its steady ones. ``first_distance`` and
+    ``distance``: from the plain loop's model after the first round and the last, as a share of the
+    way that this one has come. All but ``skipped`` are None where that says why this way was not
+    tried.
     """
 
     way: str
@@ -43,6 +46,7 @@ class Compared:
     steady: tuple[Round, ...] = ()
     floor_s: float | None = None
     floor_cpu_s: float | None = None
+    first_distance: float | None = None
     distance: float | None = None
 
     @property
@@ -84,7 +88,7 @@ def compare(
     _part(directory, PREPARE, rounds, cores)
     start = read_weights(directory / "task" / START)
     floor: tuple[float, float] | None = None
-    reference: Mapping[str, Floats32] = {}
+    references: list[dict[str, Floats32]] = []
     found = []
     for way in [PLAIN, *(name for name in WAYS if name in ways and name != PLAIN)]:
         used = cores if WAYS[way].parallel else 1
@@ -97,15 +101,15 @@ def compare(
         took = [Round(**one) for one in told["rounds"]]
         if len(took) != rounds:
             raise RunError(f"{directory}: {way} ran {len(took)} rounds instead of {rounds}")
-        model = read_weights(directory / f"{way}.npz")
+        models = [read_weights(directory / f"{way}{end}.npz") for end in (".first", "")]
         if floor is None:
-            reference = model
+            references = models
             floor = (
                 min(one.training_s for one in took[1:] if one.training_s is not None),
                 min(one.training_cpu_s for one in took[1:] if one.training_cpu_s is not None),
             )
-        apart = distance(model, reference, start)
-        same(way, clients, apart)
+        apart = [distance(*two, start) for two in zip(models, references, strict=True)]
+        same(way, clients, *apart)
         found.append(
             Compared(
                 way,
@@ -116,7 +120,8 @@ def compare(
                 steady=tuple(took[1:]),
                 floor_s=floor[0],
                 floor_cpu_s=floor[1],
-                distance=apart,
+                first_distance=apart[0],
+                distance=apart[1],
             )
         )
     return found
@@ -137,13 +142,17 @@ def distance(
     return float(np.sqrt(apart / moved)) if moved else float("inf")
 
 
-def same(way: str, clients: int, apart: float) -> None:
-    """Raise RunError where a model is further from the plain loop's than ``TOLERANCE``."""
-    if not apart <= TOLERANCE:
-        raise RunError(
-            f"{way}, {clients} clients: its last model is {apart:.2g} of the way from start to end"
-            f" away from the plain loop's; at most {TOLERANCE:g} was expected"
-        )
+def same(way: str, clients: int, after_one: float, at_the_end: float) -> None:
+    """Raise RunError where these distances from the plain loop's models are too large."""
+    for when, apart, most in (
+        ("after one round", after_one, AFTER_ONE),
+        ("at the end", at_the_end, AT_THE_END),
+    ):
+        if not apart <= most:
+            raise RunError(
+                f"{way}, {clients} clients: {when} its model is {apart:.2g} of the way from the"
+                f" start away from the plain loop's; at most {most:g} was expected"
+            )
 
 
 def as_json(rows: Sequence[Compared]) -> list[dict[str, object]]:

@@ -85,10 +85,10 @@ def _rounds(
         deadline_s=settings.run.reply_deadline_s,
         local_steps=fl.local_steps,
     )
-    clock.mark()
+    clock.mark(lambda: view_arrays(runner.arrays))
     for round_ in range(1, rounds + 1):
         screening = runner.run(round_, instruction(-1), instruction(-1)).screening
-        clock.mark()
+        clock.mark(lambda: view_arrays(runner.arrays))
         if screening.accepted < len(joined) or screening.clipped:
             raise RunError(
                 f"round {round_}: {screening.accepted} of {len(joined)} updates were taken,"

@@ -1,6 +1,7 @@
 """A plain Python loop: train one client after the other, average, and nothing around it."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def carry(directory: Path, rounds: int, cores: int, clock: RoundClock) -> dict[s
     homes = [read_home(directory, h) for h in range(settings.run.households)]
     weights, model = read_weights(directory / START), blank_model(settings.model.preset)
     examples = sum(len(home.windows) for home in homes)
-    clock.mark()
+    clock.mark(partial(dict, weights))
     for round_ in range(1, rounds + 1):
         total: dict[str, Floats] = {n: np.zeros(w.shape) for n, w in weights.items()}
         trained_s = trained_cpu_s = 0.0
@@ -39,5 +40,5 @@ def carry(directory: Path, rounds: int, cores: int, clock: RoundClock) -> dict[s
             for name, value in weights_of(model, copy=False).items():
                 total[name] += value * np.float64(len(home.windows))
         weights = {name: (value / examples).astype(np.float32) for name, value in total.items()}
-        clock.mark(trained_s, trained_cpu_s)
+        clock.mark(partial(dict, weights), trained_s, trained_cpu_s)
     return weights

@@ -81,16 +81,20 @@ def _server_app(
         load_weights(start, read_weights(directory / START))
 
         def rounds_end(round_: int, arrays: ArrayRecord) -> MetricRecord | None:
-            clock.mark()
+            clock.mark(lambda: _weights(arrays))
             return None
 
         result = strategy.start(
             grid, ArrayRecord(start.state_dict()), rounds, evaluate_fn=rounds_end
         )
         if len(result.train_metrics_clientapp) == rounds:
-            model.update({name: array.numpy() for name, array in result.arrays.items()})
+            model.update(_weights(result.arrays))
 
     return app
+
+
+def _weights(arrays: ArrayRecord) -> dict[str, Floats32]:
+    return {name: array.numpy() for name, array in arrays.items()}
 
 
 def _client_app(directory: Path) -> ClientApp:
@@ -112,8 +116,6 @@ def _train(directory: Path, message: Message, context: Context) -> Message:
     round_ = message.content.config_records["config"]["server-round"]
     assert isinstance(round_, int)
     update(model, home, settings, round_)
-    content = {
-        "arrays": ArrayRecord(model.state_dict()),
-        "metrics": MetricRecord({"num-examples": len(home.windows)}),
-    }
-    return Message(RecordDict(content), reply_to=message)
+    arrays = ArrayRecord(model.state_dict())
+    metrics = MetricRecord({"num-examples": len(home.windows)})
+    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)

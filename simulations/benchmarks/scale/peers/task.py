@@ -7,7 +7,7 @@ lies around ``update``.
 
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,19 +57,30 @@ class Round:
 
 @dataclass
 class RoundClock:
-    """Seconds and CPU seconds of this process and those below it, from one mark to the next."""
+    """Seconds and CPU seconds of this process and those below it, from one mark to the next.
+
+    ``first``: the model after the first round.
+    """
 
     rounds: list[Round] = field(default_factory=list)
+    first: dict[str, Floats32] = field(default_factory=dict)
     _since: tuple[float, float] | None = None
 
-    def mark(self, training_s: float | None = None, training_cpu_s: float | None = None) -> None:
-        """A round ends here, where one had begun, and the next begins."""
+    def mark(
+        self,
+        model: Callable[[], Weights],
+        training_s: float | None = None,
+        training_cpu_s: float | None = None,
+    ) -> None:
+        """A round ends here with this model, where one had begun, and the next begins."""
         now, own = time.perf_counter(), time.process_time()
         cpu = _cpu_of_tree_s()
         if self._since is not None:
             begun, cpu_then = self._since
             self.rounds.append(Round(now - begun, cpu - cpu_then, training_s, training_cpu_s))
-        # Looking through the processes is no part of either round.
+            if len(self.rounds) == 1:
+                self.first = {name: np.array(value) for name, value in model().items()}
+        # Looking through the processes is no part of either round, nor is the copy.
         self._since = time.perf_counter(), cpu + time.process_time() - own
 
 

@@ -31,6 +31,7 @@ def main(directory: Path, part: str, rounds: int, cores: int) -> None:
     model = WAYS[part].load()(directory / "task", rounds, cores, clock)
     whole = time.time() - psutil.Process().create_time()
     save_weights(directory / f"{part}.npz", model)
+    save_weights(directory / f"{part}.first.npz", clock.first)
     found = {"whole_s": whole, "rounds": [asdict(one) for one in clock.rounds]}
     (directory / f"{part}.json").write_text(json.dumps(found))
 

@@ -40,9 +40,11 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(task: Path) -> dict[str, Floats32]:
-    """The plain loop's model after two rounds."""
-    return WAYS[PLAIN].load()(task, ROUNDS, 1, RoundClock())
+def plain(task: Path) -> tuple[dict[str, Floats32], dict[str, Floats32]]:
+    """The plain loop's models after one round and after two."""
+    clock = RoundClock()
+    last = WAYS[PLAIN].load()(task, ROUNDS, 1, clock)
+    return clock.first, last
 
 
 @pytest.mark.parametrize(
@@ -55,21 +57,20 @@ def plain(task: Path) -> dict[str, Floats32]:
     ],
 )
 def test_every_way_ends_with_the_plain_loops_model(
-    way: str, task: Path, plain: dict[str, Floats32]
+    way: str, task: Path, plain: tuple[dict[str, Floats32], dict[str, Floats32]]
 ) -> None:
-    """The model has moved, each way's to the same place; one round less ends elsewhere."""
+    """After each round: the same model to rounding. Of the other round it is another model."""
     lacking = missing(way)
     if lacking is not None:
         pytest.skip(lacking)
     start, clock = read_weights(task / START), RoundClock()
     model = WAYS[way].load()(task, ROUNDS, 1, clock)
-    same(way, 3, distance(model, plain, start))
+    first, last = (distance(*two, start) for two in zip((clock.first, model), plain, strict=True))
+    same(way, 3, first, last)
     assert len(clock.rounds) == ROUNDS
     assert all(one.seconds > 0 and one.cpu_s > 0 for one in clock.rounds)
-    if way == "loop":
-        early = WAYS[PLAIN].load()(task, ROUNDS - 1, 1, RoundClock())
-        with pytest.raises(RunError, match="its last model is"):
-            same(way, 3, distance(early, plain, start))
+    with pytest.raises(RunError, match="at the end its model is"):
+        same(way, 3, first, distance(clock.first, plain[1], start))
 
 
 def test_distance_is_a_share_of_the_way() -> None:
@@ -84,8 +85,8 @@ def test_distance_is_a_share_of_the_way() -> None:
     assert distance(end, end, start) == 0
     assert distance(model(3, 4, 0), end, start) == np.inf
     assert distance(start, start, start) == np.inf
-    with pytest.raises(RunError, match="far, 2 clients"):
-        same("far", 2, float("nan"))
+    with pytest.raises(RunError, match="far, 2 clients: after one round"):
+        same("far", 2, float("nan"), 0.0)
 
 
 def test_ratios_are_of_the_fastest_round_and_all_cores() -> None:
@@ -107,7 +108,8 @@ def test_a_way_that_is_not_installed_is_a_line_with_its_reason(
             (directory / "task").mkdir()
             np.savez(directory / "task" / START, a=np.zeros(2, np.float32))
             return
-        np.savez(directory / f"{name}.npz", a=np.ones(2, np.float32))
+        for end in (".first", ""):
+            np.savez(directory / f"{name}{end}.npz", a=np.ones(2, np.float32))
         took = '{"seconds": 2.0, "cpu_s": 2.0, "training_s": 1.0, "training_cpu_s": 1.0}'
         said = f'{{"whole_s": 9.0, "rounds": [{took}, {took}]}}'
         (directory / f"{name}.json").write_text(said)
