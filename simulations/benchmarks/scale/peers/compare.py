@@ -18,11 +18,13 @@ from simulations.benchmarks.scale.peers.task import START, Round, read_weights
 from simulations.benchmarks.scale.peers.ways import PLAIN, WAYS, missing
 from simulations.benchmarks.scale.peers.worker import GIVEN, PREPARE
 
-AFTER_ONE, AT_THE_END = 1e-5, 0.05
+AFTER_ONE, AT_THE_END = 1e-4, 0.05
 """How far a way's model may be from the plain loop's after the first round and after the last, as a
-share of the way that this one has come from the start. Averages are rounded differently; that is
-all the difference after one round. AdamW divides small gradients by their own size: from round to
-round the rounding grew a hundredfold."""
+share of the way that this one has come from the start. After one round all the difference is how
+averages are rounded: sums in float32 gave 5e-6 with 10 clients and 1.6e-5 with 100, while a client
+left out of a thousand would be some 1e-3. AdamW divides small gradients by their own size: rounding
+may grow a hundredfold in a round.
+"""
 
 
 @dataclass(frozen=True)
