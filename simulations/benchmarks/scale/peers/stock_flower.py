@@ -18,6 +18,8 @@ from common.config import Settings
 from common.errors import RunError
 from common.forecast.forecaster import load_weights
 from common.forecast.transformer import blank_model
+from common.messages import ARRAYS, CONFIG, METRICS, NUM_EXAMPLES
+from common.model_messages import ROUND
 from simulations.benchmarks.scale.peers.task import (
     START,
     Home,
@@ -112,10 +114,10 @@ def _train(directory: Path, message: Message, context: Context) -> Message:
     one_thread(settings)
     home: Home = _read_home(directory, int(context.node_config["partition-id"]))
     model = blank_model(settings.model.preset)
-    model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
-    round_ = message.content.config_records["config"]["server-round"]
+    model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
+    round_ = message.content.config_records[CONFIG][ROUND]
     assert isinstance(round_, int)
     update(model, home, settings, round_)
     arrays = ArrayRecord(model.state_dict())
-    metrics = MetricRecord({"num-examples": len(home.windows)})
-    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+    metrics = MetricRecord({NUM_EXAMPLES: len(home.windows)})
+    return Message(RecordDict({ARRAYS: arrays, METRICS: metrics}), reply_to=message)
