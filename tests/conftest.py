@@ -1,8 +1,9 @@
-"""Hypothesis profiles: ``--hypothesis-profile=nightly`` tries 10,000 examples per property."""
+"""In what order tests run, and Hypothesis profiles: every day the same examples, so that a change is
+what makes a test fail; ``--hypothesis-profile=nightly`` tries 10,000 others per property."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.support.broker", "tests.support.postgres", "tests.support.runs"]
 
 # Two loaded cores make any deadline of one example a matter of luck.
-settings.register_profile("everyday", deadline=None)
+settings.register_profile("everyday", deadline=None, derandomize=True)
 settings.register_profile(
     "nightly",
     deadline=None,
@@ -21,8 +22,10 @@ settings.register_profile(
 settings.load_profile("everyday")
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Leave what is marked ``nightly`` to ``make nightly``."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what is marked ``nightly`` to ``make nightly``; begin with what ``waits``."""
+    # One worker begins with them, and the cores are the others' meanwhile.
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
     if "FEDWATT_NIGHTLY" in os.environ:
         return
     for item in items:

@@ -29,6 +29,7 @@ LONG = os.environ.get("FEDWATT_HOSTS") == "long"
 _REASON = why_not()
 pytestmark = [
     pytest.mark.hosts,
+    pytest.mark.waits,
     pytest.mark.slow,
     pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
 ]

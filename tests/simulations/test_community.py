@@ -105,6 +105,7 @@ def figures(port: int) -> dict[str, Any]:
         return {}
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 def test_all_its_processes(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         process.wait(timeout=60)
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 def test_flwr_run_gives_the_ledger_of_fedwatt_simulate(
     environment: dict[str, str], homes: Path, tmp_path: Path

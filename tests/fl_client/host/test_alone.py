@@ -72,6 +72,7 @@ def test_the_other_sides_are_absent(alone: dict[str, str], tmp_path: Path) -> No
         assert f"No module named '{package}'" in done.stderr.decode()
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 @pytest.mark.parametrize(("transport", "python"), WAYS)
 def test_the_households_side_joins_and_trades(
