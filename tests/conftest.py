@@ -1,5 +1,5 @@
-"""In what order tests run, and Hypothesis profiles: every day the same examples, so that a change is
-what makes a test fail; ``--hypothesis-profile=nightly`` tries 10,000 others per property."""
+"""In what order tests run, and Hypothesis profiles: every day the same examples, so that what makes
+a test fail is a change; ``--hypothesis-profile=nightly`` tries 10,000 others per property."""
 
 import os
 import sys
