@@ -1,6 +1,7 @@
 """A community whose batteries obey, with all its processes, beside a simulation of its readings.
 
-FEDWATT_NIGHTLY=1 pytest -s: two emulated days at 60 times the clock, 50 minutes.
+FEDWATT_COMMANDED_INTERVALS=96 are two emulated days: 50 minutes at 60 times the clock, where a
+command that takes a second comes a minute late; FEDWATT_COMMANDED_SPEED=10 takes five hours.
 """
 
 import json
@@ -33,8 +34,9 @@ from simulations.simulate import simulate
 from simulations.summary import case_of, summarise
 from tests.support.broker import MOSQUITTO
 
-HOMES, SPEED, LEAD_S, _HISTORY_DAYS = 4, 60, 150.0, 28
-INTERVALS = int(os.environ.get("FEDWATT_COMMANDED_INTERVALS", "96"))
+HOMES, LEAD_S, _HISTORY_DAYS = 4, 150.0, 28
+SPEED = int(os.environ.get("FEDWATT_COMMANDED_SPEED", "60"))
+INTERVALS = int(os.environ.get("FEDWATT_COMMANDED_INTERVALS", "0"))
 NAMES = names(HOMES)
 
 
@@ -99,7 +101,9 @@ def share_of_optimum(out: Path, work: Path) -> tuple[float, float]:
     homes = {}
     for name in NAMES:
         own = yaml.safe_load((out / name / "settings.yaml").read_text())["battery"]
-        homes[name] = {"battery": {**own, "soc_initial": soc[name][0]}}
+        # A battery that drove itself before may be a little below what the plan keeps to.
+        begins = min(max(soc[name][0], own["soc_min"]), own["soc_max"])
+        homes[name] = {"battery": {**own, "soc_initial": begins}}
     base = folder.settings(HOMES).model_dump(mode="json")
     base["data"]["source"], base["homes"] = str(work / "homes"), homes
     base["run"] |= {
@@ -128,7 +132,7 @@ def share_of_optimum(out: Path, work: Path) -> tuple[float, float]:
     return (cost["no_battery_no_trade"] - costs.sum()) / saved, cost["share_of_optimum"]
 
 
-@pytest.mark.nightly
+@pytest.mark.skipif(not INTERVALS, reason="takes an hour: FEDWATT_COMMANDED_INTERVALS=96")
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 def test_commanded_batteries_earn_what_simulated_ones_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
