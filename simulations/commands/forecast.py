@@ -13,9 +13,7 @@ app = single()
 
 @app.command()
 def forecast(
-    folder: Annotated[
-        Path, typer.Argument(help="of a run, finished or broken off, or of a deployed household")
-    ],
+    folder: Annotated[Path, typer.Argument(help="of a run, or of a deployed household")],
     household: Annotated[str, typer.Option(help="of a run: by name; default: the first")] = "",
     out: Annotated[
         Path | None, typer.Option(help="the picture; default: forecast-NAME.png in the folder")

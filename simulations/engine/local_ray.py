@@ -14,7 +14,7 @@ from typing import Any
 
 from common.errors import RunError
 
-_MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+_MODE, _TOKEN, _ADDRESS = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS"
 
 
 def import_ray(private: bool = True) -> Any:
@@ -31,6 +31,9 @@ def import_ray(private: bool = True) -> Any:
             )
         os.environ[_MODE] = "token"
         os.environ[_TOKEN] = secrets.token_hex(32)
+    if private:
+        # Flower asks for any Ray there is: one that somebody has begun on this machine, or had.
+        os.environ[_ADDRESS] = "local"
     import ray
 
     return ray

@@ -82,8 +82,8 @@ def recorded(settings: Settings, out: Path, t: int, round_: int) -> Recorded:
         result = run(self, number, *rest)
         return result
 
-    def watched_exchange(self: Rounds, messages: list[Message], share: float) -> Iterable[Message]:
-        for reply in exchange(self, messages, share):
+    def watched_exchange(self: Rounds, messages: list[Message], *rest: Any) -> Iterable[Message]:
+        for reply in exchange(self, messages, *rest):
             if "rounds" in found:
                 kind = "train" if reply.metadata.message_type.startswith("train") else "evaluate"
                 node = reply.metadata.src_node_id
@@ -223,7 +223,7 @@ def model_round(
     for kind, lengths in rounds.lengths.items():
         lengths.medians = list(one.medians[kind])
 
-    def exchange(messages: list[Message], share: float) -> Iterable[Message]:
+    def exchange(messages: list[Message], *_: Any) -> Iterable[Message]:
         for message in messages:
             given = train if message.metadata.message_type.startswith("train") else evaluate
             content = given.get(message.metadata.dst_node_id)

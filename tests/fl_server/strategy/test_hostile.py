@@ -343,4 +343,6 @@ def test_every_own_strategy_names_its_state() -> None:
         "scaffold": ["control"],
         "clustered": ["cluster_of", "directions", "models", "rounds"],
         "centred-clipping": ["centre"],
+        "fedasync": ["version"],
+        "fedbuff": ["held", "total", "version"],
     }
