@@ -79,7 +79,7 @@ def slot_part(batch: Batch) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(known=st.integers(60, 480), first=st.integers(0, 200), seed=st.integers(0, 3))
 def test_windows_hold_what_they_should(preset: str, known: int, first: int, seed: int) -> None:
     """Targets are the rows from the origin on, in the household's units, masked from ``known``."""
