@@ -139,8 +139,9 @@ class Coordinator:
             if self.months is None:
                 compensation = self._compensation(t, settled, answers.reports)
             else:
-                self.months.hear(answers.reports)
-                compensation = self.months.settle(t, settled, (), self._carried, closing=True)
+                compensation = self.months.settle(
+                    t, answers.reports, settled, (), self._carried, closing=True
+                )
             self._books.book(t, None, settled, cap=self._cap, compensation=compensation)
 
     # ---- the market round ---------------------------------------------------------------------
@@ -155,9 +156,10 @@ class Coordinator:
         clear_ms = (time.perf_counter() - clear_begin) * 1e3
         fills = clearing.fills(len(self._roster.names))
         compensation = None
-        if self.months is not None and self.months.asked(t) is not None:
-            self.months.hear(answers.reports)
-            compensation = self.months.settle(t, settled, self._roster.present, self._carried)
+        if self.months is not None:
+            compensation = self.months.settle(
+                t, answers.reports, settled, self._roster.present, self._carried
+            )
         self._remember(t, clearing, fills)
         self.state.lines[t] = {
             "interval": t,

@@ -48,7 +48,7 @@ class MonthCompensation:
             state.month_asked = t
         return state.compensated, end
 
-    def hear(self, reports: Mapping[int, Mapping[str, float]]) -> None:
+    def _hear(self, reports: Mapping[int, Mapping[str, float]]) -> None:
         """Remember what members have said; one that said nothing takes no part."""
         for h, report in reports.items():
             said = {name: report[name] for name in MONTH_TOLD if name in report}
@@ -57,6 +57,7 @@ class MonthCompensation:
     def settle(
         self,
         t: int,
+        reports: Mapping[int, Mapping[str, float]],
         settled: Settlement | None,
         members: Collection[int],
         carried_kwh: tuple[Floats, Floats],
@@ -65,12 +66,14 @@ class MonthCompensation:
     ) -> tuple[int, Ints] | None:
         """What moves (H,) [micro, positive where received], and the interval it is booked with.
 
-        None while there is no month to compensate for, or ``members`` are waited for. ``settled``:
-        of interval ``t`` - 1, booked with it. ``carried_kwh``: what connections carry in and out.
+        None while there is no month to compensate for, or ``members`` are waited for. ``reports``:
+        what members said in this round. ``settled``: of interval ``t`` - 1, booked with it.
+        ``carried_kwh``: what connections carry in and out.
         """
         state, month = self._state, self.asked(t, closing=closing)
         if month is None:
             return None
+        self._hear(reports)
         first, end = month
         waited = closing or t - state.month_asked >= self._wait
         if not waited and not set(members) <= state.month_told.keys():
