@@ -163,6 +163,7 @@ def _steer(home: Path, name: str, mode: str) -> None:
         "mode": mode,
         "adapter": "mqtt",
         "setpoint": {"topic": f"{topic}/setpoint/set", "unit": "W", "sign": -1},
+        "follow": {"topic": f"{topic}/follow/set", "unit": "W"},
         "take": {"topic": f"{topic}/mode/set", "value": "remote"},
         "hand_back": {"topic": f"{topic}/mode/set", "value": "auto"},
         "readback": {"power": {"topic": topic, "json": "power_w", "time": "time", "sign": -1}},

@@ -5,8 +5,9 @@
 Plays a household file second by second on the clock of the household's folder, of which it reads
 ``house.yaml``; its meters speak on ``house/NAME/meter`` and its battery on ``house/NAME/battery``.
 The battery covers the house's own use, unless it hears ``house/NAME/battery/mode/set`` (``remote``
-or ``auto``) and ``house/NAME/battery/setpoint/set`` [W, discharge > 0]; what it does not hear again
-within its watchdog's time it forgets.
+or ``auto``), and then does ``house/NAME/battery/setpoint/set`` [W, discharge > 0] or holds
+``house/NAME/battery/follow/set`` [W, import > 0] at the grid's connection, whichever it heard last;
+what it does not hear again within its watchdog's time it forgets.
 """
 
 import json
@@ -70,7 +71,8 @@ class House:
         self._shape: tuple[int, Floats] = (-1, np.zeros((2, 0)))
         self._deficit_kw = 0.0
         self._heard, self._setpoint_kw, self._mode = -math.inf, 0.0, _AUTO
-        self._waiting: list[tuple[float, str, float]] = []
+        self._follows = False
+        self._waiting: list[tuple[float, str, float, bool]] = []
 
     @property
     def mode(self) -> str:
@@ -79,13 +81,14 @@ class House:
 
     @property
     def setpoint_kw(self) -> float:
-        """The last one heard, charging positive."""
-        return self._setpoint_kw
+        """The last one heard, charging positive; 0 while a power is held at the grid."""
+        return 0.0 if self._follows else self._setpoint_kw
 
-    def command(self, mode: str, kw: float) -> None:
-        """Hear a command: ``remote`` with a power [kW, charging positive], or ``auto``."""
+    def command(self, mode: str, kw: float, follows: bool = False) -> None:
+        """Hear a command: ``remote`` with a power [kW, charging positive] or, where it
+        ``follows``, with what to hold at the grid [kW, import positive]; or ``auto``."""
         self._heard = self.time
-        self._waiting.append((self.time + self.store.delay_s, mode, kw))
+        self._waiting.append((self.time + self.store.delay_s, mode, kw, follows))
 
     def live(self, until: float, tick_s: int = TICK_S) -> None:
         """Live until ``until`` [s] in steps of ``tick_s`` (a divisor of 60)."""
@@ -96,11 +99,13 @@ class House:
         spec, hours = self.store, tick_s / 3600
         load_kw, pv_kw = self._flow(self.time)
         while self._waiting and self._waiting[0][0] <= self.time:
-            _, self._mode, self._setpoint_kw = self._waiting.pop(0)
+            _, self._mode, self._setpoint_kw, self._follows = self._waiting.pop(0)
         if self._mode == _REMOTE and self.time - self._heard >= spec.watchdog_s:
-            self._mode, self._setpoint_kw = _AUTO, 0.0
+            self._mode, self._setpoint_kw, self._follows = _AUTO, 0.0, False
         # What covers the house knows only the power of a moment ago.
-        wanted = self._setpoint_kw if self._mode == _REMOTE else -self._deficit_kw
+        wanted = self._setpoint_kw if self._mode == _REMOTE else 0.0
+        if self._mode == _AUTO or self._follows:
+            wanted -= self._deficit_kw
         reach = spec.ramp_kw_per_s * tick_s
         wanted = min(max(wanted, self.battery_kw - reach), self.battery_kw + reach)
         kwh = min(max(wanted, -spec.power_kw), spec.power_kw) * hours
@@ -200,7 +205,7 @@ class Bridge:
     def __init__(self, house: House, broker: str, clock: HouseClock) -> None:
         self._house, self._clock, self._base = house, clock, f"house/{house.name}"
         self._lock = threading.Lock()
-        self._mode, self._kw = _AUTO, 0.0
+        self._mode, self._kw, self._follows = _AUTO, 0.0, False
         client, self._host, self._port = connection(broker, {}, f"house-{house.name}", clean=True)
         self._client = client
         client.on_connect = self._connected
@@ -214,12 +219,15 @@ class Bridge:
         with self._lock:
             if what == "mode" and said in (_REMOTE, _AUTO):
                 self._mode = said
-            elif what == "setpoint":
+            elif what in ("setpoint", "follow"):
                 try:
-                    self._kw = -float(said) / 1000
+                    kw = float(said) / 1000
                 except ValueError:
                     return
-            self._house.command(self._mode, self._kw if math.isfinite(self._kw) else 0.0)
+                self._follows = what == "follow"
+                self._kw = kw if self._follows else -kw
+            kw = self._kw if math.isfinite(self._kw) else 0.0
+            self._house.command(self._mode, kw, self._follows)
 
     def run(self, stop: threading.Event) -> None:
         """Live by the clock until ``stop`` is set."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fl_client.control.adapters.adapter import Adapter
+from fl_client.control.following import Following
 from fl_client.control.law import Course, Wish, carried_on, wish
 from fl_client.control.limits import Limits, Soc, SocWatch, confined
 from fl_client.control.proof import FOLLOWS, IGNORES, WEAKER, Proof, Tally
 from fl_client.control.record import (
     COMMAND,
+    FOLLOW,
     HAND_BACK,
     NOTE,
     OBSERVE,
@@ -88,6 +90,7 @@ class Controller:
         self._control, self._adapter, self._sight = control, adapter, sight
         self._record, self._plans = record, plans
         self._proof, self._tally = Proof(control.delay), Tally(control.delay)
+        self._following = Following(control)
         self._soc: SocWatch | None = None
         self._soc_seen: float | None = None
         self._course: _Course | None = None
@@ -101,7 +104,7 @@ class Controller:
         self._paused: tuple[float, Because] | None = None
         self._weaker: dict[int, tuple[float, float]] = {}  # by direction: (kW, until)
         self._about = ""
-        self._last_setpoint: float | None = None
+        self._last_told: tuple[str, float] | None = None  # SETPOINT or FOLLOW, kW
         self._as_before = 0
         # A process that was killed may have left the inverter under command.
         before = record.snapshot()
@@ -124,7 +127,7 @@ class Controller:
         plan = self._plans()
         if isinstance(seen, Seen) and plan is not None:
             self._follow_soc(seen, plan[0])
-            self._judge(now, seen)
+            self._judge(now, seen, plan[0])
         because = self._because(now, seen, override, plan)
         if because is not None:
             return self._leave(now, seen, override, plan, because)
@@ -215,6 +218,7 @@ class Controller:
         if isinstance(seen, Seen):
             self._check_handed_back(now, seen)
         self._setpoint, self._course = None, None
+        self._following.end()
         state = OVERRIDDEN if because.about in ("override", "switch") else OWN
         limits = None if plan is None else self._limits(now, plan[0])
         return self._put(now, seen, state, because.words, override=override, limits=limits)
@@ -236,9 +240,15 @@ class Controller:
             self._soc.hear(seen.soc, self._sight.counted(self._soc_seen, to)[1])
             self._soc_seen = to
 
-    def _judge(self, now: float, seen: Seen) -> None:
+    def _judge(self, now: float, seen: Seen, steering: Steering) -> None:
         """Whether what was commanded is done."""
         if not self._held:
+            return
+        told_kw = self._following.told_kw
+        if told_kw is not None:
+            if self._following.fails(now, seen, steering.battery["power_kw"]):
+                self._record.log(now, NOTE, f"told to keep {told_kw:.2f} kW at the grid, the meter "
+                                 f"shows {seen.grid_kw:.2f} kW: setpoints for a while")  # fmt: skip
             return
         if self._tally.fails(seen.counted_to, lambda a, b: self._sight.counted(a, b)[1]):
             self._give_up(now, "its energy is not that of the commands")
@@ -306,23 +316,32 @@ class Controller:
         acts = now + control.deadtime_s
         if acts >= steering.end:
             # The next plan comes when its interval has begun.
-            course, wished = None, Wish(0.0, 0.0, -net_kw)
+            course, wished = None, Wish(0.0, 0.0, -net_kw, 0.0)
             if now < steering.end and self._setpoint is not None:
-                wished = Wish(0.0, 0.0, self._setpoint)
+                wished = Wish(0.0, 0.0, self._setpoint, self._following.told_kw)
             why = "the plan of this interval is still to come: the battery serves its house"
             plan = None
         else:
             course = self._course_of(steering, fill, soc, limits, seen)
             wished, plan = self._wish(course, acts, seen, net_kw, fill)
             why = _in_words(wished, plan)
-        kw = confined(wished.kw, limits, soc, net_kw, self._hold_s(now, seen))
+        hold_s = self._hold_s(now, seen)
+        grid_kw = self._following.wanted(
+            now, wished, steering.battery["power_kw"], limits, soc, hold_s
+        )
+        kw = confined(wished.kw, limits, soc, net_kw, hold_s)
+        if grid_kw is not None:
+            grid_kw = round(grid_kw, 3)
+            kw = confined(grid_kw - net_kw, limits, soc, net_kw, hold_s)
         kw = round(kw, 3)
         if course is not None and control.mode == SHADOW:
-            self._imagine(course, now, kw)
-        if abs(kw - wished.kw) > 1e-3:
+            self._imagine(course, now)
+        if grid_kw is None and abs(kw - wished.kw) > 1e-3:
             why += f"; limited to {'rest' if kw == 0 else f'{abs(kw):.2f} kW'}"
-        if self._due(now, kw):
-            self._send(now, kw, why)
+        if self._due(now, kw, grid_kw):
+            self._send(now, kw, grid_kw, why)
+        elif self._following.told_kw is not None and self._setpoint is not None:
+            self._setpoint = kw  # the inverter has followed the house
         state = STEERING if control.mode == COMMAND and self._held else OWN
         if control.mode == COMMAND and not self._held:
             why = self._unreachable().words
@@ -352,6 +371,8 @@ class Controller:
         steering = course.steering
         net_kwh, battery_kwh = self._sight.counted(steering.start, seen.counted_to)
         going = seen.battery_kw if self._setpoint is None else self._setpoint
+        if self._following.told_kw is not None:
+            going = self._following.told_kw - net_kw
         if self._control.mode == SHADOW:
             battery_kwh = course.shadow_kwh
             carried = carried_on(net_kwh, 0.0, net_kw, 0.0, acts - seen.counted_to)[0], battery_kwh
@@ -370,7 +391,7 @@ class Controller:
         )  # fmt: skip
         return wished, plan
 
-    def _imagine(self, course: _Course, now: float, kw: float) -> None:
+    def _imagine(self, course: _Course, now: float) -> None:
         """In shadow mode: the battery as it would have gone."""
         if self._setpoint is not None and math.isfinite(course.shadow_to):
             course.shadow_kwh += self._setpoint * (now - course.shadow_to) / 3600
@@ -378,7 +399,7 @@ class Controller:
 
     # ---- commands -----------------------------------------------------------------------------
 
-    def _due(self, now: float, kw: float) -> bool:
+    def _due(self, now: float, kw: float, grid_kw: float | None) -> bool:
         """Whether a command is to be sent: on change, or before the inverter forgets the last."""
         if self._setpoint is None or self._sent_at is None:
             return True
@@ -387,16 +408,26 @@ class Controller:
             return True
         if self._control.mode == COMMAND and watchdog and passed >= watchdog / 2:
             return True
-        return passed >= self._control.every_s - 0.5 and (self._changed(kw) or self._again)
+        changed = self._changed(kw, grid_kw) or self._again
+        return passed >= self._control.every_s - 0.5 and changed
 
-    def _changed(self, kw: float) -> bool:
-        before = self._setpoint
-        return before is None or abs(kw - before) > _DEADBAND_KW or (kw == 0.0) != (before == 0.0)
+    def _changed(self, kw: float, grid_kw: float | None) -> bool:
+        before, now = self._setpoint, kw
+        if grid_kw is not None or self._following.told_kw is not None:
+            if grid_kw is None or self._following.told_kw is None:
+                return True
+            before, now = self._following.told_kw, grid_kw
+        return before is None or abs(now - before) > _DEADBAND_KW or (now == 0) != (before == 0)
 
-    def _send(self, now: float, kw: float, why: str) -> None:
+    def _send(self, now: float, kw: float, grid_kw: float | None, why: str) -> None:
+        """Send a setpoint, or what the inverter is to hold at the grid where ``grid_kw`` says."""
+        command, told_kw = (SETPOINT, kw) if grid_kw is None else (FOLLOW, grid_kw)
+        if grid_kw is not None:
+            way = "to" if grid_kw < 0 else "from"
+            why += f"; the inverter keeps {abs(grid_kw):.2f} kW {way} the grid by itself"
         if self._control.mode == SHADOW:
-            self._record.log(now, SETPOINT, why, kw)
-            self._setpoint, self._sent_at = kw, now
+            self._record.log(now, command, why, told_kw)
+            self._told(now, kw, grid_kw)
             return
         assert self._adapter is not None
         try:
@@ -407,15 +438,31 @@ class Controller:
                 self._proof.begin(now)
                 self._tally.begin(now)
                 self._held, self._again = True, False
-            self._adapter.setpoint(kw)
+            if grid_kw is None:
+                self._adapter.setpoint(kw)
+            else:
+                self._adapter.follow(grid_kw)
         except OSError as error:
-            self._record.log(now, SETPOINT, f"not sent: {error}", kw)
+            self._record.log(now, command, f"not sent: {error}", told_kw)
             self._held, self._again, self._owes, self._setpoint = False, False, True, None
+            self._following.end()
             return
-        self._proof.sent(now, kw)
-        self._tally.sent(now, kw)
-        self._record.log(now, SETPOINT, why, kw, sent=True)
-        self._setpoint, self._sent_at, self._last_setpoint = kw, now, kw
+        if grid_kw is None:
+            if self._following.told_kw is not None:  # what it held counts for no setpoint
+                self._proof.begin(now)
+                self._tally.begin(now)
+            self._proof.sent(now, kw)
+            self._tally.sent(now, kw)
+        self._record.log(now, command, why, told_kw, sent=True)
+        self._told(now, kw, grid_kw)
+        self._last_told = command, told_kw
+
+    def _told(self, now: float, kw: float, grid_kw: float | None) -> None:
+        self._setpoint, self._sent_at = kw, now
+        if grid_kw is None:
+            self._following.end()
+        else:
+            self._following.sent(now, grid_kw)
 
     def _hand_back(self, now: float, why: str) -> bool:
         """Give the battery back to its inverter; whether that was sent."""
@@ -432,16 +479,18 @@ class Controller:
         self._record.log(now, HAND_BACK, why, sent=True)
         self._held = self._again = self._owes = False
         self._setpoint, self._handed_at, self._as_before = None, now, 0
+        self._following.end()
         return True
 
     def _check_handed_back(self, now: float, seen: Seen) -> None:
         """A hand-back that is ignored is repeated: the battery goes on as it was last told."""
-        told = self._last_setpoint
-        if told is None or now - self._handed_at < self._control.delay.settle_s(5.0) + 2:
+        if self._last_told is None or now - self._handed_at < self._control.delay.settle_s(5.0) + 2:
             return
+        command, told = self._last_told
+        shown = seen.battery_kw if command == SETPOINT else seen.grid_kw
         serves = abs(seen.grid_kw) < 0.3
-        if serves or abs(seen.battery_kw - told) > 0.05 or abs(told) < 0.1:
-            self._last_setpoint = None  # it goes its own way
+        if serves or abs(shown - told) > 0.05 or abs(told) < 0.1:
+            self._last_told = None  # it goes its own way
             return
         self._as_before += 1
         if self._as_before >= 3 and now - self._handed_at >= _AGAIN_S:
@@ -472,8 +521,8 @@ class Controller:
         if self._adapter is not None and self._adapter.trouble:
             faults.append(f"cannot be reached: {self._adapter.trouble}")
         snapshot = Snapshot(
-            now, self._control.mode, state, why, self._setpoint, self._sent_at, plan=plan,
-            override=override, faults=tuple(faults),
+            now, self._control.mode, state, why, self._setpoint, self._following.told_kw,
+            self._sent_at, plan=plan, override=override, faults=tuple(faults),
         )  # fmt: skip
         if isinstance(seen, Seen):
             snapshot = replace(

@@ -11,6 +11,10 @@ from typing import NamedTuple, Protocol
 
 # What the house draws now goes on, and fades into what is usual, with this time constant.
 MEMORY_S = 600.0
+# What flows through the meter in an interval that is meant to keep it still.
+_STILL_KWH = 0.002
+# A battery that only charges, or only discharges, is so far from the other when it may follow.
+_CLEAR_KW = 0.1
 
 
 class Recourse(Protocol):
@@ -42,11 +46,14 @@ class Course:
 
 class Wish(NamedTuple):
     """``target_kwh``: the battery's action in the whole interval. ``rest_kwh``: load less PV
-    expected until its end. ``kw``: power at the terminals from now on."""
+    expected until its end. ``kw``: power at the terminals from now on. ``grid_kw``: power at the
+    connection, import positive, that comes to the same where the plan lets the battery serve the
+    house, whatever the house does; None where it does not."""
 
     target_kwh: float
     rest_kwh: float
     kw: float
+    grid_kw: float | None = None
 
 
 def expected_kw(net_kw: float, usual_kw: float, left_s: float) -> float:
@@ -72,7 +79,18 @@ def wish(course: Course, recourse: Recourse, least_s: float) -> Wish:
     low = min(-math.inf if most_out < 0 else 0.0, even_kw)
     high = max(math.inf if most_in > 0 else 0.0, even_kw)
     follow_kw = even_kw + (mean_kw - course.net_kw)
-    return Wish(target_kwh, rest_kwh, min(max(follow_kw, low), high))
+    grid_kw = _one_way(even_kw + mean_kw, course.net_kwh + rest_kwh + target_kwh)
+    clear = low + _CLEAR_KW < grid_kw - course.net_kw < high - _CLEAR_KW
+    kw = min(max(follow_kw, low), high)
+    return Wish(target_kwh, rest_kwh, kw, grid_kw if clear else None)
+
+
+def _one_way(grid_kw: float, flow_kwh: float) -> float:
+    """``grid_kw``, unless it runs against the interval's ``flow_kwh``: a meter whose registers
+    count both ways forgets nothing that flows back."""
+    if abs(flow_kwh) < _STILL_KWH:
+        return 0.0
+    return max(grid_kw, 0.0) if flow_kwh > 0 else min(grid_kw, 0.0)
 
 
 def carried_on(

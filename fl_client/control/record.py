@@ -20,7 +20,8 @@ MODES = (NONE, OBSERVE, SHADOW, COMMAND)
 OWN, STEERING, OVERRIDDEN = "own", "steering", "override"
 """Who drives the battery: its inverter by itself; control; its inverter, as people have asked."""
 
-TAKE, SETPOINT, HAND_BACK, NOTE = "take", "setpoint", "hand back", "note"
+TAKE, SETPOINT, FOLLOW = "take", "setpoint", "follow"
+HAND_BACK, NOTE = "hand back", "note"
 
 KEEP_DAYS = 400
 _DAY_S = 86400.0
@@ -79,10 +80,12 @@ class Snapshot:
 
     at [s]. mode: of MODES. state: OWN, STEERING or OVERRIDDEN. why: one sentence for people.
     setpoint_kw: what is commanded, or would be in shadow mode; charging positive, None where
-    nothing is. sent_at [s]: when it was last sent. battery_kw (charging positive), grid_kw (import
-    positive), house_kw (load less PV), soc (fraction): as measured, None where unknown. age_s: of
-    the oldest of these readings. plan: None without one. charge_kw, discharge_kw, soc_min, soc_max:
-    limits that hold now. faults: what is wrong with the battery or its readings, one sentence each.
+    nothing is. follow_kw: the power at the connection, import positive, that the inverter is told
+    to hold by itself instead; ``setpoint_kw`` is then what the battery does for it now. sent_at
+    [s]: when it was last sent. battery_kw (charging positive), grid_kw (import positive), house_kw
+    (load less PV), soc (fraction): as measured, None where unknown. age_s: of the oldest of these
+    readings. plan: None without one. charge_kw, discharge_kw, soc_min, soc_max: limits that hold
+    now. faults: what is wrong with the battery or its readings, one sentence each.
     """
 
     at: float
@@ -90,6 +93,7 @@ class Snapshot:
     state: str
     why: str
     setpoint_kw: float | None = None
+    follow_kw: float | None = None
     sent_at: float | None = None
     battery_kw: float | None = None
     grid_kw: float | None = None
@@ -106,9 +110,10 @@ class Snapshot:
 
 
 class Command(NamedTuple):
-    """A line of the log. ``command``: TAKE, SETPOINT, HAND_BACK, or NOTE (nothing was sent, it says
-    what happened). ``kw``: of a setpoint, charging positive. ``sent``: False in shadow mode, and
-    where it could not be sent."""
+    """A line of the log. ``command``: TAKE, SETPOINT, FOLLOW, HAND_BACK, or NOTE (nothing was sent,
+    it says what happened). ``kw``: of a setpoint, charging positive, or what the inverter is to
+    hold at the grid's connection, import positive. ``sent``: False in shadow mode, and where it
+    could not be sent."""
 
     number: int
     at: float

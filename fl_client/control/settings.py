@@ -22,8 +22,9 @@ ADAPTERS = (MQTT, HOMEASSISTANT, MODBUS)
 _ADDRESS = {MQTT: "topic", HOMEASSISTANT: "entity", MODBUS: "register"}
 _TYPES = ("int16", "uint16", "int32", "uint32", "float32")
 _SCHEMES = {MQTT: ("mqtt", "mqtts"), HOMEASSISTANT: ("http", "https"), MODBUS: ("tcp",)}
-_KEYS = ("mode", "adapter", "server", "device", "setpoint", "take", "hand_back", "readback",
-         "limits", "deadtime_s", "ramp_kw_per_s", "watchdog_s", "every_s", "stale_s")  # fmt: skip
+_KEYS = ("mode", "adapter", "server", "device", "setpoint", "follow", "take", "hand_back",
+         "readback", "limits", "deadtime_s", "ramp_kw_per_s", "watchdog_s", "every_s",
+         "stale_s")  # fmt: skip
 _LIMITS = ("charge_kw", "discharge_kw", "soc_min", "soc_max")
 _UNITS = {"W": 1000.0, "kW": 1.0}
 _LEAST_EVERY_S = 2.0
@@ -54,7 +55,9 @@ class Order:
 class Control:
     """``control.yaml``.
 
-    server: "" for the one in secret.env. device: Modbus' number of the inverter. take: what makes
+    server: "" for the one in secret.env. device: Modbus' number of the inverter. follow: the power
+    at the grid's connection that the inverter holds by itself (import positive), None where it
+    cannot. take: what makes
     the inverter listen to setpoints; hand_back: what gives it back to its own self-consumption;
     each a list. readback: channels of the battery's power (charging positive) and of the switch of
     the house. charge_kw,
@@ -68,6 +71,7 @@ class Control:
     server: str = ""
     device: int = 1
     setpoint: Order | None = None
+    follow: Order | None = None
     take: tuple[Order, ...] = ()
     hand_back: tuple[Order, ...] = ()
     readback: tuple[Channel, ...] = ()
@@ -125,7 +129,8 @@ def _control(entry: Mapping[Any, Any], home: Path) -> Control:
         adapter=adapter,
         server=_server(entry, adapter),
         device=int(_number(entry, "device", 1, 0, 255)),
-        setpoint=_setpoint(entry, adapter),
+        setpoint=_setpoint(entry, "setpoint", adapter),
+        follow=_setpoint(entry, "follow", adapter),
         take=_orders(entry, "take", adapter),
         hand_back=_orders(entry, "hand_back", adapter),
         readback=readback,
@@ -178,18 +183,20 @@ def _readback(entry: Mapping[Any, Any], home: Path) -> tuple[Channel, ...]:
     return tuple(found)
 
 
-def _setpoint(entry: Mapping[Any, Any], adapter: str) -> Order | None:
-    if "setpoint" not in entry:
+def _setpoint(entry: Mapping[Any, Any], key: str, adapter: str) -> Order | None:
+    """Where a power goes: the battery's (``setpoint``) or the grid's (``follow``)."""
+    if key not in entry:
         return None
-    one = _mapping(entry, "setpoint")
-    address = _address(one, "setpoint", adapter, ("unit", "sign", *_FORMS[adapter or MQTT]))
-    unit = _one_of(one, "unit", ("W", "kW"), "W", "setpoint.")
+    one, where = _mapping(entry, key), f"{key}."
+    address = _address(one, key, adapter, ("unit", "sign", *_FORMS[adapter or MQTT]))
+    unit = _one_of(one, "unit", ("W", "kW"), "W", where)
     sign = one.get("sign", 1)
     if sign not in (1, -1) or isinstance(sign, bool):
-        raise InputError(f"setpoint.sign: 1 where charging is positive, -1 where it is negative, "
+        positive = "charging" if key == "setpoint" else "drawing from the grid"
+        raise InputError(f"{where}sign: 1 where {positive} is positive, -1 where it is negative, "
                          f"not {sign!r}")  # fmt: skip
-    return Order(address, "", _text(one, "json", "setpoint."), _UNITS[unit] * sign,
-                 *_register(one, "setpoint."))  # fmt: skip
+    return Order(address, "", _text(one, "json", where), _UNITS[unit] * sign,
+                 *_register(one, where))  # fmt: skip
 
 
 def _orders(entry: Mapping[Any, Any], key: str, adapter: str) -> tuple[Order, ...]:

@@ -105,7 +105,10 @@ def draw_battery(view: HouseView, form_token: str) -> Markup:
 def _rows(seen: Snapshot) -> list[tuple[str, str]]:
     rows = [("Measured at the battery", _flow(seen.battery_kw))]
     told = "Told" if seen.mode == COMMAND else "Would be told"
-    if seen.setpoint_kw is not None:
+    if seen.follow_kw is not None:
+        way = "to" if seen.follow_kw < 0 else "from"
+        rows.append((told, f"keep {abs(seen.follow_kw):.2f} kW {way} the grid"))
+    elif seen.setpoint_kw is not None:
         rows.append((told, _flow(seen.setpoint_kw)))
     if seen.soc is not None:
         bounds = ""

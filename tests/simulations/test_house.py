@@ -57,6 +57,20 @@ def test_a_battery_obeys_while_it_hears() -> None:
     assert made.battery_kw < 0
 
 
+def test_a_battery_holds_a_power_at_the_grid_by_itself() -> None:
+    """Whatever the house uses, the meter shows what was told; a setpoint ends it."""
+    made = house(store=Store(watchdog_s=1e9))
+    made.command("remote", 0.5, follows=True)
+    shown = []
+    for second in range(60, 1860, 60):
+        made.live(BEGINS + second)
+        shown.append(made.net_kw)
+    assert np.median(shown) == pytest.approx(0.5, abs=1e-6)
+    made.command("remote", 1.0)
+    made.live(BEGINS + 1920)
+    assert made.battery_kw == pytest.approx(1.0)
+
+
 def test_the_past_ends_where_the_present_begins() -> None:
     """Registers at every half hour, each the use of the one before; saved, it goes on the same."""
     made = house(load=1.0, store=Store(capacity_kwh=0.0))

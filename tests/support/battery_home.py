@@ -60,16 +60,17 @@ class Inverter:
 
 
 class BatteryHome:
-    """Live it by ``tick``. ``fault(kind, seconds, value)``: refuse (setpoints), ignore_mode (all
-    but setpoints), deaf (takes everything and does as it likes), lie (does nothing, and says it
-    does), derate (to ``value`` kW), stuck_soc, silent (no reading at all), meter_silent, away."""
+    """Live it by ``tick``. ``fault(kind, seconds, value)``: refuse (setpoints), no_follow (knows no
+    power at the grid), ignore_mode (all but powers), deaf (takes everything and does as it likes),
+    lie (does nothing, and says it does), derate (to ``value`` kW), stuck_soc, silent (no reading at
+    all), meter_silent, away."""
 
     def __init__(self, load, pv, spec=None, every=10):
         self.spec, self.every = spec or Inverter(), every
         self._load, self._pv = load, pv
         self.now = float(BEGIN)
         self.soc, self.battery_kw, self.net_kw, self.grid_kw = self.spec.soc, 0.0, 0.0, 0.0
-        self.mode, self.told_kw = "auto", 0.0
+        self.mode, self.told_kw, self.follows = "auto", 0.0, False
         self._heard, self._waiting = -math.inf, []
         self._faults = {}
         self.permitted = True
@@ -98,13 +99,16 @@ class BatteryHome:
     # ---- the line to it -----------------------------------------------------------------------
 
     def command(self, what, value=0.0):
-        """What the inverter hears: take, setpoint [kW], hand back."""
+        """What the inverter hears: take, setpoint [kW], follow [kW, import positive], hand back."""
         if self.on("away"):
             raise OSError("no route to the inverter")
         self.commands.append((self.now, what, value))
-        if not self.permitted or (what == "setpoint" and self.on("refuse")):
+        power = what in ("setpoint", "follow")
+        if not self.permitted or (power and self.on("refuse")):
             return
-        if what != "setpoint" and self.on("ignore_mode"):
+        if what == "follow" and self.on("no_follow"):
+            return
+        if not power and self.on("ignore_mode"):
             return
         self._heard = self.now
         self._waiting.append((self.now + self.spec.deadtime_s, what, value))
@@ -116,6 +120,7 @@ class BatteryHome:
 
     def _fall_back(self):
         self.mode, self.told_kw, self._waiting, self._heard = "auto", 0.0, [], -math.inf
+        self.follows = False
 
     # ---- physics ------------------------------------------------------------------------------
 
@@ -125,13 +130,15 @@ class BatteryHome:
         while self._waiting and self._waiting[0][0] <= self.now:
             _, what, value = self._waiting.pop(0)
             if what == "setpoint":
-                self.told_kw = min(max(value, -spec.power_kw), spec.power_kw)
+                self.told_kw, self.follows = min(max(value, -spec.power_kw), spec.power_kw), False
+            elif what == "follow":
+                self.told_kw, self.follows = value, True
             else:
                 self.mode = "remote" if what == "take" else "auto"
         if self.mode == "remote" and self.now - self._heard >= spec.watchdog_s:
             self._fall_back()
         commanded = self.mode == "remote" and not self.on("deaf")
-        wanted = self.told_kw if commanded else -self.net_kw
+        wanted = self.told_kw - self.net_kw * self.follows if commanded else -self.net_kw
         if commanded and self.on("lie"):
             wanted = 0.0
         limit = self._faults["derate"][1] if self.on("derate") else spec.power_kw
@@ -158,7 +165,8 @@ class BatteryHome:
             return
         battery = self.battery_kw
         if self.on("lie"):
-            battery = self.told_kw if self.mode == "remote" else battery
+            told = self.told_kw - self.net_kw * self.follows
+            battery = told if self.mode == "remote" else battery
         if not self.on("meter_silent"):
             wh = (
                 math.floor(self._net_kwh * 1000) / 1000,
@@ -252,6 +260,9 @@ class HomeAdapter:
 
     def setpoint(self, kw):
         self._say("setpoint", kw)
+
+    def follow(self, grid_kw):
+        self._say("follow", grid_kw)
 
     def hand_back(self):
         self._say("hand back")

@@ -10,7 +10,7 @@ from common.market_rules import MarketRules
 from fl_client.control.controller import Controller
 from fl_client.control.record import COMMAND, Record
 from fl_client.control.recourse import Fill
-from fl_client.control.settings import Control
+from fl_client.control.settings import Control, Order
 from fl_client.control.steering import Steering
 from fl_client.trader import make_trader
 from fl_client.trader.base import Situation
@@ -20,6 +20,7 @@ INTERVAL = 1800
 BATTERY = {"capacity_kwh": 13.5, "round_trip_efficiency": 0.9, "power_kw": 5.0, "soc_min": 0.1,
            "soc_max": 0.8, "soc_initial": 0.45, "wear_cost_per_kwh": 0.0}  # fmt: skip
 CONTROL = Control(mode=COMMAND, adapter="mqtt", watchdog_s=120.0)
+FOLLOWED = Control(mode=COMMAND, adapter="mqtt", watchdog_s=120.0, follow=Order("grid"))
 PAST_DAYS = 16
 
 

@@ -25,6 +25,11 @@ class Adapter(Protocol):
         """Command this power [kW], charging positive."""
         ...
 
+    def follow(self, grid_kw: float) -> None:
+        """Command that the inverter holds this power [kW] at the grid's connection by itself,
+        import positive."""
+        ...
+
     def hand_back(self) -> None:
         """Give the inverter back to its own self-consumption."""
         ...

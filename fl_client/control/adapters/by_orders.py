@@ -22,6 +22,12 @@ class ByOrders(ABC):
         assert order is not None
         self._send(order, kw * order.factor)
 
+    def follow(self, grid_kw: float) -> None:
+        """See ``Adapter``."""
+        order = self._control.follow
+        assert order is not None
+        self._send(order, grid_kw * order.factor)
+
     def hand_back(self) -> None:
         """See ``Adapter``."""
         for order in self._control.hand_back:

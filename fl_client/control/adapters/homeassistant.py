@@ -61,8 +61,9 @@ class HomeAssistantAdapter(ByOrders):
         self._refused = ""
         for order in (*control.take, *control.hand_back):
             service(order, order.value)
-        if control.setpoint is not None:
-            service(control.setpoint, 0.0)
+        for power in (control.setpoint, control.follow):
+            if power is not None:
+                service(power, 0.0)
 
     @property
     def trouble(self) -> str:

@@ -378,7 +378,8 @@ def test_a_hand_back_that_is_ignored_is_repeated(steered):
     steered.home.spec = replace(steered.home.spec, watchdog_s=1e9)
     steered.controller._plans = lambda: None
     steered.home.fault("ignore_mode")
-    steered.home.told_kw = steered.controller._last_setpoint = 4.5  # more than the sun gives
+    steered.home.told_kw = 4.5  # more than the sun gives
+    steered.controller._last_told = SETPOINT, 4.5
     since = steered.home.now
     steered.live(600)
     backs = [at for at, what, _ in steered.home.commands if what == "hand back" and at >= since]

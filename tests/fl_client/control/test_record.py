@@ -18,7 +18,7 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path):
     assert others.snapshot() is None
     plan = Plan(0.0, 1800.0, -1.5, -0.3, 0.4, 1.1, sold_kwh=0.2, retail=0.3)
     full = Snapshot(
-        10.0, COMMAND, STEERING, "the plan", -2.0, 9.0, -1.9, 0.1, 2.0, 0.55, 3.0, plan,
+        10.0, COMMAND, STEERING, "the plan", -2.0, 0.5, 9.0, -1.9, 0.1, 2.0, 0.55, 3.0, plan,
         Override(1.0, None, "page"), 5.0, 5.0, 0.1, 0.8, ("slow",),
     )  # fmt: skip
     for one in (Snapshot(5.0, COMMAND, STEERING, "first"), full):

@@ -51,6 +51,9 @@ def test_all_of_it(tmp_path):
     found = _read(tmp_path, FULL)
     assert found.mode == COMMAND
     assert found.setpoint == Order("p/set", factor=-1000.0)
+    assert found.follow is None
+    follow = {"follow": {"topic": "g/set", "unit": "kW", "sign": -1}}
+    assert _read(tmp_path, FULL | follow).follow == Order("g/set", factor=-1.0)
     assert [one.value for one in found.hand_back] == ["0", "auto"]
     assert [(one.role, one.address) for one in found.readback] == [
         ("battery", "b"), ("battery", "c"), ("switch", "s"),
@@ -81,6 +84,8 @@ def test_all_of_it(tmp_path):
         ({"setpoint": {"topic": "p/#"}}, "is no topic to write to"),
         ({"setpoint": {"topic": "p", "sign": 0}}, "setpoint.sign: 1 where charging is positive"),
         ({"setpoint": {"topic": "p", "unit": "A"}}, "setpoint.unit 'A': known are W, kW"),
+        ({"follow": {"topic": ""}}, "follow.topic: needed with adapter mqtt"),
+        ({"follow": {"topic": "p", "sign": 2}}, "follow.sign: 1 where drawing from the grid is"),
         ({"take": {"topic": "m", "value": True}}, "take.value: expected text; YAML reads"),
         ({"take": {"topic": "m"}}, "take.value: what to write"),
         ({"hand_back": []}, "hand_back: needed to command"),

@@ -26,12 +26,13 @@ def inverter(broker):
     client.loop_stop()
 
 
-def _open(broker, setpoint, hand_back=("auto",)):
+def _open(broker, setpoint, follow=None, hand_back=("auto",)):
     control = Control(
         mode="command",
         adapter="mqtt",
         server=f"mqtt://127.0.0.1:{broker.port}",
         setpoint=setpoint,
+        follow=follow,
         take=(Order("inverter/mode", "remote"),),
         hand_back=tuple(Order("inverter/mode", word) for word in hand_back),
     )
@@ -70,6 +71,14 @@ def test_commands_arrive_in_the_inverters_words(broker, inverter, order, text):
     adapter.close()
     time.sleep(0.2)
     assert inverter.empty()  # an end in good order needs no last will
+
+
+def test_what_is_held_at_the_grid_goes_to_its_own_topic(broker, inverter):
+    """In its own unit and sign, whatever those of the setpoint are."""
+    adapter = _open(broker, Order("inverter/p", factor=-1000.0), Order("inverter/grid", factor=1.0))
+    adapter.follow(-0.5)
+    assert inverter.get(timeout=5) == ("inverter/grid", "-0.5", False)
+    adapter.close()
 
 
 def test_what_a_dead_line_did_not_take_is_never_sent(broker, inverter):
