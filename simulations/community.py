@@ -50,7 +50,8 @@ _RUN_DAYS = 7
 _FIRST = pd.Timestamp("2026-05-18", tz="Europe/London").tz_convert("UTC")
 _BEGINS_AT = pd.Timedelta(hours=9)
 _SEED = 3
-_BATTERY = Store(watchdog_s=1800.0)
+# A command may be late by so much on the wall: as the house sees it, so many times more.
+_LATE_S, _UNHEARD_S = 1.0, 10.0
 _HALF_HOUR_S = 1800.0
 # How long a market round waits for who is slow, as a share of the half hour.
 _PATIENCE = 0.75
@@ -117,9 +118,11 @@ def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Port
         init_client(home, file, folder.tls / "ca.crt", entries)
         write_secret(home / SECRETS, f"{MQTT}={broker}\n".encode())
         rows = out / "homes" / f"{name}.parquet"
-        house = house_of(rows, _FIRST.timestamp(), _BATTERY)
+        store = Store(watchdog_s=min(max(_UNHEARD_S * speed, 120.0), 3600.0))
+        house = house_of(rows, _FIRST.timestamp(), store)
         # The last one is only shown what it would do.
-        _steer(home, name, COMMAND if number < households - 1 or households == 1 else SHADOW)
+        mode = COMMAND if number < households - 1 or households == 1 else SHADOW
+        _steer(home, name, mode, store, speed)
         _remember(home, house, before.timestamp())
         write_house(home, rows, _FIRST.timestamp(), house, broker)
     write_whole(out / "mosquitto.conf", _broker(out, ports.broker))
@@ -155,7 +158,7 @@ def _meters(name: str) -> list[dict[str, object]]:
     return found
 
 
-def _steer(home: Path, name: str, mode: str) -> None:
+def _steer(home: Path, name: str, mode: str, store: Store, speed: float) -> None:
     """Let control drive the battery. Times are the house's: at sixty times the clock a message
     that takes a second comes a minute late."""
     topic = f"house/{name}/battery"
@@ -168,15 +171,15 @@ def _steer(home: Path, name: str, mode: str) -> None:
         "hand_back": {"topic": f"{topic}/mode/set", "value": "auto"},
         "readback": {"power": {"topic": topic, "json": "power_w", "time": "time", "sign": -1}},
         "limits": {"soc_min": 0.1, "soc_max": 0.95},
-        "watchdog_s": _BATTERY.watchdog_s,
-        "deadtime_s": 60.0,
-        "every_s": 30.0,
-        "stale_s": 600.0,
+        "watchdog_s": store.watchdog_s,
+        "deadtime_s": min(max(_LATE_S * speed, store.delay_s), 60.0),
+        "every_s": max(_LATE_S / 2 * speed, 10.0),
+        "stale_s": min(max(_UNHEARD_S * speed, 60.0), 3600.0),
     }
     battery = {
-        "capacity_kwh": _BATTERY.capacity_kwh,
-        "power_kw": _BATTERY.power_kw,
-        "round_trip_efficiency": _BATTERY.eta**2,
+        "capacity_kwh": store.capacity_kwh,
+        "power_kw": store.power_kw,
+        "round_trip_efficiency": store.eta**2,
         "soc_min": 0.1,
         "soc_max": 0.95,
     }
