@@ -10,7 +10,7 @@ from common.market_rules import MILLI_WH_PER_KWH
 from fl_server.ledger import COMMUNITY, Kind
 from tests.support.commanded_days import share_of_optimum
 from tests.support.live import opened, settled
-from tests.support.steered import BATTERY, CONTROL
+from tests.support.steered import CONTROL, INTERVAL, tariff
 from tests.support.steered_days import SteeredDays, steered_days
 
 DAYS = 2
@@ -45,24 +45,40 @@ def _in_order(days: SteeredDays, intervals: int) -> np.ndarray:
     # What was bought and not used is fed in, what was sold and not sent is drawn.
     short = np.maximum(fills - counted, 0)[..., ::-1]
     assert np.abs(grid - (np.maximum(counted - fills, 0) + short)).max() <= 2
+    battery = days.battery
     for home in homes:
-        limits = home.controller._limits(home.home.now, home.controller._plans()[0])
-        assert limits.soc_min - 1e-6 <= home.lowest <= home.highest <= limits.soc_max + 1e-6
-        assert home.strongest_kw <= min(limits.charge_kw, limits.discharge_kw) + 1e-9
+        for t in range(intervals):
+            begin = home.start + INTERVAL * t
+            true_kwh = sum(home.home.between(begin, begin + INTERVAL))
+            assert np.subtract(*home.counted(t)) == pytest.approx(true_kwh, abs=1e-3)
+        assert battery["soc_min"] - 1e-6 <= home.lowest
+        assert home.highest <= battery["soc_max"] + 1e-6
+        assert home.strongest_kw <= battery["power_kw"] + 1e-9
         # All the time but the first seconds, in which there is no plan.
-        assert home.commanded_s >= 1800 * intervals - 30
+        assert home.commanded_s >= INTERVAL * intervals - 30
     return fills / MILLI_WH_PER_KWH
 
 
+def _both_ways(days: SteeredDays, which: str) -> tuple[float, float]:
+    """What came and went within one half hour [kWh], and what that costs where registers count it:
+    drawn at the retail price and fed in at the other."""
+    kwh = np.array(
+        [[getattr(one, which).min() for one in home.registers] for home in days.homes.values()]
+    )
+    lost = tariff(np.arange(kwh.shape[1])) - days.folder.settings(len(kwh)).tariff.feed_in
+    return float(kwh.sum()), float((kwh * lost).sum())
+
+
+@pytest.mark.slow
 def test_a_morning_of_steered_homes_is_in_the_books(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two homes, one with PV, trade for four hours: each half hour is settled once, of the energies
+    """Two homes, one with PV, trade for three hours: each half hour is settled once, of the energy
     that the meters' registers counted, each way by itself; no money is left over; the batteries
     were commanded all the time and passed no limit."""
     monkeypatch.setenv("TZ", "Europe/London")
-    days = steered_days(tmp_path, (True, False), 8, CONTROL, netted=False, hour=10)
-    fills = _in_order(days, 8)
+    days = steered_days(tmp_path, (True, False), 6, CONTROL, netted=False, hour=10)
+    fills = _in_order(days, 6)
     assert fills.sum() > 0.1
     assert sum(one.battery.sum() for home in days.homes.values() for one in home.registers) > 1.0
     both = [one.flow.min() for home in days.homes.values() for one in home.registers]
@@ -75,27 +91,24 @@ def test_two_days_of_steered_homes_earn_what_simulated_ones_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, netted: bool
 ) -> None:
     """Four homes, two with PV: with a meter that nets within the half hour the share of the optimum
-    is within two points of a simulation's on the same readings. Registers that count each way by
-    themselves cost more: what is printed."""
+    is within two points of a simulation's on the same readings, which has no losses within a half
+    hour. What it is where registers count each way by itself is printed."""
     monkeypatch.setenv("TZ", "Europe/London")
     intervals = 48 * DAYS
     out = tmp_path / "community"
     out.mkdir()
     days = steered_days(out, (True, False) * 2, intervals, CONTROL, netted=netted)
     fills = _in_order(days, intervals)
-    batteries = {name: BATTERY for name in days.homes}
+    batteries = dict.fromkeys(days.homes, days.battery)
     commanded, computed = share_of_optimum(out, tmp_path, batteries, intervals)
     lines = (tmp_path / "run" / "intervals.jsonl").read_text().splitlines()
     delivered = sum(json.loads(line)["delivered_kwh"] for line in lines)
-    registers = [one for home in days.homes.values() for one in home.registers]
-    both, alone = (
-        sum(getattr(one, name).min() for one in registers) for name in ("flow", "alone")
-    )
+    both, alone = (_both_ways(days, which) for which in ("flow", "alone"))
     print(
         f"{'netted' if netted else 'gross'}: commanded {commanded:.2%} of the optimum, computed "
         f"{computed:.2%}; bought of neighbours {fills[..., 0].sum():.2f} kWh, computed "
-        f"{delivered:.2f} kWh; flowed both ways within half hours {both:.2f} kWh, without "
-        f"batteries {alone:.2f} kWh"
+        f"{delivered:.2f} kWh; flowed both ways within half hours {both[0]:.2f} kWh, worth "
+        f"{both[1]:.2f}, without batteries {alone[0]:.2f} kWh, worth {alone[1]:.2f}"
     )
     if netted:
         assert commanded >= computed - 0.02

@@ -36,7 +36,7 @@ from tests.support.battery_home import (
     flows,
 )
 from tests.support.community import NODE, Homes, community, contexts, run
-from tests.support.steered import BATTERY, INTERVAL, tariff
+from tests.support.steered import INTERVAL, tariff
 
 PLAN_S, FILLS_S = 10, 15
 HISTORY_DAYS, AFTER_DAYS = 28, 2
@@ -50,7 +50,7 @@ _CONTROL = {
 
 
 class ComingPlans:
-    """``Plans`` of an interval that is lived when all its messages have been: seen in their time."""
+    """``Plans`` of an interval that is lived when all its messages have been, each in its time."""
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
@@ -91,11 +91,20 @@ class SteeredHome:
     """
 
     def __init__(
-        self, folder: Path, load, pv, start: int, control: Control, spec: Inverter, *, netted: bool
+        self,
+        folder: Path,
+        load,
+        pv,
+        start: int,
+        control: Control,
+        spec: Inverter,
+        *,
+        netted: bool,
+        every: int,
     ) -> None:
-        self._start, self._netted, self.control, self.spec = start, netted, control, spec
+        self.start, self._netted = start, netted
         past = HISTORY_DAYS * 86400 // BLOCK_S
-        self.home = BatteryHome(load[past:], pv[past:], spec)
+        self.home = BatteryHome(load[past:], pv[past:], spec, every)
         self.home.now = float(start)
         self.home._speak()
         folder.mkdir(exist_ok=True)
@@ -121,7 +130,7 @@ class SteeredHome:
 
     def _remember(self, net) -> None:
         """The past: a battery at rest."""
-        count = (self._start - self._first) // INTERVAL
+        count = (self.start - self._first) // INTERVAL
         times, nothing = self._first + INTERVAL * np.arange(count), np.zeros(count)
         told = (np.maximum(net[:count], 0), np.maximum(-net[:count], 0), nothing, nothing,
                 self.half_pv[:count])  # fmt: skip
@@ -136,7 +145,7 @@ class SteeredHome:
 
     def live(self, t: int) -> None:
         """Live through interval ``t``, and tell what the meters have counted."""
-        home, at = self.home, self._start + INTERVAL * t
+        home, at = self.home, self.start + INTERVAL * t
         assert home.now == at
         plan = self._plans.take()
         assert (plan.t, plan.start) == (t, at)
@@ -144,7 +153,8 @@ class SteeredHome:
         state = ""
         for _ in range(INTERVAL):
             home.tick()
-            for sums, kw in ((flow, home.grid_kw), (battery, home.battery_kw), (alone, home.net_kw)):
+            powers = home.grid_kw, home.battery_kw, home.net_kw
+            for sums, kw in zip((flow, battery, alone), powers, strict=True):
                 sums[0 if kw > 0 else 1] += abs(kw) / 3600
             if home.now % home.every == 1:
                 state = self.controller.step(home.now).state
@@ -160,7 +170,7 @@ class SteeredHome:
     def counted(self, t: int) -> np.ndarray:
         """(2,) import and export [kWh] of interval ``t`` as the meter's registers say."""
         flow = self.registers[t].flow
-        return np.maximum(np.array([flow[0] - flow[1], flow[1] - flow[0]]), 0) if self._netted else flow
+        return np.maximum(flow - flow[::-1], 0) if self._netted else flow
 
 
 def halves(power: np.ndarray) -> np.ndarray:
@@ -170,19 +180,20 @@ def halves(power: np.ndarray) -> np.ndarray:
 
 @dataclass
 class SteeredDays:
-    """A community that has lived: its folders in ``root``, and its homes."""
+    """A community that has lived: the coordinator's folder, its homes by name, and the settings of
+    each one's battery."""
 
-    root: Path
     folder: Folder
     homes: dict[str, SteeredHome]
+    battery: dict[str, float]
 
 
 def steered_days(
     root: Path, sunny: Sequence[bool], intervals: int, control: Control, *, netted: bool,
-    hour: int = 0, spec: Inverter | None = None,
+    hour: int = 0, spec: Inverter | None = None, every: int = 10,
 ) -> SteeredDays:  # fmt: skip
     """Let a community live ``intervals`` half hours from ``hour`` on, steered by ``control``; a
-    home for each of ``sunny``, with PV or without. ``netted``: see ``SteeredHome``."""
+    home for each of ``sunny``, with PV or without. ``netted``, ``every``: see ``SteeredHome``."""
     who, start = names(len(sunny)), BEGIN + 3600 * hour
     made = {
         name: flows(60 + number, HISTORY_DAYS + -(-intervals // 48) + AFTER_DAYS, sunny=sun)
@@ -201,7 +212,7 @@ def steered_days(
     )  # fmt: skip
     assert spec.soc_min <= own.soc_min < own.soc_max <= spec.soc_max
     homes = {
-        name: SteeredHome(root / name, load, pv, start, control, spec, netted=netted)
+        name: SteeredHome(root / name, load, pv, start, control, spec, netted=netted, every=every)
         for name, (load, pv) in made.items()
     }
     nodes = contexts(root, root / "homes", who, folder)
@@ -209,7 +220,7 @@ def steered_days(
         context.node_config["data"] = "meters"
 
     def arrive(message: Message) -> bool:
-        """What arrives of interval t finds the one before lived: the market's message comes first."""
+        """What arrives of interval t finds the one before lived; the market's message is first."""
         group = message.metadata.group_id.partition("-")[0]
         home = homes[who[message.metadata.dst_node_id - NODE]]
         if group.isdigit() and len(home.registers) < int(group):
@@ -217,14 +228,13 @@ def steered_days(
         return False
 
     run(folder, Homes(nodes, arrive))
-    return SteeredDays(root, folder, homes)
+    return SteeredDays(folder, homes, folder.settings(len(who)).battery.model_dump())
 
 
 def _data(name: str, load: np.ndarray, pv: np.ndarray) -> Household:
     """The home's half hours as data, with the prices of ``tariff``."""
-    index = pd.date_range(
-        pd.Timestamp(BEGIN - HISTORY_DAYS * 86400, unit="s", tz="UTC"), periods=len(load), freq="30min"
-    )
+    first = pd.Timestamp(BEGIN - HISTORY_DAYS * 86400, unit="s", tz="UTC")
+    index = pd.date_range(first, periods=len(load), freq="30min")
     frame = pd.DataFrame(0.0, index=index, columns=list(COLUMNS)).assign(**IDLE_BATTERY)
     frame[APPLIANCES[0]], frame["pv"], frame["price"] = load, pv, tariff(np.arange(len(load)))
     return Household(name, frame, "Europe/London", source="flows of every ten seconds", real=False)
