@@ -28,6 +28,7 @@ class Inbox:
     def __init__(self, clock: HouseClock) -> None:
         self.clock = clock
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._ahead: dict[str, float] = {}  # the newest stamp ahead of the clock, by channel
 
     def hear(
         self,
@@ -75,11 +76,12 @@ class Inbox:
         Nothing is measured after it was received: a stamp ahead of the clock becomes the arrival.
         """
         now = self.clock.now() if now is None else now
-        if at > now + _FUTURE_S:
+        if at > now + _FUTURE_S and at > self._ahead.get(channel.name, 0.0):
+            self._ahead[channel.name] = at
             self.doubt(channel, f"stamps are {at - now:.0f} s ahead: the time of arrival is taken")
-        if at > now:
-            at = now
-        self._queue.put(Item(Reading(channel.name, at, now, value, quality), done=done))
+        ahead = at if at > now else None
+        reading = Reading(channel.name, min(at, now), now, value, quality, ahead)
+        self._queue.put(Item(reading, done=done))
 
     def doubt(self, channel: Channel, words: str) -> None:
         """Note what is wrong with a channel."""

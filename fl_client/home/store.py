@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS readings (
     value REAL NOT NULL, quality INTEGER NOT NULL,
     PRIMARY KEY (channel, measured_ms, received_ms)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ahead (
+    channel INTEGER NOT NULL, stamp_ms INTEGER NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (channel, stamp_ms, value)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS intervals (
     role TEXT NOT NULL, minutes INTEGER NOT NULL, start INTEGER NOT NULL,
     received_ms INTEGER NOT NULL, kwh REAL NOT NULL, kind TEXT NOT NULL,
@@ -42,19 +46,23 @@ CREATE TABLE IF NOT EXISTS sources (
 );
 """
 _KWH_TOLERANCE = 5e-7
+# Clocks differ by less.
+_AHEAD_S = 1.0
 
 Floats = NDArray[np.float64]
 
 
 class Reading(NamedTuple):
     """What a channel said: ``measured`` and ``received`` [s since 1970], ``value`` in kWh, kW or
-    a fraction."""
+    a fraction. ``stamp`` [s since 1970]: of the source, where its clock is ahead of ours and
+    ``measured`` is not its own."""
 
     channel: str
     measured: float
     received: float
     value: float
     quality: str
+    stamp: float | None = None
 
 
 class Series(NamedTuple):
@@ -114,6 +122,8 @@ class Store:
 
     def _keep(self, one: Reading) -> bool:
         channel, at = self._channel(one.channel), _ms(one.measured)
+        if self._repeats(channel, one):
+            return False
         said = self._db.execute(
             "SELECT value FROM readings WHERE channel = ? AND measured_ms = ? "
             "ORDER BY received_ms DESC LIMIT 1", (channel, at),
@@ -125,6 +135,20 @@ class Store:
             (channel, at, _ms(one.received), one.value, _QUALITIES.index(one.quality)),
         )
         return True
+
+    def _repeats(self, channel: int, one: Reading) -> bool:
+        """Whether it was heard before with a stamp that was ahead then: sources that are asked
+        again say again what they have said, and each time it would be measured anew."""
+        if one.quality == HELD:
+            return False
+        stamp = one.measured if one.stamp is None else one.stamp
+        row = channel, _ms(stamp), one.value
+        found = self._db.execute(
+            "SELECT 1 FROM ahead WHERE channel = ? AND stamp_ms = ? AND value = ?", row
+        ).fetchone()
+        if found is None and stamp - one.received > _AHEAD_S:
+            self._db.execute("INSERT INTO ahead VALUES (?, ?, ?)", row)
+        return found is not None
 
     def _channel(self, name: str) -> int:
         if name not in self._ids:
@@ -186,6 +210,10 @@ class Store:
         """Drop readings measured before ``before`` [s]; what followed from them stays."""
         self._db.execute(
             "DELETE FROM readings WHERE channel = ? AND measured_ms < ?",
+            (self._known(channel), _ms(before)),
+        )
+        self._db.execute(
+            "DELETE FROM ahead WHERE channel = ? AND stamp_ms < ?",
             (self._known(channel), _ms(before)),
         )
 

@@ -134,4 +134,4 @@ def _take(one: Channel, when: object, what: object, inbox: Inbox, not_before: fl
     if at < not_before:
         return 0.0
     inbox.put(one, at, value * one.scale, OWN)
-    return at
+    return min(at, inbox.clock.now())

@@ -46,7 +46,9 @@ class Since:
         return max(newest - back, 0.0)
 
     def seen(self, channel: Channel, newest: float, inbox: Inbox) -> None:
-        """Rows have been read up to ``newest`` [s since 1970]."""
+        """Rows have been read up to ``newest`` [s since 1970]; up to now, whatever is stamped
+        ahead: what comes then is stamped earlier."""
+        newest = min(newest, inbox.clock.now())
         if newest > self._newest[channel.name]:
             self._newest[channel.name] = newest
             inbox.cursor(channel, repr(newest))

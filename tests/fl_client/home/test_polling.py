@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -54,6 +55,39 @@ def test_a_database_is_asked_for_what_is_new(tmp_path, table):
     with listening(tmp_path / "home", secrets) as meters:
         until(meters, lambda: len(values(meters)) == 5)
         assert [value for _, value in values(meters)] == [1.0, 1.2, 1.3, 1.4, 1.5]
+
+
+def test_rows_stamped_ahead_are_read_once(tmp_path, table):
+    """A database whose clock is ahead gives its newest rows with every answer: each is measured
+    when it came first, also after another start and when its stamp has passed; what comes when the
+    clock has been set right is read, whatever was stamped, even in another century."""
+    url, db = table
+    write(tmp_path / "home", {"role": "import", "source": "sql", "query": QUERY, "every": 0.05})
+    secrets = {"FEDWATT_SQL": url}
+
+    def insert(ahead_s, kwh):
+        db.execute(
+            "insert into r values ('maple', now() + make_interval(secs => %s), %s)", (ahead_s, kwh)
+        )
+
+    told = [1.0, 1.1, 1.2, 1.3]
+    for attempt in range(2):
+        with listening(tmp_path / "home", secrets) as meters:
+            for kwh in told[2 * attempt : 2 * attempt + 2]:
+                insert(3.0, kwh)
+                until(meters, lambda kwh=kwh: kwh in [value for _, value in values(meters)])
+                for _ in range(5):
+                    meters.step(0.1)
+            assert [value for _, value in values(meters)] == told[: 2 * attempt + 2]
+    with listening(tmp_path / "home", secrets) as meters:
+        until(meters, lambda: time.time() > values(meters)[-1][0] + 4.0)
+        meters.step(0.2)
+        insert(3e9, 1.4)
+        until(meters, lambda: len(values(meters)) == 5)
+        insert(0.0, 1.5)
+        until(meters, lambda: len(values(meters)) == 6)
+        assert [value for _, value in values(meters)] == [*told, 1.4, 1.5]
+        assert float(meters.store.cursor(meters.channels[0].name)) <= time.time()
 
 
 def test_a_query_that_does_not_fit_says_what_it_gives(tmp_path, table):
