@@ -132,9 +132,13 @@ class Coordinator:
         return answers
 
     def close(self, answers: Answers, t: int) -> None:
-        """Settle the last interval, ``t`` - 1, with what was said when the run was over."""
+        """Settle the last interval, ``t`` - 1, with what was said when the run was over.
+
+        Nobody will be asked again: what has not been told by now is estimated.
+        """
         settled = self._settle(t - 1, answers.readings)
         if settled is not None:
+            self._estimate(t)
             compensation: tuple[int, Ints] | None
             if self.months is None:
                 compensation = self._compensation(t, settled, answers.reports)
@@ -327,7 +331,7 @@ class Coordinator:
             for s, taken, given in rows.tolist():
                 if s < last:
                     self._settle_late(h, s, taken, given)
-        self._estimate(last)
+        self._estimate(last - self._wait)
         meter = np.zeros((2, count), dtype=np.int64)
         fills = Fills.none(count)
         for h in (h for h in range(count) if state.was_in(h, last)):
@@ -372,14 +376,13 @@ class Coordinator:
         if not self.state.open[s]:
             del self.state.open[s]
 
-    def _estimate(self, last: int) -> None:
-        """Settle without a reading what has been waited for long enough.
+    def _estimate(self, end: int) -> None:
+        """Settle without a reading what is not settled of the intervals before ``end``.
 
         By what costs the silent most: as much drawn as at that time of the last seven days, or
         what it bought, if that is more; as much fed in; or nothing at all. So silence never pays.
         """
-        overdue = last - self._wait
-        for s in sorted(s for s in self.state.open if s < overdue):
+        for s in sorted(s for s in self.state.open if s < end):
             for h in sorted(self.state.open[s]):
                 fill = self.state.fills[s].get(h, NO_FILL)
                 day = self._cadence.per_day
