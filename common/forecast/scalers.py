@@ -47,9 +47,7 @@ def fit_scaler(history: History, start: int, stop: int) -> Scaler:
     if not 0 <= start < stop <= len(history):
         raise InputError(f"scaler: rows {start} to {stop} of a history of {len(history)} rows")
     targets = np.stack([history.consumption(start, stop), history.price(start, stop)], axis=1)
-    return Scaler(
-        *mean_and_scale(feature_matrix(history, start, stop)), *mean_and_scale(targets)
-    )
+    return Scaler(*mean_and_scale(feature_matrix(history, start, stop)), *mean_and_scale(targets))
 
 
 def mean_and_scale(rows: Floats) -> tuple[Floats, Floats]:
