@@ -1,7 +1,9 @@
 """Running a command line: what every ``fedwatt`` program does at its entrance."""
 
+import atexit
 import copy
 import difflib
+import gc
 import importlib
 import json
 import os
@@ -50,6 +52,8 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_NEW_OBJECTS = 10_000
+"""After so many Python looks for garbage: imports make a million objects, and all of them stay."""
 
 _LOOK: dict[str, Any] = {
     "rich_markup_mode": None,
@@ -103,6 +107,9 @@ def run(app: typer.Typer, program: str) -> None:
     What the world does to it, a full disk or a database that is gone, is one line and status 1.
     """
     _keep_compiled_code()
+    gc.set_threshold(_NEW_OBJECTS)
+    # What ends with the process need not be searched for what could be thrown away.
+    atexit.register(gc.freeze)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     # What is a program here may be a command of another one, which has the completion then.

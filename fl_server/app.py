@@ -8,7 +8,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import from_run_config, run_directory
 from fl_server.host.folder import FOLDER_VARIABLE
-from fl_server.host.live import run_live
 from fl_server.start import run
 
 app = ServerApp()
@@ -18,6 +17,9 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run one community from its first interval, or its last checkpoint, to its end."""
     if context.run_config.get("live"):
+        # A simulation asks for none of what a service is made of.
+        from fl_server.host.live import run_live
+
         run_live(grid, Path(os.environ[FOLDER_VARIABLE]))
         return
     run(

@@ -45,6 +45,11 @@ NAMES = tuple(f"B{n:02d}" for n in BUILDINGS)
 SOURCE = "CityLearn challenge 2022, Fontana, California (citylearn 2.0.0, MIT)"
 _LATITUDE, _LONGITUDE = 34.09, -117.43
 _LOAD, _PV = "Equipment Electric Power [kWh]", "Solar Generation [W/kW]"
+_WEATHER = (
+    "Outdoor Drybulb Temperature [C]",
+    "Diffuse Solar Radiation [W/m2]",
+    "Direct Solar Radiation [W/m2]",
+)
 _FILES = (*(f"Building_{n}.csv" for n in BUILDINGS), "pricing.csv", "weather.csv", "schema.json")
 
 
@@ -110,14 +115,19 @@ def _download(folder: Path, timeout_s: float) -> Path:
     return wheels[0]
 
 
-def _column(name: str, column: str) -> NDArray[np.float64]:
-    path = _folder() / name
+@lru_cache(maxsize=len(_FILES))
+def _columns(path: Path, *columns: str) -> NDArray[np.float64]:
+    """Return columns (C, 8760) of a file, which is read once: a run asks for a home several times.
+
+    Raises InputError.
+    """
     try:
-        values = pd.read_csv(path, usecols=[column])[column].to_numpy(np.float64)
+        values = pd.read_csv(path, usecols=list(columns))[list(columns)].to_numpy(np.float64).T
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; delete the folder and fetch again") from None
-    if values.shape != (HOURS,):
-        raise InputError(f"{path}: {len(values)} rows instead of {HOURS}; fetch again")
+    if values.shape != (len(columns), HOURS):
+        raise InputError(f"{path}: {values.shape[1]} rows instead of {HOURS}; fetch again")
+    values.flags.writeable = False
     return values
 
 
@@ -160,11 +170,10 @@ def _zenith() -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _context() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return temperature [degC], global horizontal irradiance [W/m2] and price, each (8760,)."""
-    temperature = _column("weather.csv", "Outdoor Drybulb Temperature [C]")
-    diffuse = _column("weather.csv", "Diffuse Solar Radiation [W/m2]")
-    direct = _column("weather.csv", "Direct Solar Radiation [W/m2]")
+    temperature, diffuse, direct = _columns(_folder() / "weather.csv", *_WEATHER)
     irradiance = diffuse + direct * np.clip(np.cos(np.radians(_zenith())), 0.0, None)
-    return temperature, irradiance, _column("pricing.csv", "Electricity Pricing [$/kWh]")
+    [price] = _columns(_folder() / "pricing.csv", "Electricity Pricing [$/kWh]")
+    return temperature, irradiance, price
 
 
 def load(name: str) -> Household:
@@ -178,8 +187,8 @@ def load(name: str) -> Household:
     nominal_kw = float(
         schema["buildings"][f"Building_{number}"]["pv"]["attributes"]["nominal_power"]
     )
-    energy = _column(f"Building_{number}.csv", _LOAD)
-    pv = _column(f"Building_{number}.csv", _PV) / 1000.0 * nominal_kw
+    energy, per_kw = _columns(_folder() / f"Building_{number}.csv", _LOAD, _PV)
+    pv = per_kw / 1000.0 * nominal_kw
     values = dict.fromkeys(COLUMNS, np.zeros(len(index)))
     values |= {key: np.full(len(index), idle) for key, idle in IDLE_BATTERY.items()}
     values |= {"misc": energy[row] / 2, "pv": pv[row] / 2, "price": price[row]}

@@ -42,15 +42,15 @@ def open_source(
     if households < 1:
         raise InputError(f"households = {households}: at least 1 is needed")
     span = Span(start, days, history_days, timezone, cadence)
-    if spec in ("synthetic", "citylearn"):
-        # Loading pvlib takes longer than reading a household's file: only these two need it.
-        from common.data.built_in import CityLearn, Synthetic
+    if spec == "citylearn":
+        from common.data.built_in import CityLearn
 
-        return (
-            Synthetic(span, seed, households)
-            if spec == "synthetic"
-            else CityLearn(span, households)
-        )
+        return CityLearn(span, households)
+    if spec == "synthetic":
+        # Loading pvlib takes longer than reading a household's file: only this one needs it.
+        from common.data.generated import Synthetic
+
+        return Synthetic(span, seed, households)
     if "://" in spec:
         return _Database(span, spec, households)
     path = Path(spec)

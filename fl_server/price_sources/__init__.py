@@ -3,24 +3,18 @@
 ``open_prices`` is the one way in.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from common.config import Tariff, cache_root
-from fl_server.price_sources import energy_charts, entsoe, mapped_json, octopus, table
+from fl_server.price_sources import table
 from fl_server.price_sources.kept import Kept
 from fl_server.price_sources.options import Options
 from fl_server.price_sources.pieces import PriceSource
 
 __all__ = ["SERVICES", "open_prices"]
 
-SERVICES: Final[dict[str, Callable[[Options], PriceSource]]] = {
-    "entsoe": entsoe.open_source,
-    "octopus": octopus.open_source,
-    "energy-charts": energy_charts.open_source,
-    "json": mapped_json.open_source,
-}
+SERVICES: Final = ("entsoe", "octopus", "energy-charts", "json")
 
 
 def open_prices(tariff: Tariff, cache: Path | None = None) -> PriceSource | None:
@@ -32,7 +26,10 @@ def open_prices(tariff: Tariff, cache: Path | None = None) -> PriceSource | None
     if tariff.source == "file":
         source = table.open_source(options)
     elif tariff.source in SERVICES:
-        source = SERVICES[tariff.source](options)
+        # Only who asks a service pays for loading what talks to it.
+        from fl_server.price_sources.services import OPEN
+
+        source = OPEN[tariff.source](options)
         source = Kept(source, (cache or cache_root() / "prices") / options.digest)
     else:
         return None

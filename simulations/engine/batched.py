@@ -9,10 +9,11 @@ train. A model that goes out is put into Ray's object store once a round.
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,8 @@ from simulations.engine.parcel import Model, pack, unpack
 _MODELS_IN_FLIGHT = 2
 _WAIT_S = 0.5
 _RETRIES = 3
+_BACK_S = 300.0
+"""Ray takes a minute to be sure that a machine is gone, then starts its actors elsewhere."""
 _KNOCK_S = 10.0
 _STARTS = 3
 # What actors on other machines must know of this one.
@@ -54,14 +57,16 @@ class _Call:
     actor: _Actor
     messages: Sequence[Message]
     brings_model: bool
+    retries: int = 0
 
 
 class BatchedGrid(SimulatedGrid):
     """``clients`` households on ``actors`` Ray actors, in blocks of the order of partitions.
 
-    An actor that dies is restarted by Ray and asked again; its block goes on from the households'
-    own files. One that keeps dying, and Ray itself where it is lost, is an error before anything
-    of the interval is booked: the run can be gone on with.
+    An actor that dies, alone or with its machine, is restarted by Ray and asked again; its block
+    goes on from the households' own files. One that keeps dying or does not come back, and Ray
+    itself where it is lost, is an error before anything of the interval is booked: the run can be
+    gone on with.
     """
 
     def __init__(
@@ -76,7 +81,9 @@ class BatchedGrid(SimulatedGrid):
         self._ray = ray = import_ray(private=False)
         actors = min(actors, clients)
         bounds = [clients * i // actors for i in range(actors + 1)]
-        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(block)
+        # Asked again by ``_retry``: Ray would have asked the last time before it knows that a
+        # machine is gone.
+        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=0)(block)
         remote = remote.options(scheduling_strategy="SPREAD")
         self.actors = [
             _Actor(remote.remote(run_id, run_config, first, last, clients), last - first)
@@ -161,9 +168,12 @@ class BatchedGrid(SimulatedGrid):
             self._call(actor, [actor.queue.popleft()], brings_model=True)
 
     def _call(self, actor: _Actor, messages: Sequence[Message], brings_model: bool = False) -> None:
-        body, records = pack(messages)
-        reference = actor.handle.answer.remote(body, *map(self._reference, records))
-        self._calls[reference] = _Call(actor, messages, brings_model)
+        self._send(_Call(actor, messages, brings_model))
+
+    def _send(self, call: _Call) -> None:
+        body, records = pack(call.messages)
+        reference = call.actor.handle.answer.remote(body, *map(self._reference, records))
+        self._calls[reference] = call
 
     def _reference(self, record: ArrayRecord) -> Any:
         """A model in Ray's object store; the newest is kept there, whoever asks for it."""
@@ -173,14 +183,17 @@ class BatchedGrid(SimulatedGrid):
 
     def _receive(self, reference: Any) -> None:
         call = self._calls.pop(reference)
+        errors = self._ray.exceptions
         try:
             body, models = self._ray.get(reference)
             replies = unpack(body, [model.record() for model in models])
-        except self._ray.exceptions.RayError as error:
-            raise RunError(
-                f"the processes that households run in were lost ({brief(str(error))}); "
-                "--resume goes on from the last checkpoint"
-            ) from error
+        except errors.RayError as error:
+            # With a machine go its actors, and what they had answered and was not fetched yet.
+            gone = isinstance(error, (errors.RayActorError, errors.ObjectLostError))
+            if not gone or call.retries == _RETRIES:
+                raise _lost(error) from error
+            self._retry(call, error)
+            return
         if call.brings_model and call.messages[0].metadata.group_id != self._round:
             call.actor.models_in_flight -= 1
             self._hand_out(call.actor)
@@ -188,6 +201,26 @@ class BatchedGrid(SimulatedGrid):
         for reply in replies:
             holder = call.actor if call.brings_model else None
             self._arrived[reply.metadata.reply_to_message_id] = reply, holder
+
+    def _retry(self, call: _Call, error: Exception) -> None:
+        """Wait until the actor is there again, wherever that is, and ask once more."""
+        end = time.monotonic() + _BACK_S
+        while True:
+            try:
+                self._ray.get(call.actor.handle.__ray_ready__.remote(), timeout=_BACK_S)
+                break
+            except self._ray.exceptions.RayError:
+                if time.monotonic() > end:
+                    raise _lost(error) from error
+                time.sleep(_WAIT_S)
+        self._send(replace(call, retries=call.retries + 1))
+
+
+def _lost(error: Exception) -> RunError:
+    return RunError(
+        f"the processes that households run in were lost ({brief(str(error))}); "
+        "--resume goes on from the last checkpoint"
+    )
 
 
 def run(

@@ -23,9 +23,8 @@ class MeasuredBlock(Block):
         self._parts = install()
         super().__init__(run_id, run_config, first, last, count)
         if from_run_config(run_config).fl.enabled:
-            # Imports that would otherwise count where they are first needed.
+            # An import that would otherwise count where it is first needed.
             importlib.import_module("fl_client.learner")
-            importlib.import_module("sklearn.preprocessing")
         folder = Path(str(run_config["out"])) / FOLDER
         folder.mkdir(exist_ok=True)
         self._file = folder / f"{os.getpid()}.json"

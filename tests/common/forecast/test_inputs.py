@@ -1,5 +1,7 @@
 """Features, scalers and windows: order, units, and nothing from the future."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from common.forecast.features import FEATURES, feature_matrix
 from common.forecast.history import History
 from common.forecast.inputs import wall_clock_rows
 from common.forecast.presets import PRESETS
-from common.forecast.scalers import fit_scaler, scaler_from_arrays
+from common.forecast.scalers import fit_scaler, mean_and_scale, scaler_from_arrays
 from common.forecast.slot_inputs import slot_inputs
 from common.forecast.streams import HORIZONS, KINDS, NET, QUANTILE_LEVELS, STREAMS
 from common.forecast.windows import Batch, Windows, pool, training_windows
@@ -53,6 +55,23 @@ def test_scaler_is_sklearns_on_the_training_span_only() -> None:
         np.testing.assert_array_equal(array, again.arrays()[name])
     restored = scaler_from_arrays(scaler.arrays())
     np.testing.assert_array_equal(restored.target_scale, scaler.target_scale)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_mean_and_scale_are_sklearns_to_the_bit(order: Literal["C", "F"]) -> None:
+    """Of large and small numbers, far from zero, constant, nearly constant, and partly missing."""
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 100, 2688):
+        size, shift = 10.0 ** rng.uniform(-6, 6, 24), 10.0 ** rng.uniform(-6, 9, 24)
+        rows = np.asarray(rng.normal(size=(count, 24)) * size + shift, order=order)
+        rows[:, 0], rows[:, 1] = 0.1, 0.0
+        rows[:, 2] = 1e9 + rng.integers(0, 2, count) * 1e-6
+        for part in (0.0, 0.1):
+            rows[1:][rng.random((count - 1, 24)) < part] = np.nan
+            fitted = StandardScaler().fit(rows)
+            mean, scale = mean_and_scale(rows)
+            np.testing.assert_array_equal(mean, fitted.mean_)
+            np.testing.assert_array_equal(scale, fitted.scale_)
 
 
 def test_bad_scaler_arrays_are_named() -> None:
