@@ -27,6 +27,16 @@ Report = Mapping[str, float]
 _AUTO_LIMIT = 40_000
 # Less than this in an interval, all homes together, is no trade.
 _TRADED_KWH = 0.001
+# Of a saving of less, which no solver tells from nothing, no share can be told.
+_LEAST_SAVING = 1e-6
+
+
+def share_of_optimum(cost: float, base: float | None, best: float | None) -> float | None:
+    """Of what perfect foresight (``best``) saves against ``base``, as a fraction; None where there
+    is nothing to save, or either is unknown."""
+    if base is None or best is None or base - best < _LEAST_SAVING:
+        return None
+    return (base - cost) / (base - best)
 
 
 def summarise(directory: Path, settings: Settings, wall_s: float) -> dict[str, object]:
@@ -136,10 +146,8 @@ def _costs(
     for name, outcome in outcomes.items():
         for row, value in zip(detail, outcome.cost, strict=True):
             row[name] = float(value)
-    base, best = cost["no_battery_no_trade"], cost["community_optimum"]
-    reachable = None if base is None or best is None else base - best
-    cost["share_of_optimum"] = (
-        None if not reachable or base is None else (base - float(costs.sum())) / reachable
+    cost["share_of_optimum"] = share_of_optimum(
+        float(costs.sum()), cost["no_battery_no_trade"], cost["community_optimum"]
     )
     shadow = _shadow(settings, case, households, detail)
     cost["losers"] = _losers(costs, shadow)
