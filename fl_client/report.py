@@ -51,7 +51,9 @@ def closing_report(group: Group, h: int, settings: Settings) -> dict[str, float]
         capacity, end = group.homes[h].battery.capacity_kwh, group.end_value(h)
         report["end_value"] = float(end.value(log["soc"][-1] * capacity).item())
         report["shadow_end_value"] = float(end.value(log["shadow_soc"][-1] * capacity).item())
-    return report | _forecast_errors(group, h, over)
+    report |= _forecast_errors(group, h, over)
+    # What waits for a meter's reading is not known.
+    return {name: value for name, value in report.items() if np.isfinite(value)}
 
 
 def month_report(group: Group, h: int, month: tuple[int, int]) -> dict[str, float]:

@@ -139,6 +139,7 @@ class Coordinator:
         settled = self._settle(t - 1, answers.readings)
         if settled is not None:
             self._estimate(t)
+            self.state.release(t - 1)
             compensation: tuple[int, Ints] | None
             if self.months is None:
                 compensation = self._compensation(t, settled, answers.reports)
@@ -387,6 +388,7 @@ class Coordinator:
                 fill = self.state.fills[s].get(h, NO_FILL)
                 day = self._cadence.per_day
                 days = [s - back * day for back in range(1, 8) if s >= back * day]
+                days = days or list(range(s))  # of its first day: all that it has told
                 past = np.array(list(self._books.ledger.metered(h, days).values()), dtype=np.int64)
                 drawn, fed = (
                     int(np.maximum(side * past, 0).sum()) // max(len(past), 1) for side in (1, -1)

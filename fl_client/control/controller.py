@@ -142,7 +142,8 @@ class Controller:
         before = self._record.snapshot()
         if before is not None:
             why = "control does not run; the battery serves its own house"
-            self._record.put(replace(before, at=now, state=OWN, why=why, setpoint_kw=None))
+            last = replace(before, at=now, state=OWN, why=why, setpoint_kw=None, follow_kw=None)
+            self._record.put(last)
 
     # ---- whether to steer ---------------------------------------------------------------------
 
@@ -372,7 +373,8 @@ class Controller:
         net_kwh, battery_kwh = self._sight.counted(steering.start, seen.counted_to)
         going = seen.battery_kw if self._setpoint is None else self._setpoint
         if self._following.told_kw is not None:
-            going = self._following.told_kw - net_kw
+            power_kw = steering.battery["power_kw"]
+            going = min(max(self._following.told_kw - net_kw, -power_kw), power_kw)
         if self._control.mode == SHADOW:
             battery_kwh = course.shadow_kwh
             carried = carried_on(net_kwh, 0.0, net_kw, 0.0, acts - seen.counted_to)[0], battery_kwh
@@ -446,6 +448,8 @@ class Controller:
             self._record.log(now, command, f"not sent: {error}", told_kw)
             self._held, self._again, self._owes, self._setpoint = False, False, True, None
             self._following.end()
+            if grid_kw is not None:
+                self._following.distrust(now)
             return
         if grid_kw is None:
             if self._following.told_kw is not None:  # what it held counts for no setpoint

@@ -16,7 +16,7 @@ from fl_client.control.sight import Seen
 # An inverter that does not hold what it was told is given setpoints for so long.
 _DISTRUST_S = 900.0
 # A battery at this share of its power holds nothing: it does what it can.
-_NEARLY = 0.95
+_NEARLY, _BEYOND = 0.95, 1.03
 
 
 class Following:
@@ -59,9 +59,18 @@ class Following:
     def fails(self, now: float, seen: Seen, power_kw: float) -> bool:
         """Whether the meter shows something else than was told; it is not asked again for a
         while then."""
-        if self.told_kw is None or abs(seen.battery_kw) >= _NEARLY * power_kw:
+        if self.told_kw is None:
             return False
-        if self._proof.see(seen.powers_at, seen.grid_kw) not in (IGNORES, WEAKER):
-            return False
-        self._distrusted_until = now + _DISTRUST_S
+        # An inverter of more power than the settings say must be told the battery's own.
+        beyond = abs(seen.battery_kw) > _BEYOND * power_kw
+        if not beyond:
+            if abs(seen.battery_kw) >= _NEARLY * power_kw:
+                return False
+            if self._proof.see(seen.powers_at, seen.grid_kw) not in (IGNORES, WEAKER):
+                return False
+        self.distrust(now)
         return True
+
+    def distrust(self, now: float) -> None:
+        """Give it setpoints for a while."""
+        self._distrusted_until = now + _DISTRUST_S

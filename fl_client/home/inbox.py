@@ -10,6 +10,7 @@ from fl_client.home.store import ARRIVAL, OWN, Reading
 from fl_client.home.values import Unreadable, pick, said, stamp
 
 _FUTURE_S = 30.0
+_ASKED = ("sql", "http", "file")
 
 
 class Item(NamedTuple):
@@ -79,7 +80,9 @@ class Inbox:
         if at > now + _FUTURE_S and at > self._ahead.get(channel.name, 0.0):
             self._ahead[channel.name] = at
             self.doubt(channel, f"stamps are {at - now:.0f} s ahead: the time of arrival is taken")
-        ahead = at if at > now else None
+        # Who is asked again says it again; a switch of the house is heard whatever it has said.
+        again = channel.via in _ASKED and channel.role != "switch"
+        ahead = at if at > now and again else None
         reading = Reading(channel.name, min(at, now), now, value, quality, ahead)
         self._queue.put(Item(reading, done=done))
 

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 _MILLISECONDS = 1e11  # seconds since 1970 reach that in the year 5138
+_LAST_S = 253_402_300_799.0  # the end of the year 9999
 _AHEAD_S = 60.0
 
 
@@ -117,4 +118,7 @@ def _shows(moment: datetime, wall: datetime) -> bool:
 def _epoch(value: float) -> float:
     if not math.isfinite(value) or value <= 0:
         raise Unreadable(f"{value} is no stamp")
-    return value / 1000 if value > _MILLISECONDS else value
+    seconds = value / 1000 if value > _MILLISECONDS else value
+    if seconds > _LAST_S:
+        raise Unreadable(f"{value:g} is no stamp in seconds or milliseconds")
+    return seconds

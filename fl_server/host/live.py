@@ -313,18 +313,21 @@ class LiveRun:
         t, end = self._state.t, time.monotonic() + self._deployment.closing_deadline_s
         everybody = self._coordinator.asked(t)
         answers = Answers(faults=dict.fromkeys(everybody, "no reply"))
-        while answers.faults and (left := end - time.monotonic()) > 0:
+        owing: Iterable[int] = everybody
+        while owing and (left := end - time.monotonic()) > 0:
             self._read_members()
             patience = min(self._deployment.market_deadline_s, left)
             self._join_missing(patience / 4)
-            waited_for = sorted(set(answers.faults) & set(self._coordinator.asked(t)))
+            waited_for = sorted(set(owing) & set(self._coordinator.asked(t)))
             more = self._coordinator.ask(t, waited_for, patience, closing=True)
             self._heard(t, more)
             answers.orders |= more.orders
             answers.readings |= more.readings
             answers.reports |= more.reports
             answers.faults = more.faults
-            if answers.faults:
+            # Who has answered may wait for its meter still.
+            owing = [h for h in waited_for if h in more.faults or self._owes(h, t, answers)]
+            if owing:
                 self._tell("closing")
                 time.sleep(min(_RETRY_S, max(end - time.monotonic(), 0.0)))
         # Reports come once: they are on disk before the run is closed for good.
@@ -333,6 +336,11 @@ class LiveRun:
         self._coordinator.close(answers, t)
         if self._settings.endless:
             self._state_finally(t)
+
+    def _owes(self, h: int, t: int, answers: Answers) -> bool:
+        """Whether household ``h`` has not told all readings before interval ``t``."""
+        told = {int(row[0]) for row in answers.readings.get(h, ())}
+        return any(s not in told for s in self._state.unread(h, t))
 
     def _state_finally(self, t: int) -> None:
         """Tell everybody who is there what is not stated yet, up to the month the run ends in."""
