@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fl_client.control.law import Course, wish
 from fl_client.control.record import FOLLOW, HAND_BACK, OWN, SETPOINT, SHADOW, STEERING
 from tests.fl_client.control.test_law import kw, kwh, plans
+from tests.support.battery_home import Inverter
 from tests.support.steered import CONTROL, FOLLOWED, Steered
 
 MORNING = 8 * 3600
@@ -160,3 +161,20 @@ def test_in_shadow_mode_it_is_written_down(tmp_path):
     logged = home.record.commands(most=1000)
     assert any(one.command == FOLLOW and not one.sent for one in logged)
     assert home.home.commands == []
+
+
+def test_an_inverter_beyond_its_settings_is_told_the_batterys_power(tmp_path):
+    """It holds the grid with more than the settings' power: seen within a minute, and the battery
+    itself is told then."""
+    home = Steered(tmp_path, 1, 1, control=FOLLOWED, spec=Inverter(power_kw=8.0))
+    home.skip(MORNING)
+    home.live(1200)
+    load = home.home._load
+    load[:] = load + 7.0
+    home.live(120)
+    at = home.home.now
+    home.live(600)
+    assert _said(home, "setpoints for a while")
+    told = [one for one in home.home.commands if one[0] > at]
+    assert FOLLOW not in {one[1] for one in told}
+    assert abs(home.home.battery_kw) <= 5.0 + 1e-9

@@ -94,6 +94,9 @@ def test_stamps_of_every_kind():
     first, second = 1_792_888_200, 1_792_891_800  # 2026-10-25 02:30, summer and winter time
     assert stamp("2026-10-25T02:30:00", "Europe/Berlin", first + 5) == first
     assert stamp("2026-10-25T02:30:00", "Europe/Berlin", second + 5) == second
-    for text, zone in (("2026-03-29T02:30:00", "Europe/Berlin"), ("2026-11-26T13:00:00", "")):
+    for text, zone in (
+        ("2026-03-29T02:30:00", "Europe/Berlin"), ("2026-11-26T13:00:00", ""), (1e19, ""),
+        (noon * 10**6, ""), ("99999999999999999999", ""),
+    ):  # fmt: skip
         with pytest.raises(Unreadable):
             stamp(text, zone, noon)
