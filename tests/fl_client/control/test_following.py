@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fl_client.control.law import Course, wish
 from fl_client.control.record import FOLLOW, HAND_BACK, OWN, SETPOINT, SHADOW, STEERING
-from tests.fl_client.control.test_law import kw, kwh, plans
 from tests.support.battery_home import Inverter
+from tests.support.planned import kw, kwh, plans
 from tests.support.steered import CONTROL, FOLLOWED, Steered
 
 MORNING = 8 * 3600

@@ -5,25 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_client.control.law import MEMORY_S, Course, expected_kw, wish
-
-kw = st.floats(-10, 10)
-kwh = st.floats(-5, 5)
-
-
-class Planned:
-    """The recourse of a plan: the battery absorbs the net load between two actions."""
-
-    def __init__(self, low, high):
-        self._low, self._high = sorted((low, high))
-
-    def target(self, net_kwh):
-        return min(max(-net_kwh, self._low), self._high)
-
-    def bounds(self):
-        return self._low, self._high
-
-
-plans = st.builds(Planned, kwh, kwh)
+from tests.support.planned import Planned, kw, kwh, plans
 
 
 @given(now=kw, usual=kw, left=st.floats(0, 7200))
