@@ -104,6 +104,7 @@ def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Port
         folder.root, ["127.0.0.1"], None, _SETTINGS, str(out / "homes"), households, deployment
     )
     broker = f"mqtt://127.0.0.1:{ports.broker}"
+    store = Store(watchdog_s=min(max(_UNHEARD_S * speed, 120.0), 3600.0))
     own = free_ports(households)
     before = (begins - pd.Timedelta(seconds=lead_s * speed)).floor("30min")
     for number, name in enumerate(names(households)):
@@ -118,7 +119,6 @@ def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Port
         init_client(home, file, folder.tls / "ca.crt", entries)
         write_secret(home / SECRETS, f"{MQTT}={broker}\n".encode())
         rows = out / "homes" / f"{name}.parquet"
-        store = Store(watchdog_s=min(max(_UNHEARD_S * speed, 120.0), 3600.0))
         house = house_of(rows, _FIRST.timestamp(), store)
         # The last one is only shown what it would do.
         mode = COMMAND if number < households - 1 or households == 1 else SHADOW

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fl_client.control.adapters.adapter import Adapter
-from fl_client.control.following import Following
+from fl_client.control.following import Following, at_the_grid
 from fl_client.control.law import Course, Wish, carried_on, wish
 from fl_client.control.limits import Limits, Soc, SocWatch, confined
 from fl_client.control.proof import FOLLOWS, IGNORES, WEAKER, Proof, Tally
@@ -330,18 +330,15 @@ class Controller:
         grid_kw = self._following.wanted(
             now, wished, steering.battery["power_kw"], limits, soc, hold_s
         )
-        kw = confined(wished.kw, limits, soc, net_kw, hold_s)
-        if grid_kw is not None:
-            grid_kw = round(grid_kw, 3)
-            kw = confined(grid_kw - net_kw, limits, soc, net_kw, hold_s)
-        kw = round(kw, 3)
+        wished_kw = wished.kw if grid_kw is None else grid_kw - net_kw
+        kw = round(confined(wished_kw, limits, soc, net_kw, hold_s), 3)
         if course is not None and control.mode == SHADOW:
             self._imagine(course, now)
         if grid_kw is None and abs(kw - wished.kw) > 1e-3:
             why += f"; limited to {'rest' if kw == 0 else f'{abs(kw):.2f} kW'}"
         if self._due(now, kw, grid_kw):
             self._send(now, kw, grid_kw, why)
-        elif self._following.told_kw is not None and self._setpoint is not None:
+        elif self._following.told_kw is not None:
             self._setpoint = kw  # the inverter has followed the house
         state = STEERING if control.mode == COMMAND and self._held else OWN
         if control.mode == COMMAND and not self._held:
@@ -414,19 +411,17 @@ class Controller:
         return passed >= self._control.every_s - 0.5 and changed
 
     def _changed(self, kw: float, grid_kw: float | None) -> bool:
-        before, now = self._setpoint, kw
-        if grid_kw is not None or self._following.told_kw is not None:
-            if grid_kw is None or self._following.told_kw is None:
-                return True
-            before, now = self._following.told_kw, grid_kw
+        held_kw = self._following.told_kw
+        if (grid_kw is None) != (held_kw is None):
+            return True
+        before, now = (self._setpoint, kw) if grid_kw is None else (held_kw, grid_kw)
         return before is None or abs(now - before) > _DEADBAND_KW or (now == 0) != (before == 0)
 
     def _send(self, now: float, kw: float, grid_kw: float | None, why: str) -> None:
         """Send a setpoint, or what the inverter is to hold at the grid where ``grid_kw`` says."""
         command, told_kw = (SETPOINT, kw) if grid_kw is None else (FOLLOW, grid_kw)
         if grid_kw is not None:
-            way = "to" if grid_kw < 0 else "from"
-            why += f"; the inverter keeps {abs(grid_kw):.2f} kW {way} the grid by itself"
+            why += f"; the inverter keeps {at_the_grid(grid_kw)} by itself"
         if self._control.mode == SHADOW:
             self._record.log(now, command, why, told_kw)
             self._told(now, kw, grid_kw)
@@ -483,7 +478,6 @@ class Controller:
         self._record.log(now, HAND_BACK, why, sent=True)
         self._held = self._again = self._owes = False
         self._setpoint, self._handed_at, self._as_before = None, now, 0
-        self._following.end()
         return True
 
     def _check_handed_back(self, now: float, seen: Seen) -> None:

@@ -19,6 +19,11 @@ _DISTRUST_S = 900.0
 _NEARLY, _BEYOND = 0.95, 1.03
 
 
+def at_the_grid(kw: float) -> str:
+    """A power at the connection in words."""
+    return f"{abs(kw):.2f} kW {'to' if kw < 0 else 'from'} the grid"
+
+
 class Following:
     """What the inverter was told to hold, and whether it does."""
 
@@ -43,7 +48,7 @@ class Following:
         for kw in (power_kw, -power_kw):
             if confined(kw, apart, soc, 0.0, hold_s) != kw:
                 return None
-        return min(max(wish.grid_kw, -limits.export_kw), limits.import_kw)
+        return round(min(max(wish.grid_kw, -limits.export_kw), limits.import_kw), 3)
 
     def sent(self, now: float, kw: float) -> None:
         """The inverter was told to hold ``kw``."""

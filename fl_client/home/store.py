@@ -138,7 +138,8 @@ class Store:
 
     def _repeats(self, channel: int, one: Reading) -> bool:
         """Whether it was heard before with a stamp that was ahead then: sources that are asked
-        again say again what they have said, and each time it would be measured anew."""
+        again say again what they have said, and each time it would be measured anew. One that is
+        ahead for the first time is remembered."""
         if one.quality == HELD:
             return False
         stamp = one.measured if one.stamp is None else one.stamp

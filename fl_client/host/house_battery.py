@@ -10,6 +10,7 @@ from markupsafe import Markup
 from common.errors import InputError
 from common.page import table
 from common.web import FORM_TOKEN
+from fl_client.control.following import at_the_grid
 from fl_client.control.record import (
     COMMAND,
     FOLLOW,
@@ -107,7 +108,7 @@ def _rows(seen: Snapshot) -> list[tuple[str, str]]:
     rows = [("Measured at the battery", _flow(seen.battery_kw))]
     told = "Told" if seen.mode == COMMAND else "Would be told"
     if seen.follow_kw is not None:
-        rows.append((told, f"keep {_kept(seen.follow_kw)}"))
+        rows.append((told, f"keep {at_the_grid(seen.follow_kw)}"))
     elif seen.setpoint_kw is not None:
         rows.append((told, _flow(seen.setpoint_kw)))
     if seen.soc is not None:
@@ -131,10 +132,6 @@ def _flow(kw: float | None) -> str:
     if abs(kw) < 0.005:
         return "at rest"
     return f"{abs(kw):.2f} kW {'into it' if kw > 0 else 'out of it'}"
-
-
-def _kept(grid_kw: float) -> str:
-    return f"{abs(grid_kw):.2f} kW {'to' if grid_kw < 0 else 'from'} the grid"
 
 
 def _moved(kwh: float) -> str:
@@ -173,7 +170,11 @@ def _log(commands: Sequence[Command]) -> Markup:
             _clock_of(one.at),
             one.reason,
             one.command
-            + ("" if one.kw is None else f" {(_kept if one.command == FOLLOW else _flow)(one.kw)}")
+            + (
+                ""
+                if one.kw is None
+                else f" {(at_the_grid if one.command == FOLLOW else _flow)(one.kw)}"
+            )
             + ("" if one.sent or one.command == NOTE else " (not sent)"),
         )
         for one in commands[:_SHOWN]

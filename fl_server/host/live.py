@@ -311,9 +311,7 @@ class LiveRun:
     def _close(self) -> None:
         """Settle the last interval; wait for those who are away, within reason."""
         t, end = self._state.t, time.monotonic() + self._deployment.closing_deadline_s
-        everybody = self._coordinator.asked(t)
-        answers = Answers(faults=dict.fromkeys(everybody, "no reply"))
-        owing: Iterable[int] = everybody
+        answers, owing = Answers(), self._coordinator.asked(t)
         while owing and (left := end - time.monotonic()) > 0:
             self._read_members()
             patience = min(self._deployment.market_deadline_s, left)
@@ -324,7 +322,6 @@ class LiveRun:
             answers.orders |= more.orders
             answers.readings |= more.readings
             answers.reports |= more.reports
-            answers.faults = more.faults
             # Who has answered may wait for its meter still.
             owing = [h for h in waited_for if h in more.faults or self._owes(h, t, answers)]
             if owing:

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
+import pytest
+
 _PREFIX = "fw"
 _NET = "10.77.0"
 
@@ -23,6 +25,16 @@ def why_not() -> str | None:
         return f"no network namespaces here: {tried.stderr.strip()}"
     subprocess.run(["ip", "netns", "delete", name], check=True)
     return None
+
+
+_REASON = why_not()
+HOSTS_TESTS = [
+    pytest.mark.hosts,
+    pytest.mark.waits,
+    pytest.mark.slow,
+    pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
+]
+"""How a module of tests is marked that builds hosts."""
 
 
 def _ip(*arguments: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from fl_server.host.folder import Folder
 from fl_server.host.tls import make_authority, make_server_certificate
 from tests.hosts.community import Community
-from tests.hosts.network import why_not
+from tests.hosts.network import HOSTS_TESTS
 from tests.support.community import Homes, contexts, simulated
 from tests.support.community import community as folder_of
 from tests.support.community import run as run_here
@@ -26,13 +26,7 @@ from tests.support.live import never, opened, rows, settled, traded
 from tests.support.runs import HISTORY_DAYS
 
 LONG = os.environ.get("FEDWATT_HOSTS") == "long"
-_REASON = why_not()
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.waits,
-    pytest.mark.slow,
-    pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
-]
+pytestmark = HOSTS_TESTS
 long_form = pytest.mark.skipif(not LONG, reason="long: make test-hosts")
 HERE = Path(__file__).parent
 

@@ -8,18 +8,12 @@ import pytest
 from common.config import dump
 from simulations.simulate import simulate
 from simulations.summary import summarise
-from tests.hosts.network import why_not
+from tests.hosts.network import HOSTS_TESTS
 from tests.hosts.ray_hosts import RayHosts
 from tests.support.reading import intervals, ledger_rows, model, summary
 from tests.support.runs import small
 
-_REASON = why_not()
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.waits,
-    pytest.mark.slow,
-    pytest.mark.skipif(_REASON is not None, reason=str(_REASON)),
-]
+pytestmark = HOSTS_TESTS
 PROGRAM = "from simulations.cli import main; main()"
 END_S = 900.0
 

@@ -46,6 +46,11 @@ def flows(seed, days, *, sunny=True):
     return load, pv
 
 
+def halves(power):
+    """(n,) kWh of each half hour of (n * 180,) kW of every ten seconds."""
+    return power.reshape(-1, 1800 // BLOCK_S).sum(1) * BLOCK_S / 3600
+
+
 @dataclass(frozen=True)
 class Inverter:
     capacity_kwh: float = 13.5

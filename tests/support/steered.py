@@ -14,7 +14,15 @@ from fl_client.control.settings import Control, Order
 from fl_client.control.steering import Steering
 from fl_client.trader import make_trader
 from fl_client.trader.base import Situation
-from tests.support.battery_home import BEGIN, BLOCK_S, BatteryHome, HomeAdapter, HomeSight, flows
+from tests.support.battery_home import (
+    BEGIN,
+    BLOCK_S,
+    BatteryHome,
+    HomeAdapter,
+    HomeSight,
+    flows,
+    halves,
+)
 
 INTERVAL = 1800
 BATTERY = {"capacity_kwh": 13.5, "round_trip_efficiency": 0.9, "power_kw": 5.0, "soc_min": 0.1,
@@ -36,8 +44,7 @@ class Steered:
     def __init__(self, folder, seed, days, *, control=CONTROL, sunny=True, spec=None, fills=None,
                  every=10):  # fmt: skip
         load, pv = flows(seed, PAST_DAYS + days, sunny=sunny)
-        per = INTERVAL // BLOCK_S
-        self._half = [x.reshape(-1, per).sum(1) * BLOCK_S / 3600 for x in (load, pv)]
+        self._half = [halves(load), halves(pv)]
         past = PAST_DAYS * 86400 // BLOCK_S
         self.home = BatteryHome(load[past:], pv[past:], spec, every)
         self.adapter = HomeAdapter(self.home)

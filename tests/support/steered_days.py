@@ -34,6 +34,7 @@ from tests.support.battery_home import (
     HomeSight,
     Inverter,
     flows,
+    halves,
 )
 from tests.support.community import NODE, Homes, community, contexts, run
 from tests.support.steered import INTERVAL, tariff
@@ -171,11 +172,6 @@ class SteeredHome:
         """(2,) import and export [kWh] of interval ``t`` as the meter's registers say."""
         flow = self.registers[t].flow
         return np.maximum(flow - flow[::-1], 0) if self._netted else flow
-
-
-def halves(power: np.ndarray) -> np.ndarray:
-    """(n,) kWh of each half hour of (n * 180,) kW of every ten seconds."""
-    return power.reshape(-1, INTERVAL // BLOCK_S).sum(1) * BLOCK_S / 3600
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """CPU seconds by part: functions of interest are wrapped, and each counts only its own time."""
 
-import functools
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from simulations.benchmarks.scale.own_time import OwnTime
 
 if TYPE_CHECKING:
     from fl_client.trader import Trader
@@ -29,14 +29,12 @@ DECISIONS = ("plan", "correction", "forecast")
 scenarios, and its forecasts of days."""
 
 
-class Parts:
+class Parts(OwnTime):
     """CPU seconds of this thread by part. What a part calls of another counts for that one."""
 
     def __init__(self) -> None:
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        super().__init__(PARTS)
         self.start_up = 0.0
-        self._stack: list[str] = []
-        self._mark = time.thread_time()
 
     def started(self) -> None:
         """Everything up to now was start-up: imports, mostly."""
@@ -46,27 +44,6 @@ class Parts:
         """Seconds by part, with ``start-up`` and ``engine``, which is all that is left."""
         rest = time.process_time() - self.start_up - sum(self.seconds.values())
         return {**self.seconds, "start-up": self.start_up, "engine": max(rest, 0.0)}
-
-    def _switch(self) -> None:
-        now = time.thread_time()
-        if self._stack:
-            self.seconds[self._stack[-1]] += now - self._mark
-        self._mark = now
-
-    def counted(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``function`` with its time counted as ``part``."""
-
-        @functools.wraps(function)
-        def call(*args: Any, **keywords: Any) -> Any:
-            self._switch()
-            self._stack.append(part)
-            try:
-                return function(*args, **keywords)
-            finally:
-                self._switch()
-                self._stack.pop()
-
-        return call
 
 
 def install() -> Parts:

@@ -13,12 +13,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+
+from simulations.benchmarks.scale.own_time import OwnTime
 
 PARTS: Final = {
     "simulations.preflight": ("preflight", "checks before the run"),
@@ -33,34 +34,23 @@ _LEAST_S = 0.05
 _TOLD = "--told"
 
 
-class Account:
-    """CPU seconds of the main thread, each counted once: for what began last."""
+class Account(OwnTime):
+    """CPU seconds of the main thread, from Python's start on."""
 
     def __init__(self) -> None:
-        self.seconds = defaultdict(float, {"python": time.process_time()})
-        self._stack = ["the rest"]
-        self._mark = time.thread_time()
+        super().__init__(outside="the rest")
+        self.seconds["python"] = time.process_time()
 
-    def switch(self) -> None:
-        """Book what has passed since the last time."""
-        now = time.thread_time()
-        self.seconds[self._stack[-1]] += now - self._mark
-        self._mark = now
-
-    def counted(self, name: Callable[..., str], function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function`` with its time booked for the ``name`` of its arguments."""
+    def counted(
+        self, part: str | Callable[..., str], function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """As ``OwnTime``; other threads go uncounted."""
+        counted = super().counted(part, function)
 
         @functools.wraps(function)
-        def call(*args: Any, **more: Any) -> Any:
-            if threading.current_thread() is not threading.main_thread():
-                return function(*args, **more)
-            self.switch()
-            self._stack.append(name(*args, **more))
-            try:
-                return function(*args, **more)
-            finally:
-                self.switch()
-                self._stack.pop()
+        def call(*args: Any, **keywords: Any) -> Any:
+            main = threading.current_thread() is threading.main_thread()
+            return (counted if main else function)(*args, **keywords)
 
         return call
 
@@ -76,7 +66,7 @@ def measure(told: Path) -> None:
             path, part = PARTS[module.__name__]
             *owner, name = path.split(".")
             of = getattr(module, owner[0]) if owner else module
-            setattr(of, name, account.counted(lambda *_, **__: part, getattr(of, name)))
+            setattr(of, name, account.counted(part, getattr(of, name)))
 
     for loader, name, function in (
         (SourceFileLoader, "exec_module", exec_module),
