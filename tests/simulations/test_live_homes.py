@@ -38,8 +38,8 @@ INTERVALS = int(os.environ.get("FEDWATT_LIVE_INTERVALS", "4"))
 FAULTY = "FEDWATT_LIVE_FAULTS" in os.environ
 SPEED, EVERY_S = 60, 30
 HISTORY_DAYS = 7
-# Ten in the morning: who has a roof has something to sell soon.
-RUN_BEGIN = 1_790_762_400 + 10 * 3600
+# Ten in the morning, 2026-09-30: who has a roof has something to sell soon.
+RUN_BEGIN = 1_790_762_400
 BEGIN = RUN_BEGIN - HISTORY_DAYS * 86400 - 6 * 3600
 FEED_IN = 0.08
 LEAD_S = 120.0  # on the wall: for everybody to come up
