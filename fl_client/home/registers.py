@@ -34,9 +34,12 @@ _CONFIRMED_BY = 3
 _COARSEST_KWH = 0.01
 _TINY_KWH = 1e-9
 # A reading that only repeats the last one because nothing came: gone where the next step is larger
-# than a home of this power makes of it between two readings.
-_HELD_KW = 7.0
+# than a home of this power makes of it between two readings. No more than that is believed to have
+# flowed in secret, for some hours; in days and weeks a home uses less.
+_HELD_KW, _HELD_LONG_KW, _HELD_LONG_S = 7.0, 2.0, 4 * 3600.0
 _HELD_LEAST_KWH = 0.02
+# Readings that come so much faster than usual, and than any meter speaks, were held back somewhere.
+_BURST, _BURST_S = 0.1, 5.0
 _LONGEST_CADENCE_S = 3600.0
 
 
@@ -74,25 +77,29 @@ def from_register(
     ``held``: (n,) True where the value was repeated because nothing new came (a source that tells
     changes only).
     """
-    held = np.zeros(len(time), np.bool_) if held is None else held
     if len(time) < 2:
         return nothing()
+    held = np.zeros(len(time), np.bool_) if held is None else held
     cadence = _cadence(time[~held])
-    time, kwh = _without_contradicted(time, kwh, held, cadence)
-    chosen, steps = _believed(time, kwh, limit_kw)
-    known = _believed_until(time, chosen, steps)
+    words = _spoken(time, kwh, held, cadence)
+    chosen, steps = _believed(words, limit_kw)
+    known = _believed_until(words, chosen, steps)
     doubts = [
-        (float(time[i]), f"reading of {kwh[i]:.3f} kWh left out: contradicted by the next")
-        for i in np.setdiff1d(np.arange(len(time)), chosen)
-        if time[i] <= known
+        (
+            float(words.begin[i]),
+            f"reading of {words.kwh[i]:.3f} kWh left out: contradicted by the next",
+        )
+        for i in np.setdiff1d(np.arange(len(words.begin)), chosen)
+        if words.begin[i] <= known
     ]
-    t, v = time[chosen], kwh[chosen]
-    energy, sure = np.diff(v), np.ones(max(len(v) - 1, 0), np.bool_)
-    for place in steps:
-        energy[place] = 0.0
-        sure[place] = False
-        if t[place + 1] <= known:
-            doubts.append((float(t[place + 1]), _words(v[place], v[place + 1])))
+    t, v, changed = _readings(words, chosen, steps, cadence)
+    energy, sure = np.diff(v), ~changed
+    energy[changed] = 0.0
+    doubts += [
+        (float(t[place + 1]), _words(v[place], v[place + 1]))
+        for place in np.flatnonzero(changed).tolist()
+        if t[place + 1] <= known
+    ]
     steps_up = energy[sure & (energy > _TINY_KWH)]
     least = float(steps_up.min()) if len(steps_up) else 0.0
     resolution = min(least, _COARSEST_KWH)
@@ -143,42 +150,100 @@ def _cadence(time: Floats) -> float:
     return min(float(np.median(np.diff(time))), _LONGEST_CADENCE_S)
 
 
-def _without_contradicted(
-    time: Floats, kwh: Floats, held: Mask, cadence_s: float
-) -> tuple[Floats, Floats]:
-    """Leave out repeated readings where the next real one says that something was missed."""
-    if not held.any():
-        return time, kwh
-    keep = np.ones(len(time), np.bool_)
-    most = max(_HELD_LEAST_KWH, cadence_s * _HELD_KW / 3600)
-    last = -1
-    for i, repeated in enumerate(held.tolist()):
-        if repeated:
-            # A clock that is ahead of the source's repeats what has changed already.
-            keep[i] = last < 0 or kwh[i] == kwh[last]
-            continue
-        if last >= 0 and abs(kwh[i] - kwh[last]) > most:
-            keep[last + 1 : i] = False
-        last = i
-    return time[keep], kwh[keep]
+@dataclass(frozen=True)
+class _Spoken:
+    """(n,) values [kWh] in the order in which they were told: first at ``begin``, repeated until
+    ``end`` [s], ``count`` times in all."""
+
+    begin: Floats
+    end: Floats
+    kwh: Floats
+    count: NDArray[np.intp]
 
 
-def _fits(time: Floats, kwh: Floats, i: int, j: int, limit_kw: float) -> bool:
-    step = float(kwh[j] - kwh[i])
-    most = limit_kw * (float(time[j] - time[i]) + _SURGE_S) / 3600
-    return -_TINY_KWH <= step <= most
+def _spoken(time: Floats, kwh: Floats, held: Mask, cadence_s: float) -> _Spoken:
+    """What was told, with its repetitions; of each burst, whose stamps say nothing, one value."""
+    real = ~held
+    real[0] = True
+    owner, first = np.cumsum(real) - 1, np.flatnonzero(real)
+    begin, value = time[first], kwh[first]
+    # A clock that is ahead of the source's repeats what has changed already.
+    repeats = kwh == value[owner]
+    end, count = begin.copy(), np.bincount(owner[repeats], minlength=len(first))
+    np.maximum.at(end, owner[repeats], time[repeats])
+    lasts = _bursts(begin, value, cadence_s)
+    said = value[lasts]
+    for place in np.flatnonzero(np.diff(lasts, prepend=-1) > 1).tolist():
+        first_of_burst = lasts[place - 1] + 1 if place else 0
+        burst = value[first_of_burst : lasts[place] + 1]
+        # The newest is the largest, which need not have come last, unless the register fell.
+        quiet_s = begin[lasts[place]] - begin[max(first_of_burst - 1, 0)]
+        said[place] = burst[burst <= said[place] + _most_held_kwh(cadence_s + quiet_s)].max()
+    return _Spoken(begin[lasts], end[lasts], said, count[lasts])
 
 
-def _believed(time: Floats, kwh: Floats, limit_kw: float) -> tuple[NDArray[np.intp], list[int]]:
-    """Which readings to believe, and after which of those the register went to another level.
+def _bursts(time: Floats, kwh: Floats, cadence_s: float) -> NDArray[np.intp]:
+    """Place of the last reading of each burst, which lasts no longer than two of a meter's usual
+    pauses, and not beyond a reset; one that came alone is its own."""
+    quick = np.diff(time) < min(_BURST * cadence_s, _BURST_S)
+    last, first = np.append(~quick, True), 0
+    for i in np.flatnonzero(quick).tolist():
+        if i and last[i - 1]:
+            first = i
+        last[i] = time[i + 1] - time[first] > 2 * cadence_s or kwh[i + 1] < kwh[i] / 2
+    return np.flatnonzero(last)
 
-    The cheapest story: a reading left out costs 1, a change of level ``_STEP_COST``.
+
+def _most_held_kwh(seconds: float) -> float:
+    """More than that is not what a home uses in so many seconds."""
+    return max(_HELD_LEAST_KWH, seconds * _HELD_KW / 3600)
+
+
+def _readings(
+    words: _Spoken, chosen: NDArray[np.intp], steps: Sequence[int], cadence_s: float
+) -> tuple[Floats, Floats, Mask]:
+    """(m,) times and values that are believed, and (m - 1,) where the level changed between two.
+
+    A repetition is one where the next value says that nothing was missed.
     """
-    n = len(time)
-    step, most = np.diff(kwh), limit_kw * (np.diff(time) + _SURGE_S) / 3600
+    begin, end, kwh = words.begin[chosen], words.end[chosen], words.kwh[chosen]
+    changed = np.zeros(max(len(kwh) - 1, 0), np.bool_)
+    changed[list(steps)] = True
+    missed = np.append((np.diff(kwh) > _most_held_kwh(cadence_s)) | changed, False)
+    kept = np.stack([np.ones(len(kwh), np.bool_), (end > begin) & ~missed], 1).ravel()
+    time, value = np.stack([begin, end], 1).ravel()[kept], np.repeat(kwh, 2)[kept]
+    after = np.repeat(np.append(changed, False), 2)
+    # A change comes after the last reading of a value.
+    after[::2] &= ~kept[1::2]
+    return time, value, after[kept][:-1]
+
+
+def _fits(words: _Spoken, i: int, j: int, limit_kw: float) -> bool:
+    return bool(-_TINY_KWH <= words.kwh[j] - words.kwh[i] <= _most_kwh(words, i, j, limit_kw))
+
+
+def _most_kwh(words: _Spoken, i, j, limit_kw: float):  # type: ignore[no-untyped-def]
+    """What may have flowed between two values: at the connection's power since the last time that
+    the first was told, at a home's while it was repeated."""
+    since_told_s, span_s = words.begin[j] - words.end[i], words.begin[j] - words.begin[i]
+    hours, days = np.minimum(span_s, _HELD_LONG_S), np.maximum(span_s - _HELD_LONG_S, 0.0)
+    in_secret = _HELD_KW * hours + _HELD_LONG_KW * days
+    return np.maximum(limit_kw * (since_told_s + _SURGE_S), in_secret) / 3600
+
+
+def _believed(words: _Spoken, limit_kw: float) -> tuple[NDArray[np.intp], list[int]]:
+    """Which values to believe, and after which of those the register went to another level.
+
+    The cheapest story: a value left out costs 1 for each time it was told, as far as that confirms
+    it, a change of level ``_STEP_COST``.
+    """
+    n = len(words.begin)
+    places = np.arange(n)
+    before = np.append(0.0, np.cumsum(np.minimum(words.count, _CONFIRMED_BY)))
+    step, most = np.diff(words.kwh), _most_kwh(words, places[:-1], places[1:], limit_kw)
     wrong = (step < -_TINY_KWH) | (step > most)
     if not wrong.any():
-        return np.arange(n), []
+        return places, []
     cost, back, level = np.empty(n), np.full(n, -1), np.zeros(n, np.bool_)
     # Far from everything wrong there is nothing to weigh.
     near = np.zeros(n, np.bool_)
@@ -189,15 +254,15 @@ def _believed(time: Floats, kwh: Floats, limit_kw: float) -> tuple[NDArray[np.in
         if not near[i]:
             cost[i], back[i] = cost[i - 1], i - 1
             continue
-        cost[i] = i if i <= _LONGEST_GLITCH else math.inf
+        cost[i] = before[i] if i <= _LONGEST_GLITCH else math.inf
         for left_out in range(min(_LONGEST_GLITCH, i - 1) + 1):
             j = i - 1 - left_out
-            fits = _fits(time, kwh, j, i, limit_kw)
-            total = cost[j] + left_out + (0.0 if fits else _STEP_COST)
+            fits = _fits(words, j, i, limit_kw)
+            total = cost[j] + before[i] - before[j + 1] + (0.0 if fits else _STEP_COST)
             if total < cost[i]:
                 cost[i], back[i], level[i] = total, j, not fits
     ends = range(n - 1, max(n - 2 - _LONGEST_GLITCH, -1), -1)
-    i = min(ends, key=lambda k: float(cost[k]) + n - 1 - k)
+    i = min(ends, key=lambda k: float(cost[k] + before[n] - before[k + 1]))
     chosen, steps = [i], [bool(level[i])]
     while back[i] >= 0:
         i = int(back[i])
@@ -208,13 +273,15 @@ def _believed(time: Floats, kwh: Floats, limit_kw: float) -> tuple[NDArray[np.in
     return np.array(chosen, dtype=np.intp), [k - 1 for k, up in enumerate(steps) if up]
 
 
-def _believed_until(time: Floats, chosen: NDArray[np.intp], steps: Sequence[int]) -> float:
+def _believed_until(words: _Spoken, chosen: NDArray[np.intp], steps: Sequence[int]) -> float:
     """Time of the last reading that no later one can make doubtful."""
     last = len(chosen) - 1
+    told = np.append(np.cumsum(words.count[chosen][::-1])[::-1], 0)
     for place in steps:
-        if last - place < _CONFIRMED_BY:
+        if told[place + 1] < _CONFIRMED_BY:
             last = min(last, place)
-    return float(time[chosen[last]])
+    certain = last == len(chosen) - 1
+    return float((words.end if certain else words.begin)[chosen[last]])
 
 
 def _words(before: float, after: float) -> str:

@@ -231,23 +231,25 @@ class Store:
         """Keep what is known of intervals (start, kwh, kind) since ``received`` [s].
 
         What has been said before is not said again; another energy than before is of the kind
-        ``corrected``. Returns the starts of those that are new.
+        ``corrected``. The same energy may be less sure, or surer, than it was. Returns the starts
+        of those that are new.
         """
         if not rows:
             return []
         said = {
-            one.start: one.kwh for one in self.intervals(role, minutes, rows[0][0], rows[-1][0] + 1)
+            one.start: one for one in self.intervals(role, minutes, rows[0][0], rows[-1][0] + 1)
         }
         new = []
         with self._transaction():
             for start, kwh, kind in rows:
                 before = said.get(start)
-                if before is not None and abs(before - kwh) <= _KWH_TOLERANCE:
+                same = before is not None and abs(before.kwh - kwh) <= _KWH_TOLERANCE
+                if before is not None and same and before.kind in (kind, corrected):
                     continue
                 self._db.execute(
                     "INSERT OR REPLACE INTO intervals VALUES (?, ?, ?, ?, ?, ?)",
                     (role, minutes, start, _ms(received), kwh,
-                     kind if before is None else corrected),
+                     kind if before is None or same else corrected),
                 )  # fmt: skip
                 new.append(start)
         return new
@@ -273,14 +275,6 @@ class Store:
                 copy._db.executemany("INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?)", rows)
         finally:
             copy.close()
-
-    def changed(self, minutes: int, after: float) -> list[int]:
-        """Starts of the intervals of which something was learnt after ``after`` [s]."""
-        rows = self._db.execute(
-            "SELECT DISTINCT start FROM intervals WHERE received_ms > ? AND minutes = ? "
-            "ORDER BY start", (_ms(after), minutes),
-        )  # fmt: skip
-        return [row[0] for row in rows]
 
     def span(self, role: str, minutes: int) -> tuple[int, int] | None:
         """First and last start of a role's intervals, None where there are none."""

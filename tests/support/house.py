@@ -130,3 +130,42 @@ class House:
                 told.append(replace(parked, due=now))
                 parked = None
         return told + [replace(old, due=self.begin + self.ticks * TICK_S) for old in held]
+
+
+def changes(messages, role, hold_s=60.0, apart_s=0.05):
+    """(time, value, held) (n,) each: what Home Assistant tells of a register, by time of arrival.
+
+    Changes alone, of several at once ``apart_s`` one after the other; the value is repeated every
+    ``hold_s`` whether the meter speaks or not.
+    """
+    number, rows = ENERGIES.index(role), []
+    arrived = messages[0].due - apart_s
+    hold, value = messages[0].due + 0.1 * hold_s, None
+    for one in messages:
+        while hold <= one.due:
+            rows.append((hold, value, True))
+            hold += hold_s
+        arrived = max(one.due, arrived + apart_s)
+        if one.registers[number] != value:
+            value = one.registers[number]
+            rows.append((arrived, value, False))
+    time, values, held = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    return time, values, held
+
+
+def untold(house, role, messages, begin, faults, arrivals=False):
+    """Energy [kWh] that flowed while a register changed its level, between what was told before
+    and after, two minutes more on both sides: nobody can know it.
+
+    ``arrivals``: what was held back is told at once, and so is the level before and after.
+    """
+    lost = 0.0
+    for kind, at, _ in faults:
+        if kind == "register_reset" or (kind == "register_jump" and role == "import"):
+            before = max((one.stamp for one in messages if one.stamp < begin + at), default=begin)
+            after = min(
+                one.due if arrivals else one.stamp
+                for one in messages if one.stamp >= begin + at
+            )  # fmt: skip
+            lost += house.between(role, before - 120, after + 120)
+    return lost
