@@ -41,8 +41,10 @@ def run(clients: int, run_config: RunConfig, run_id: int, actors: int, directory
         # Flower's threads would go on to the end of the run, and say of each call that Ray no
         # longer answers; households' files are whole always.
         logging.disable()
-        ray.shutdown()
-        os._exit(128 + number)
+        try:
+            ray.shutdown()
+        finally:  # whatever Ray was in the middle of
+            os._exit(128 + number)
 
     def init(*given: Any, **named: Any) -> Any:
         started = ray_init(*given, **named)
