@@ -9,6 +9,9 @@ is told apart from what it measured, and is never energy:
   up than the connection can carry; further down). What flowed between the two readings nobody
   knows: it is not billed, one message's worth at most.
 
+A value that a source repeats is one value, the surer the longer it stood; of readings that come all
+at once one counts.
+
 Whether a step is a glitch or lasts is known when the level has been confirmed by a third reading;
 until then the meter is known up to the reading before the step.
 """
@@ -16,12 +19,14 @@ until then the meter is known up to the reading before the step.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Places = int | NDArray[np.intp]
 
 LIMIT_KW = 20.0
 """Power that a home's connection carries for long; more than that in a step is a fault."""
@@ -81,18 +86,18 @@ def from_register(
         return nothing()
     held = np.zeros(len(time), np.bool_) if held is None else held
     cadence = _cadence(time[~held])
-    words = _spoken(time, kwh, held, cadence)
-    chosen, steps = _believed(words, limit_kw)
-    known = _believed_until(words, chosen, steps)
+    spoken = _spoken(time, kwh, held, cadence)
+    chosen, steps = _believed(spoken, limit_kw)
+    known = _believed_until(spoken, chosen, steps)
     doubts = [
         (
-            float(words.begin[i]),
-            f"reading of {words.kwh[i]:.3f} kWh left out: contradicted by the next",
+            float(spoken.begin[i]),
+            f"reading of {spoken.kwh[i]:.3f} kWh left out: contradicted by the next",
         )
-        for i in np.setdiff1d(np.arange(len(words.begin)), chosen)
-        if words.begin[i] <= known
+        for i in np.setdiff1d(np.arange(len(spoken.begin)), chosen)
+        if spoken.begin[i] <= known
     ]
-    t, v, changed = _readings(words, chosen, steps, cadence)
+    t, v, changed = _readings(spoken, chosen, steps, cadence)
     energy, sure = np.diff(v), ~changed
     energy[changed] = 0.0
     doubts += [
@@ -172,12 +177,11 @@ def _spoken(time: Floats, kwh: Floats, held: Mask, cadence_s: float) -> _Spoken:
     end, count = begin.copy(), np.bincount(owner[repeats], minlength=len(first))
     np.maximum.at(end, owner[repeats], time[repeats])
     lasts = _bursts(begin, value, cadence_s)
-    said = value[lasts]
-    for place in np.flatnonzero(np.diff(lasts, prepend=-1) > 1).tolist():
-        first_of_burst = lasts[place - 1] + 1 if place else 0
-        burst = value[first_of_burst : lasts[place] + 1]
+    firsts, said = np.append(0, lasts[:-1] + 1), value[lasts]
+    for place in np.flatnonzero(lasts > firsts).tolist():
+        burst = value[firsts[place] : lasts[place] + 1]
         # The newest is the largest, which need not have come last, unless the register fell.
-        quiet_s = begin[lasts[place]] - begin[max(first_of_burst - 1, 0)]
+        quiet_s = begin[lasts[place]] - begin[max(firsts[place] - 1, 0)]
         said[place] = burst[burst <= said[place] + _most_held_kwh(cadence_s + quiet_s)].max()
     return _Spoken(begin[lasts], end[lasts], said, count[lasts])
 
@@ -200,13 +204,13 @@ def _most_held_kwh(seconds: float) -> float:
 
 
 def _readings(
-    words: _Spoken, chosen: NDArray[np.intp], steps: Sequence[int], cadence_s: float
+    spoken: _Spoken, chosen: NDArray[np.intp], steps: Sequence[int], cadence_s: float
 ) -> tuple[Floats, Floats, Mask]:
     """(m,) times and values that are believed, and (m - 1,) where the level changed between two.
 
     A repetition is one where the next value says that nothing was missed.
     """
-    begin, end, kwh = words.begin[chosen], words.end[chosen], words.kwh[chosen]
+    begin, end, kwh = spoken.begin[chosen], spoken.end[chosen], spoken.kwh[chosen]
     changed = np.zeros(max(len(kwh) - 1, 0), np.bool_)
     changed[list(steps)] = True
     missed = np.append((np.diff(kwh) > _most_held_kwh(cadence_s)) | changed, False)
@@ -218,30 +222,28 @@ def _readings(
     return time, value, after[kept][:-1]
 
 
-def _fits(words: _Spoken, i: int, j: int, limit_kw: float) -> bool:
-    return bool(-_TINY_KWH <= words.kwh[j] - words.kwh[i] <= _most_kwh(words, i, j, limit_kw))
-
-
-def _most_kwh(words: _Spoken, i, j, limit_kw: float):  # type: ignore[no-untyped-def]
-    """What may have flowed between two values: at the connection's power since the last time that
-    the first was told, at a home's while it was repeated."""
-    since_told_s, span_s = words.begin[j] - words.end[i], words.begin[j] - words.begin[i]
+def _fits(spoken: _Spoken, i: Places, j: Places, limit_kw: float) -> Any:
+    """Whether the step from value ``i`` to value ``j`` may be energy: no more than the connection
+    carries since the first was told last, or a home uses while it was repeated."""
+    since_told_s = spoken.begin[j] - spoken.end[i]
+    span_s = spoken.begin[j] - spoken.begin[i]
     hours, days = np.minimum(span_s, _HELD_LONG_S), np.maximum(span_s - _HELD_LONG_S, 0.0)
     in_secret = _HELD_KW * hours + _HELD_LONG_KW * days
-    return np.maximum(limit_kw * (since_told_s + _SURGE_S), in_secret) / 3600
+    most = np.maximum(limit_kw * (since_told_s + _SURGE_S), in_secret) / 3600
+    step = spoken.kwh[j] - spoken.kwh[i]
+    return (step >= -_TINY_KWH) & (step <= most)
 
 
-def _believed(words: _Spoken, limit_kw: float) -> tuple[NDArray[np.intp], list[int]]:
+def _believed(spoken: _Spoken, limit_kw: float) -> tuple[NDArray[np.intp], list[int]]:
     """Which values to believe, and after which of those the register went to another level.
 
     The cheapest story: a value left out costs 1 for each time it was told, as far as that confirms
     it, a change of level ``_STEP_COST``.
     """
-    n = len(words.begin)
+    n = len(spoken.begin)
     places = np.arange(n)
-    before = np.append(0.0, np.cumsum(np.minimum(words.count, _CONFIRMED_BY)))
-    step, most = np.diff(words.kwh), _most_kwh(words, places[:-1], places[1:], limit_kw)
-    wrong = (step < -_TINY_KWH) | (step > most)
+    before = np.append(0.0, np.cumsum(np.minimum(spoken.count, _CONFIRMED_BY)))
+    wrong = ~_fits(spoken, places[:-1], places[1:], limit_kw)
     if not wrong.any():
         return places, []
     cost, back, level = np.empty(n), np.full(n, -1), np.zeros(n, np.bool_)
@@ -257,7 +259,7 @@ def _believed(words: _Spoken, limit_kw: float) -> tuple[NDArray[np.intp], list[i
         cost[i] = before[i] if i <= _LONGEST_GLITCH else math.inf
         for left_out in range(min(_LONGEST_GLITCH, i - 1) + 1):
             j = i - 1 - left_out
-            fits = _fits(words, j, i, limit_kw)
+            fits = bool(_fits(spoken, j, i, limit_kw))
             total = cost[j] + before[i] - before[j + 1] + (0.0 if fits else _STEP_COST)
             if total < cost[i]:
                 cost[i], back[i], level[i] = total, j, not fits
@@ -273,15 +275,15 @@ def _believed(words: _Spoken, limit_kw: float) -> tuple[NDArray[np.intp], list[i
     return np.array(chosen, dtype=np.intp), [k - 1 for k, up in enumerate(steps) if up]
 
 
-def _believed_until(words: _Spoken, chosen: NDArray[np.intp], steps: Sequence[int]) -> float:
+def _believed_until(spoken: _Spoken, chosen: NDArray[np.intp], steps: Sequence[int]) -> float:
     """Time of the last reading that no later one can make doubtful."""
     last = len(chosen) - 1
-    told = np.append(np.cumsum(words.count[chosen][::-1])[::-1], 0)
+    told = np.append(np.cumsum(spoken.count[chosen][::-1])[::-1], 0)
     for place in steps:
         if told[place + 1] < _CONFIRMED_BY:
             last = min(last, place)
     certain = last == len(chosen) - 1
-    return float((words.end if certain else words.begin)[chosen[last]])
+    return float((spoken.end if certain else spoken.begin)[chosen[last]])
 
 
 def _words(before: float, after: float) -> str:

@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import ExitStack
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -31,7 +30,7 @@ from fl_server.host.setup import admit_household, init_server
 from fl_server.ledger import COMMUNITY, Kind, Ledger
 from simulations.processes import free_ports, service, wait_for
 from tests.support.homeassistant import FAKETIME, HASS, HomeAssistant
-from tests.support.house import ENERGIES, FAULTS, House, untold
+from tests.support.house import ENERGIES, House, every_fault, untold
 from tests.support.live_homes import Paths
 
 INTERVALS = int(os.environ.get("FEDWATT_LIVE_INTERVALS", "4"))
@@ -88,19 +87,8 @@ def _join(out, folder, ports, home, port, clock):
 
 
 def _faults(seed):
-    """Every kind of meter fault at a time of its own, an hour at most."""
-    if not FAULTY:
-        return ()
-    draw = np.random.default_rng(seed)
-    first, span_s = RUN_BEGIN - BEGIN, max(INTERVALS - 6, 1) * 1800
-    return tuple(
-        (
-            kind,
-            int(first + draw.uniform(0, span_s)),
-            int(draw.uniform(60, 3600)),
-        )
-        for kind in FAULTS
-    )
+    """Every kind of meter fault at a time of its own, where they are asked for."""
+    return every_fault(seed, RUN_BEGIN - BEGIN, max(INTERVALS - 6, 1) * 1800) if FAULTY else ()
 
 
 def test_homes_trade_and_pay_what_they_used(tmp_path, broker, postgres):

@@ -132,6 +132,16 @@ class House:
         return told + [replace(old, due=self.begin + self.ticks * TICK_S) for old in held]
 
 
+def every_fault(seed, first_s, span_s):
+    """(kind, first second, seconds) of each kind of fault, at a random time in a span, an hour at
+    most."""
+    draw = np.random.default_rng(seed)
+    return tuple(
+        (kind, int(first_s + draw.uniform(0, span_s)), int(draw.uniform(60, 3600)))
+        for kind in FAULTS
+    )
+
+
 def changes(messages, role, hold_s=60.0, apart_s=0.05):
     """(time, value, held) (n,) each: what Home Assistant tells of a register, by time of arrival.
 

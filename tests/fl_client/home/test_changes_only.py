@@ -8,19 +8,11 @@ from fl_client.home.intervals import MEASURED, SPREAD, intervals
 from fl_client.home.mapping import Channel
 from fl_client.home.registers import from_register
 from fl_client.home.store import ARRIVAL, HELD, Reading, Store
-from tests.support.house import ENERGIES, FAULTS, House, changes, untold
+from tests.support.house import ENERGIES, House, changes, every_fault, untold
 
 BEGIN, HOURS = 1_790_726_400, 48  # midnight
 HALF_HOURS = 2 * HOURS - 2
 CADENCE_S, STEP_KWH = 30, 0.001
-
-
-def _faults(seed):
-    draw = np.random.default_rng(seed)
-    return tuple(
-        (kind, int(draw.uniform(3600, (HOURS - 6) * 3600)), int(draw.uniform(60, 3600)))
-        for kind in FAULTS
-    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def test_whatever_happens_no_more_is_counted_than_was_used(house, seed):
     """Every fault at a random time, two or three at once: every half hour is known, in all no more
     than the truth, and no less but what flowed while a register changed its level. What is marked
     measured is off by no more than a home can use in secret between two readings at each end."""
-    faults = _faults(seed)
+    faults = every_fault(seed, 3600, (HOURS - 7) * 3600)
     messages = house.messages(every=CADENCE_S, resolution=STEP_KWH, faults=faults)
     for role in ENERGIES:
         pieces = from_register(*changes(messages, role))
