@@ -7,8 +7,9 @@ from fl_client.home.mapping import ENERGIES, Channel
 from fl_client.home.registers import LIMIT_KW, Pieces, from_intervals, from_power, from_register
 from fl_client.home.store import Series, Store
 
-# So many readings before the first new one tell how often a meter speaks and how finely.
-_BEFORE = 200
+# So many readings before the first new one, and so long before, tell how often a meter speaks and
+# how finely, though many came at once.
+_BEFORE, _BEFORE_S = 200, 6 * 3600.0
 
 
 def derive(
@@ -30,33 +31,39 @@ def derive(
         said = [new[one.name] for one in meters if one.name in new]
         if not said:
             continue
-        pieces = [pieces_of(store, one, min(said), limit_kw) for one in meters]
+        series = [store.series(one.name, min(said), _BEFORE, _BEFORE_S) for one in meters]
+        pieces = [_pieces(one, told, limit_kw) for one, told in zip(meters, series, strict=True)]
         for meter, found in zip(meters, pieces, strict=True):
             for at, words in found.doubts:
                 store.doubt(meter.name, at, words)
         length = minutes * 60
-        # The reading before the first new one is where its energy begins to count; what was not
-        # believed without the new ones is told for the first time.
-        since = min(
-            min(said), *(_believed_until(store, one, min(said), limit_kw) for one in meters)
+        # Told again is what new readings make something else of, and for the first time what was
+        # not believed without them; a series that begins in the midst is not understood at once.
+        understood = max(_understood_from(told, min(said)) for told in series)
+        believed = min(
+            _believed_until(one, told, min(said), limit_kw)
+            for one, told in zip(meters, series, strict=True)
         )
-        earliest = min((_before(p, since) for p in pieces), default=since)
-        first = int(earliest // length) * length
+        earliest = min((_before(p, believed) for p in pieces), default=believed)
+        first = int(min(understood, earliest) // length) * length
         rows = intervals(pieces, length, first, int(now) + 1)
         starts.update(store.put_intervals(role, minutes, rows, now, CORRECTED))
     return sorted(starts)
 
 
-def _believed_until(store: Store, channel: Channel, time: float, limit_kw: float) -> float:
-    """Up to when [s] a channel's readings from before ``time`` were believed without later ones."""
-    if channel.kind in ("interval", "power"):
-        return time
-    series = store.series(channel.name, time, _BEFORE)
+def _understood_from(series: Series, time: float) -> float:
+    """From when [s] on readings before ``time`` tell the same whatever came before them."""
+    begin = min(float(series.measured[0]), time) if len(series.measured) else time
+    return begin + (time - begin) / 4
+
+
+def _believed_until(channel: Channel, series: Series, time: float, limit_kw: float) -> float:
+    """Up to when [s] readings from before ``time`` are believed without later ones."""
     old = series.measured < time
-    if old.sum() < 2:
+    if channel.kind in ("interval", "power") or old.sum() < 2:
         return time
-    known = from_register(series.measured[old], series.value[old], series.held[old], limit_kw)
-    return min(known.known_until, time)
+    older = Series(series.measured[old], series.value[old], series.held[old])
+    return min(_pieces(channel, older, limit_kw).known_until, time)
 
 
 def _before(pieces: Pieces, time: float) -> float:
@@ -67,7 +74,10 @@ def _before(pieces: Pieces, time: float) -> float:
 
 def pieces_of(store: Store, channel: Channel, since: float, limit_kw: float = LIMIT_KW) -> Pieces:
     """What a channel has told since ``since`` [s], and a while before, as energy over time."""
-    series: Series = store.series(channel.name, since, _BEFORE)
+    return _pieces(channel, store.series(channel.name, since, _BEFORE, _BEFORE_S), limit_kw)
+
+
+def _pieces(channel: Channel, series: Series, limit_kw: float) -> Pieces:
     if channel.kind == "interval":
         length = 60 * channel.minutes
         begin = series.measured - (length if channel.stamp == "end" else 0.0)

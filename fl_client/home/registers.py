@@ -45,6 +45,7 @@ _HELD_KW, _HELD_LONG_KW, _HELD_LONG_S = 7.0, 2.0, 4 * 3600.0
 _HELD_LEAST_KWH = 0.02
 # Readings that come so much faster than usual, and than any meter speaks, were held back somewhere.
 _BURST, _BURST_S = 0.1, 5.0
+_BURST_SHARE = 0.01
 _LONGEST_CADENCE_S = 3600.0
 
 
@@ -149,10 +150,13 @@ def from_power(time: Floats, kw: Floats, limit_kw: float = LIMIT_KW) -> Pieces:
 
 
 def _cadence(time: Floats) -> float:
-    """How often a meter speaks [s]: the median distance of its readings."""
+    """How often a meter speaks [s]: the median distance of its readings, but of those that came all
+    at once, which together are hardly any time."""
     if len(time) < 2:
         return _LONGEST_CADENCE_S
-    return min(float(np.median(np.diff(time))), _LONGEST_CADENCE_S)
+    apart = np.sort(np.minimum(np.diff(time), _LONGEST_CADENCE_S))
+    told = np.cumsum(apart)
+    return float(np.median(apart[told > _BURST_SHARE * told[-1]]))
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS sources (
 );
 """
 _KWH_TOLERANCE = 5e-7
+# Readings of a day in which a source repeats one every minute.
+_MOST_OLDER = 1440
 # Clocks differ by less.
 _AHEAD_S = 1.0
 
@@ -166,27 +168,41 @@ class Store:
         return -1 if found is None else int(found[0])
 
     def series(
-        self, channel: str, since: float, before: int = 0, known_at: float | None = None
+        self,
+        channel: str,
+        since: float,
+        before: int = 0,
+        before_s: float = 0.0,
+        known_at: float | None = None,
     ) -> Series:
-        """Readings of ``channel`` from ``since`` [s] on, and the last ``before`` older ones.
+        """Readings of ``channel`` from ``since`` [s] on, and older ones.
 
-        ``known_at`` [s]: as they were known then.
+        Of those the last ``before``, not counting what was only repeated, and all of ``before_s``
+        and the one before; no more than a source repeats in a day. ``known_at`` [s]: as they were
+        known then.
         """
         number, limit = self._known(channel), 2**62 if known_at is None else _ms(known_at)
+        columns = "SELECT measured_ms, value, quality FROM readings WHERE channel = ? "
         older = self._db.execute(
-            "SELECT measured_ms FROM readings WHERE channel = ? AND measured_ms < ? "
-            "AND received_ms <= ? ORDER BY measured_ms DESC LIMIT ?",
-            (number, _ms(since), limit, before),
+            columns + "AND measured_ms < ? AND received_ms <= ? "
+            "ORDER BY measured_ms DESC, received_ms DESC LIMIT ?",
+            (number, _ms(since), limit, _MOST_OLDER if before else 0),
         ).fetchall()  # fmt: skip
-        rows = self._db.execute(
-            "SELECT measured_ms, value, quality FROM readings WHERE channel = ? "
-            "AND measured_ms >= ? AND received_ms <= ? ORDER BY measured_ms, received_ms",
-            (number, older[-1][0] if older else _ms(since), limit),
-        ).fetchall()  # fmt: skip
-        table = np.array(rows, dtype=np.float64).reshape(-1, 3)
+        newer = self._db.execute(
+            columns + "AND measured_ms >= ? AND received_ms <= ? ORDER BY measured_ms, received_ms",
+            (number, _ms(since), limit),
+        ).fetchall()
+        table = np.array(older[::-1] + newer, dtype=np.float64).reshape(-1, 3)
         newest = np.append(np.diff(table[:, 0]) > 0, True)[: len(table)]
         table = table[newest]
-        return Series(table[:, 0] / 1000, table[:, 1], table[:, 2] == _QUALITIES.index(HELD))
+        time, held = table[:, 0] / 1000, table[:, 2] == _QUALITIES.index(HELD)
+        first = int(np.searchsorted(time, since))
+        if before:
+            spoken = np.flatnonzero(~held & (time < since))
+            reach = np.searchsorted(time[spoken], since - before_s, "right") - 1
+            place = min(len(spoken) - before, int(reach))
+            first = int(spoken[max(place, 0)]) if len(spoken) else 0
+        return Series(time[first:], table[first:, 1], held[first:])
 
     def newest(self, channel: str, known_at: float | None = None) -> Reading | None:
         """The reading with the latest time of measurement, if any (a level, or for a look)."""

@@ -92,3 +92,23 @@ def test_what_turns_out_less_sure_is_marked_so_though_its_energy_stays(tmp_path)
         found = store.intervals("import", 30, BEGIN + 1800, BEGIN + 3600)
         kinds += [found[0].kind] if found and found[0].kind not in kinds[-1:] else []
     assert kinds == [MEASURED, SPREAD]
+
+
+@pytest.mark.parametrize(("seed", "role"), [(43, "charge"), (13, "export"), (12, "discharge")])
+def test_what_is_told_as_readings_come_is_what_all_of_them_tell(tmp_path, seed, role):
+    """Every fault within five hours, and half hours told anew with each reading: none of the energy
+    is counted twice or not at all because what came later makes something else of what was told."""
+    begin, hours = BEGIN + 6 * 3600, 12
+    house = House(5, begin, hours)
+    messages = house.messages(CADENCE_S, STEP_KWH, every_fault(seed, 3600, (hours - 7) * 3600))
+    time, kwh, held = changes(messages, role)
+    channel = Channel(role, "homeassistant", "", f"sensor.{role}")
+    store = Store(tmp_path / "meters.sqlite", write=True)
+    for at, value, repeated in zip(time.tolist(), kwh.tolist(), held.tolist(), strict=True):
+        one = Reading(channel.name, at, at, value, HELD if repeated else ARRIVAL)
+        derive(store, [channel], 30, store.put([one]), at)
+    span = begin + 1800, begin + hours * 3600 - 1800
+    told = store.intervals(role, 30, *span)
+    at_once = intervals([from_register(time, kwh, held)], 1800, *span)
+    assert [one.start for one in told] == [one.start for one in at_once]
+    assert sum(one.kwh for one in told) == pytest.approx(sum(one.kwh for one in at_once), abs=0.02)
