@@ -92,6 +92,10 @@ class Compression:
         }
 
 
+AUTO = "auto"
+"""As the model's preset computes: bfloat16 where it trains in that, else whole."""
+
+
 def parse_compression(text: str) -> Compression:
     """Read ``none``, ``bfloat16``, ``int8``, ``top-k:0.05`` or ``top-k:0.05+int8``.
 

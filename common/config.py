@@ -24,17 +24,19 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from common.cadence import ENDLESS, HALF_HOUR, Cadence
-from common.compression import parse_compression
+from common.compression import AUTO, parse_compression
 from common.data.prices import PRICE_LIMIT_PER_KWH
 from common.energy.battery import BatterySpec
 from common.energy.charges import Charges, LocalFee, all_in_fee
 from common.energy.connection import ConnectionSpec
 from common.errors import InputError
+from common.forecast.presets import find_preset
 from common.local_rules import filled
 from common.yaml_text import parse_yaml, read_yaml
 
@@ -222,7 +224,9 @@ class FL(Section):
         512.0, description="largest update read; larger ones are dropped [MB]"
     )
     compression: str = Field(
-        "none", description="of updates: bfloat16, int8, top-k:SHARE, or top-k:SHARE+int8"
+        AUTO,
+        description="of updates: none, bfloat16, int8, top-k:SHARE, or top-k:SHARE+int8; auto:"
+        " bfloat16 where the preset trains in it, else none",
     )
     compression_down: str = Field(
         "none", description="of the global model: the same; with top-k or int8 its changes are sent"
@@ -234,8 +238,9 @@ class FL(Section):
 
     @field_validator("compression", "compression_down")
     @classmethod
-    def _readable(cls, text: str) -> str:
-        parse_compression(text)
+    def _readable(cls, text: str, info: ValidationInfo) -> str:
+        if (info.field_name, text) != ("compression", AUTO):
+            parse_compression(text)
         return text
 
 
@@ -623,6 +628,15 @@ class Settings(Section):
         """Intervals between two durable checkpoints."""
         return self.cadence.of_hours(self.run.checkpoint_hours)
 
+    @property
+    def update_compression(self) -> str:
+        """How households write their updates, where ``fl.compression`` is auto as well: under
+        secure aggregation, whose sums need one grid for all, that is none."""
+        if self.fl.compression != AUTO:
+            return self.fl.compression
+        narrow = find_preset(self.model.preset).bfloat16 and not self.fl.secure_aggregation
+        return "bfloat16" if narrow else "none"
+
     def digest(self) -> str:
         """Hash of every setting that shapes a result: one digest, one experiment.
 
@@ -642,7 +656,8 @@ class Settings(Section):
             left_out["homes"] = True
             if self.homes_last.keys() <= {"*"}:  # says no more than the sections do
                 left_out["homes_last"] = True
-        shaping = self.model_dump_json(exclude=left_out)
+        fl = self.fl.model_copy(update={"compression": self.update_compression})
+        shaping = self.model_copy(update={"fl": fl}).model_dump_json(exclude=left_out)
         # Runs keep the names they had while these settings counted half hours.
         for key, hours in (
             ("checkpoint_every", self.run.checkpoint_hours),

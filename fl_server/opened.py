@@ -181,11 +181,12 @@ def _open_rounds(
     )
     private = fl.privacy
     privacy = None
+    compression = settings.update_compression
     if private.clip is not None:
         privacy = Privacy(private.clip, private.noise_multiplier, private.delta)
     check_privacy(fl.strategy, private=privacy is not None)
     if fl.secure_aggregation:
-        check_secure(fl.strategy, strategy, fl.compression)
+        check_secure(fl.strategy, strategy, compression)
     check_asynchronous(
         fl.strategy,
         strategy,
@@ -200,7 +201,7 @@ def _open_rounds(
         seed=run.seed,
         max_update_bytes=int(fl.max_update_mb * 1e6),
         deadline_s=run.reply_deadline_s,
-        compression=fl.compression,
+        compression=compression,
         privacy=privacy,
         compression_down=fl.compression_down,
         min_replies=fl.min_replies,

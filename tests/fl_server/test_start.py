@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from common.config import Settings
 from common.data.source import source_of
@@ -27,3 +28,31 @@ def test_prices_are_published_beyond_the_data(days: float) -> None:
     both = np.concatenate((known[row - 48 : row], prices))
     beyond = 48 + len(known) - row
     assert both[beyond:].tolist() == both[beyond - 48 : -48].tolist()
+
+
+@pytest.mark.parametrize(
+    ("preset", "compression", "secure", "expected"),
+    [
+        ("full", "auto", False, "bfloat16"),
+        ("slot", "auto", False, "none"),
+        ("full", "auto", True, "none"),
+        ("full", "none", False, "none"),
+        ("slot", "int8", False, "int8"),
+    ],
+)
+def test_updates_travel_as_the_preset_computes(
+    preset: str, compression: str, secure: bool, expected: str
+) -> None:
+    """Left to itself an update is written in bfloat16 where its preset trains in it and in float32
+    elsewhere; what is said holds. Either way it is the same run."""
+    fl = {"compression": compression, "secure_aggregation": secure}
+    settings = Settings.model_validate({"fl": fl, "model": {"preset": preset}})
+    assert settings.update_compression == expected
+    said = Settings.model_validate({"fl": fl | {"compression": expected}, "model": settings.model})
+    assert settings.digest() == said.digest()
+
+
+def test_only_updates_may_be_left_to_the_preset() -> None:
+    """The way down has no automatic choice, and says so."""
+    with pytest.raises(ValidationError, match="compression_down"):
+        Settings.model_validate({"fl": {"compression_down": "auto"}})
