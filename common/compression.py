@@ -1,13 +1,14 @@
 """Smaller updates: bfloat16 or int8 values, all of them or the k largest, with error feedback.
 
-What compression loses in one round is kept by the sender and added to its next update (error
+What int8 and top-k lose in one round is kept by the sender and added to its next update (error
 feedback: Seide et al. 2014, "1-bit stochastic gradient descent"; Karimireddy et al. 2019,
-arXiv:1901.09847), so no part of an update is lost for good.
+arXiv:1901.09847), so no part of an update is lost for good. bfloat16 by itself rounds each value to
+1/256 of it at most.
 """
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,37 +40,36 @@ class Compression:
         """Whether anything is compressed at all."""
         return self.values != "float32" or self.share < 1.0
 
-    def compress(self, delta: Arrays) -> tuple[bytes, dict[str, NDArray[np.float32]]]:
-        """Bytes of an update, and what these bytes will be read as (for error feedback).
+    @property
+    def feeds_back(self) -> bool:
+        """Whether so much is lost that the sender keeps it for its next update."""
+        return self.values == "int8" or self.share < 1.0
 
-        Raises ValueError for an update that holds NaN or infinity.
-        """
+    def compress(self, delta: Arrays) -> bytes:
+        """Bytes of an update; raises ValueError where it holds NaN or infinity."""
         # By name: the order of a dict does not survive every way of storing a model.
-        arrays = {name: delta[name] for name in sorted(delta)}
-        flat = np.concatenate([np.ravel(a) for a in arrays.values()]).astype(np.float32, copy=False)
-        if not np.isfinite(flat).all():
+        arrays = [np.ravel(delta[name]).astype(np.float32, copy=False) for name in sorted(delta)]
+        if not all(np.isfinite(array).all() for array in arrays):
             raise ValueError("the update holds NaN or infinity")
-        mask = _largest(flat, self.share) if self.share < 1.0 else None
-        shapes = {name: array.shape for name, array in arrays.items()}
-        sizes = [array.size for array in arrays.values()]
-        kept = flat if mask is None else flat[mask]
-        parts = [_HEAD.pack(_KINDS.index(self.values), mask is not None, flat.size)]
+        sizes = [array.size for array in arrays]
+        mask = _largest(np.concatenate(arrays), self.share) if self.share < 1.0 else None
+        parts = [_HEAD.pack(_KINDS.index(self.values), mask is not None, sum(sizes))]
         if mask is not None:
             positions = zlib.compress(np.packbits(mask).tobytes(), 9)
             parts += [struct.pack("<I", len(positions)), positions]
+            arrays = [
+                array[chosen]
+                for array, chosen in zip(arrays, np.split(mask, np.cumsum(sizes)[:-1]), strict=True)
+            ]
         if self.values == "int8":
-            counts = _counts(mask, sizes)
-            scales = _scales(kept, counts)
+            scales = _scales(arrays)
             parts.append(scales.tobytes())
-            units = np.repeat(scales, counts)
-            codes = np.divide(kept, units, out=np.zeros_like(kept), where=units > 0)
-            parts.append(np.rint(codes).astype(np.int8).tobytes())
+            parts += [_to_int8(array, scale) for array, scale in zip(arrays, scales, strict=True)]
         elif self.values == "bfloat16":
-            parts.append(_to_bfloat16(kept).tobytes())
+            parts.append(_to_bfloat16(arrays))
         else:
-            parts.append(kept.tobytes())
-        blob = b"".join(parts)
-        return blob, self.expand(blob, shapes)
+            parts += [array.tobytes() for array in arrays]
+        return b"".join(parts)
 
     @staticmethod
     def expand(
@@ -139,16 +139,27 @@ def _counts(mask: NDArray[np.bool_] | None, sizes: list[int]) -> NDArray[np.int6
     return np.diff(np.concatenate([[0], total[ends]])).astype(np.int64)
 
 
-def _scales(kept: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    parts = np.split(kept, np.cumsum(counts)[:-1])
-    peaks = [float(np.abs(part).max(initial=0.0)) for part in parts]
+def _scales(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    peaks = [float(np.abs(array).max(initial=0.0)) for array in arrays]
     return (np.array(peaks) / 127.0).astype(np.float32)
 
 
-def _to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    # Upper half of the float32, rounded to nearest, ties to even.
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+def _to_int8(values: NDArray[np.float32], scale: np.float32) -> bytes:
+    codes = values / scale if scale > 0 else np.zeros_like(values)
+    return np.rint(codes).astype(np.int8).tobytes()
+
+
+def _to_bfloat16(arrays: Sequence[NDArray[np.float32]]) -> bytes:
+    # Who holds a model has torch, and no other needs it.
+    import torch
+
+    narrow = torch.empty(sum(array.size for array in arrays), dtype=torch.bfloat16)
+    begin = 0
+    for array in arrays:
+        end = begin + array.size
+        narrow[begin:end].copy_(torch.from_numpy(array))  # to nearest, ties to even
+        begin = end
+    return narrow.view(torch.int16).numpy().tobytes()
 
 
 def _expand(data: memoryview, sizes: list[int]) -> NDArray[np.float32]:
@@ -181,7 +192,8 @@ def _expand(data: memoryview, sizes: list[int]) -> NDArray[np.float32]:
     if scales is not None:
         kept = np.frombuffer(body, np.int8).astype(np.float32) * np.repeat(scales, counts)
     elif _KINDS[code] == "bfloat16":
-        kept = np.left_shift(np.frombuffer(body, "<u2").astype(np.uint32), 16).view(np.float32)
+        # The upper half of a float32.
+        kept = np.left_shift(np.frombuffer(body, "<u2"), 16, dtype=np.uint32).view(np.float32)
     else:
         kept = np.frombuffer(body, "<f4")
     if mask is None:

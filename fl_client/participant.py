@@ -12,6 +12,7 @@ import torch
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
+from common.compression import Compression
 from common.config import Training
 from common.forecast.forecaster import load_weights, weights_of
 from common.forecast.windows import Windows
@@ -179,10 +180,14 @@ class Participant:
         if not request.compression.active:
             noised = {name: request.weights[name] + delta[name] for name in delta}
             return ModelReply(metrics, noised, control=control)
+        if not request.compression.feeds_back:
+            blob = request.compression.compress(delta)
+            return ModelReply(metrics, compressed=blob, control=control)
         lost = self.store.load("residual", request.round)
         if lost is not None:
             delta = {name: delta[name] + lost[name] for name in delta}
-        blob, read = request.compression.compress(delta)
+        blob = request.compression.compress(delta)
+        read = Compression.expand(blob, {name: value.shape for name, value in delta.items()})
         self.store.save("residual", request.round, {n: delta[n] - read[n] for n in delta})
         return ModelReply(metrics, compressed=blob, control=control)
 

@@ -55,7 +55,8 @@ class Downlink:
             state.lacking = {name: np.zeros_like(value) for name, value in new.items()}
         else:
             delta = {n: (new[n] - state.held[n]) + state.lacking[n] for n in new}
-            blob, read = self._compression.compress(delta)
+            blob = self._compression.compress(delta)
+            read = Compression.expand(blob, {name: value.shape for name, value in delta.items()})
             self._change = packed(blob)
             state.held = {n: state.held[n] + read[n] for n in new}
             state.lacking = {n: delta[n] - read[n] for n in new}

@@ -25,7 +25,7 @@ class Compressing(Toy):
         plain = super().reply(k, request)
         assert plain.weights is not None
         delta = {"w": plain.weights["w"] - request.weights["w"]}
-        blob, _ = request.compression.compress(delta)
+        blob = request.compression.compress(delta)
         return replace(plain, weights=None, compressed=blob)
 
 
