@@ -11,7 +11,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.lib.format as npy
@@ -478,10 +479,18 @@ def encode_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
 def _array(values: NDArray[np.float32]) -> Array:
     """The bytes of ``Array(values)``, copied once: Flower's way through numpy.save takes thrice."""
     values = np.asarray(values, order="C")
-    head = io.BytesIO()
-    npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(values))
-    data = b"".join((head.getvalue(), values.reshape(-1).view(np.uint8).data))
+    head = _header(values.dtype, values.shape)
+    data = b"".join((head, values.reshape(-1).view(np.uint8).data))
     return Array(str(values.dtype), values.shape, SType.NUMPY, data)
+
+
+# A model is written and read again and again, and before its values stands the same each time.
+@lru_cache(maxsize=4096)
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    head = io.BytesIO()
+    described = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(head, described)
+    return head.getvalue()
 
 
 def decode_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
@@ -501,16 +510,24 @@ def view_arrays(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
 def _view(name: str, array: Array) -> NDArray[np.float32]:
     if array.stype != SType.NUMPY:
         raise ValueError(f"{name}: serialised as {array.stype}, expected numpy")
-    head = bytes(array.data[: _NPY_HEADER_MAX + 10])
-    size = int.from_bytes(head[8:10], "little")
-    found = _NPY_HEADER.fullmatch(head[10 : 10 + size])
-    if not head.startswith(_NPY_MAGIC) or found is None:
+    size = 10 + int.from_bytes(array.data[8:10], "little")
+    layout = _layout(array.data[: min(size, _NPY_HEADER_MAX + 10)])
+    if layout is None:
         raise ValueError(f"{name}: not a C-ordered numpy array of float32")
-    shape = tuple(int(part) for part in found[2].split(b",") if part.strip())
-    data = np.frombuffer(array.data, dtype=found[1].decode(), offset=10 + size)
+    dtype, shape = layout
+    data = np.frombuffer(array.data, dtype=dtype, offset=size)
     if math.prod(shape) != data.size:
         raise ValueError(f"{name}: {data.size} values for the shape {shape}")
     return data.reshape(shape)
+
+
+@lru_cache(maxsize=4096)
+def _layout(head: bytes) -> tuple[str, tuple[int, ...]] | None:
+    """Type and shape that the bytes before an array's values tell; None for any others."""
+    found = _NPY_HEADER.fullmatch(head[10:])
+    if not head.startswith(_NPY_MAGIC) or found is None:
+        return None
+    return found[1].decode(), tuple(int(part) for part in found[2].split(b",") if part.strip())
 
 
 def encode_metrics(metrics: Mapping[str, float | int]) -> RecordDict:
