@@ -74,7 +74,7 @@ def _before(pieces: Pieces, time: float) -> float:
 
 def pieces_of(store: Store, channel: Channel, since: float, limit_kw: float = LIMIT_KW) -> Pieces:
     """What a channel has told since ``since`` [s], and a while before, as energy over time."""
-    return _pieces(channel, store.series(channel.name, since, _BEFORE, _BEFORE_S), limit_kw)
+    return _pieces(channel, store.series(channel.name, since, _BEFORE), limit_kw)
 
 
 def _pieces(channel: Channel, series: Series, limit_kw: float) -> Pieces:

@@ -177,16 +177,16 @@ class Store:
     ) -> Series:
         """Readings of ``channel`` from ``since`` [s] on, and older ones.
 
-        Of those the last ``before``, not counting what was only repeated, and all of ``before_s``
-        and the one before; no more than a source repeats in a day. ``known_at`` [s]: as they were
-        known then.
+        Of those the last ``before``. With ``before_s`` as many that were not only repeated, and as
+        far back as the last of these so long ago; no more than a source repeats in a day.
+        ``known_at`` [s]: as they were known then.
         """
         number, limit = self._known(channel), 2**62 if known_at is None else _ms(known_at)
         columns = "SELECT measured_ms, value, quality FROM readings WHERE channel = ? "
         older = self._db.execute(
             columns + "AND measured_ms < ? AND received_ms <= ? "
             "ORDER BY measured_ms DESC, received_ms DESC LIMIT ?",
-            (number, _ms(since), limit, _MOST_OLDER if before else 0),
+            (number, _ms(since), limit, _MOST_OLDER if before_s else before),
         ).fetchall()  # fmt: skip
         newer = self._db.execute(
             columns + "AND measured_ms >= ? AND received_ms <= ? ORDER BY measured_ms, received_ms",
@@ -196,8 +196,8 @@ class Store:
         newest = np.append(np.diff(table[:, 0]) > 0, True)[: len(table)]
         table = table[newest]
         time, held = table[:, 0] / 1000, table[:, 2] == _QUALITIES.index(HELD)
-        first = int(np.searchsorted(time, since))
-        if before:
+        first = 0
+        if before_s:
             spoken = np.flatnonzero(~held & (time < since))
             reach = np.searchsorted(time[spoken], since - before_s, "right") - 1
             place = min(len(spoken) - before, int(reach))
