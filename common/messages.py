@@ -511,7 +511,7 @@ def _view(name: str, array: Array) -> NDArray[np.float32]:
     if array.stype != SType.NUMPY:
         raise ValueError(f"{name}: serialised as {array.stype}, expected numpy")
     size = 10 + int.from_bytes(array.data[8:10], "little")
-    layout = _layout(array.data[: min(size, _NPY_HEADER_MAX + 10)])
+    layout = _layout(bytes(array.data[: min(size, _NPY_HEADER_MAX + 10)]))
     if layout is None:
         raise ValueError(f"{name}: not a C-ordered numpy array of float32")
     dtype, shape = layout
