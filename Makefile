@@ -13,7 +13,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: setup demo community test test-hosts test-live test-oldest test-latest test-flower lint nightly clean
+.PHONY: setup demo community test pytest test-hosts test-live test-oldest test-latest test-flower lint nightly clean
 
 setup: $(INSTALLED)
 
@@ -38,7 +38,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# Types take a core for a minute: beside the tests.
+test: $(INSTALLED)
+	$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+pytest: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # Separate hosts in network namespaces, with every fault: needs root, takes about three quarters of an hour.
