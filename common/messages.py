@@ -473,7 +473,10 @@ def _report(text: str) -> dict[str, float]:
 
 def encode_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     """Model weights by name, in the form that every Flower strategy reads."""
-    return ArrayRecord({name: _array(array) for name, array in arrays.items()})
+    record = ArrayRecord()
+    for name, array in arrays.items():  # the constructor would make each Array twice
+        record[name] = _array(array)
+    return record
 
 
 def _array(values: NDArray[np.float32]) -> Array:
