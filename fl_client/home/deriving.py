@@ -31,24 +31,35 @@ def derive(
         said = [new[one.name] for one in meters if one.name in new]
         if not said:
             continue
-        series = [store.series(one.name, min(said), _BEFORE, _BEFORE_S) for one in meters]
-        pieces = [_pieces(one, told, limit_kw) for one, told in zip(meters, series, strict=True)]
-        for meter, found in zip(meters, pieces, strict=True):
-            for at, words in found.doubts:
-                store.doubt(meter.name, at, words)
-        length = minutes * 60
+        said_from = min(said)
+        series, pieces = _told(store, meters, said_from, limit_kw)
         # Told again is what new readings make something else of, and for the first time what was
         # not believed without them; a series that begins in the midst is not understood at once.
-        understood = max(_understood_from(told, min(said)) for told in series)
+        understood = max(_understood_from(told, said_from) for told in series)
         believed = min(
-            _believed_until(one, told, min(said), limit_kw)
+            _believed_until(one, told, said_from, limit_kw)
             for one, told in zip(meters, series, strict=True)
         )
         earliest = min((_before(p, believed) for p in pieces), default=believed)
-        first = int(min(understood, earliest) // length) * length
+        length = minutes * 60
+        first, needed = (int(at // length) * length for at in (min(understood, earliest), earliest))
+        if any(len(told.measured) and told.measured[0] > needed for told in series):
+            # One meter of the role was silent for longer than the others are read.
+            _, pieces = _told(store, meters, needed, limit_kw)
+        for meter, found in zip(meters, pieces, strict=True):
+            for at, words in found.doubts:
+                store.doubt(meter.name, at, words)
         rows = intervals(pieces, length, first, int(now) + 1)
         starts.update(store.put_intervals(role, minutes, rows, now, CORRECTED))
     return sorted(starts)
+
+
+def _told(
+    store: Store, meters: Sequence[Channel], since: float, limit_kw: float
+) -> tuple[list[Series], list[Pieces]]:
+    """What each of ``meters`` has said since ``since`` [s] and a while before, and its pieces."""
+    series = [store.series(one.name, since, _BEFORE, _BEFORE_S) for one in meters]
+    return series, [_pieces(one, told, limit_kw) for one, told in zip(meters, series, strict=True)]
 
 
 def _understood_from(series: Series, time: float) -> float:

@@ -46,8 +46,7 @@ CREATE TABLE IF NOT EXISTS sources (
 );
 """
 _KWH_TOLERANCE = 5e-7
-# Readings of a day in which a source repeats one every minute.
-_MOST_OLDER = 1440
+_MANY, _HOUR_MS, _OLDEST_MS = 2000, 3_600_000, 8 * 86_400_000
 # Clocks differ by less.
 _AHEAD_S = 1.0
 
@@ -177,32 +176,49 @@ class Store:
     ) -> Series:
         """Readings of ``channel`` from ``since`` [s] on, and older ones.
 
-        Of those the last ``before``. With ``before_s`` as many that were not only repeated, and as
-        far back as the last of these so long ago; no more than a source repeats in a day.
-        ``known_at`` [s]: as they were known then.
+        Of those the last ``before``. With ``before_s`` as many that were not only repeated, and all
+        of that time, or an hour of it where that is thousands, back to one that was not repeated.
+        None is older than eight days. ``known_at`` [s]: as they were known then.
         """
-        number, limit = self._known(channel), 2**62 if known_at is None else _ms(known_at)
-        columns = "SELECT measured_ms, value, quality FROM readings WHERE channel = ? "
-        older = self._db.execute(
-            columns + "AND measured_ms < ? AND received_ms <= ? "
-            "ORDER BY measured_ms DESC, received_ms DESC LIMIT ?",
-            (number, _ms(since), limit, _MOST_OLDER if before_s else before),
+        limit = 2**62 if known_at is None else _ms(known_at)
+        begin = self._begin(self._known(channel), limit, _ms(since), before, _ms(before_s))
+        rows = self._db.execute(
+            "SELECT measured_ms, value, quality FROM readings WHERE channel = ? "
+            "AND measured_ms >= ? AND received_ms <= ? ORDER BY measured_ms, received_ms",
+            (self._known(channel), begin, limit),
         ).fetchall()  # fmt: skip
-        newer = self._db.execute(
-            columns + "AND measured_ms >= ? AND received_ms <= ? ORDER BY measured_ms, received_ms",
-            (number, _ms(since), limit),
-        ).fetchall()
-        table = np.array(older[::-1] + newer, dtype=np.float64).reshape(-1, 3)
+        table = np.array(rows, dtype=np.float64).reshape(-1, 3)
         newest = np.append(np.diff(table[:, 0]) > 0, True)[: len(table)]
         table = table[newest]
-        time, held = table[:, 0] / 1000, table[:, 2] == _QUALITIES.index(HELD)
-        first = 0
-        if before_s:
-            spoken = np.flatnonzero(~held & (time < since))
-            reach = np.searchsorted(time[spoken], since - before_s, "right") - 1
-            place = min(len(spoken) - before, int(reach))
-            first = int(spoken[max(place, 0)]) if len(spoken) else 0
-        return Series(time[first:], table[first:, 1], held[first:])
+        return Series(table[:, 0] / 1000, table[:, 1], table[:, 2] == _QUALITIES.index(HELD))
+
+    def _begin(self, number: int, limit: int, since: int, before: int, before_ms: int) -> int:
+        """Where [ms] a series begins that reaches back from ``since`` [ms]; see ``series``."""
+        older = (
+            "FROM readings WHERE channel = ? AND received_ms <= ? AND measured_ms < ? "
+            "AND measured_ms >= ?"
+        )
+        ends = number, limit, since, since - _OLDEST_MS
+
+        def told(what: str, *values: int) -> int | None:
+            row = self._db.execute(f"SELECT {what}", values).fetchone()
+            return None if row is None else row[0]
+
+        def back(count: int, spoken: str = "") -> int | None:
+            last = f"measured_ms {older} {spoken} ORDER BY measured_ms DESC LIMIT 1 OFFSET ?"
+            return told(last, *ends, count)
+
+        oldest = told(f"min(measured_ms) {older}", *ends)
+        if oldest is None or not before:
+            return since
+        if not before_ms:
+            found = back(before - 1)
+            return oldest if found is None else found
+        spoken = f"AND quality != {_QUALITIES.index(HELD)}"
+        # Where a meter speaks every second, hours of it would be read each second.
+        reach = min(max(since - before_ms, back(_MANY) or oldest), since - _HOUR_MS)
+        reached = told(f"max(measured_ms) {older} {spoken} AND measured_ms <= ?", *ends, reach)
+        return min(back(before - 1, spoken) or oldest, reached or oldest)
 
     def newest(self, channel: str, known_at: float | None = None) -> Reading | None:
         """The reading with the latest time of measurement, if any (a level, or for a look)."""
