@@ -180,15 +180,14 @@ class Participant:
         if not request.compression.active:
             noised = {name: request.weights[name] + delta[name] for name in delta}
             return ModelReply(metrics, noised, control=control)
-        if not request.compression.feeds_back:
-            blob = request.compression.compress(delta)
-            return ModelReply(metrics, compressed=blob, control=control)
-        lost = self.store.load("residual", request.round)
+        feeds_back = request.compression.feeds_back
+        lost = self.store.load("residual", request.round) if feeds_back else None
         if lost is not None:
             delta = {name: delta[name] + lost[name] for name in delta}
         blob = request.compression.compress(delta)
-        read = Compression.expand(blob, {name: value.shape for name, value in delta.items()})
-        self.store.save("residual", request.round, {n: delta[n] - read[n] for n in delta})
+        if feeds_back:
+            read = Compression.expand(blob, {name: value.shape for name, value in delta.items()})
+            self.store.save("residual", request.round, {n: delta[n] - read[n] for n in delta})
         return ModelReply(metrics, compressed=blob, control=control)
 
     def _add_noise(self, delta: Weights, request: ModelRequest) -> None:

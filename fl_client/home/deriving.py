@@ -40,9 +40,10 @@ def derive(
             _believed_until(one, told, said_from, limit_kw)
             for one, told in zip(meters, series, strict=True)
         )
-        earliest = min((_before(p, believed) for p in pieces), default=believed)
+        earliest = min(_before(p, believed) for p in pieces)
         length = minutes * 60
-        first, needed = (int(at // length) * length for at in (min(understood, earliest), earliest))
+        needed = int(earliest // length) * length
+        first = min(needed, int(understood // length) * length)
         if any(len(told.measured) and told.measured[0] > needed for told in series):
             # One meter of the role was silent for longer than the others are read.
             _, pieces = _told(store, meters, needed, limit_kw)

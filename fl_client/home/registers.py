@@ -45,6 +45,7 @@ _HELD_KW, _HELD_LONG_KW, _HELD_LONG_S = 7.0, 2.0, 4 * 3600.0
 _HELD_LEAST_KWH = 0.02
 # Readings that come so much faster than usual, and than any meter speaks, were held back somewhere.
 _BURST, _BURST_S = 0.1, 5.0
+# Bursts take no more than this share of the time, and do not count in how often a meter speaks.
 _BURST_SHARE = 0.01
 _LONGEST_CADENCE_S = 3600.0
 

@@ -46,7 +46,10 @@ CREATE TABLE IF NOT EXISTS sources (
 );
 """
 _KWH_TOLERANCE = 5e-7
-_MANY, _HOUR_MS, _OLDEST_MS = 2000, 3_600_000, 8 * 86_400_000
+# Of a meter that speaks every second hours would be read each second: of so many an hour is enough.
+_MANY, _HOUR_MS = 2000, 3_600_000
+# How long a value that is only repeated is looked through for the reading that it repeats.
+_OLDEST_MS = 8 * 86_400_000
 # Clocks differ by less.
 _AHEAD_S = 1.0
 
@@ -208,14 +211,12 @@ class Store:
             last = f"measured_ms {older} {spoken} ORDER BY measured_ms DESC LIMIT 1 OFFSET ?"
             return told(last, *ends, count)
 
-        oldest = told(f"min(measured_ms) {older}", *ends)
-        if oldest is None or not before:
+        oldest = told(f"min(measured_ms) {older}", *ends) if before else None
+        if oldest is None:
             return since
         if not before_ms:
-            found = back(before - 1)
-            return oldest if found is None else found
+            return back(before - 1) or oldest
         spoken = f"AND quality != {_QUALITIES.index(HELD)}"
-        # Where a meter speaks every second, hours of it would be read each second.
         reach = min(max(since - before_ms, back(_MANY) or oldest), since - _HOUR_MS)
         reached = told(f"max(measured_ms) {older} {spoken} AND measured_ms <= ?", *ends, reach)
         return min(back(before - 1, spoken) or oldest, reached or oldest)

@@ -195,7 +195,7 @@ _STARTS = st.sampled_from([date(2024, 6, 3), date(2024, 3, 31), date(2024, 10, 2
 
 
 @settings(
-    max_examples=max(8, settings().max_examples // 20),
+    max_examples=max(12, settings().max_examples // 20),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a run takes seconds to shrink
 )

@@ -18,11 +18,13 @@ def told(folder, spoken, together, minutes=30):
     energy. ``spoken``: by channel (time since ``BEGIN`` [s], kWh, only repeated) in order."""
     store = Store(folder / "meters.sqlite", write=True)
     rows = sorted(
-        Reading(channel.name, BEGIN + t, BEGIN + t, kwh, HELD if held else OWN)
-        for channel, said in spoken.items()
-        for t, kwh, held in said
+        (
+            Reading(channel.name, BEGIN + t, BEGIN + t, kwh, HELD if held else OWN)
+            for channel, said in spoken.items()
+            for t, kwh, held in said
+        ),
+        key=lambda one: one.received,
     )
-    rows.sort(key=lambda one: one.received)
     for at in range(0, len(rows), together):
         some = rows[at : at + together]
         derive(store, list(spoken), minutes, store.put(some), some[-1].received)
