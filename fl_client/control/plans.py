@@ -15,6 +15,7 @@ class Plans:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._read: tuple[str, int, Fill] = "", -1, Fill()  # run, interval, what was announced
 
     def now(self) -> tuple[Steering, Fill] | None:
         """The newest plan and its fills, as far as they were announced; None without a plan."""
@@ -27,8 +28,8 @@ class Plans:
             return Fill()
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
             try:
-                run = db.execute("SELECT value FROM about WHERE key = 'run'").fetchone()
-                if run is None or run[0] != steering.run:
+                about = db.execute("SELECT value FROM about WHERE key = 'run'").fetchone()
+                if about is None or about[0] != steering.run:
                     return Fill()
                 told = db.execute(
                     "SELECT bought, sold FROM announced WHERE t = ?", (steering.t,)
@@ -37,5 +38,8 @@ class Plans:
                     "SELECT milliwh, scarcity FROM allowed WHERE t = ?", (steering.t,)
                 ).fetchone()
             except sqlite3.OperationalError:  # busy for too long, or not made yet
-                return Fill()
-        return Fill.of(told, allowed)
+                # What was announced for an interval is not taken back while it runs.
+                run, t, fill = self._read
+                return fill if (run, t) == (steering.run, steering.t) else Fill()
+        self._read = steering.run, steering.t, Fill.of(told, allowed)
+        return self._read[2]

@@ -22,6 +22,7 @@ from common.forecast.scalers import fit_scaler
 from common.model_messages import Weights
 from fl_client.deciding import AskModel, DayAhead
 from fl_client.household import Group
+from simulations import summary
 from simulations.benchmarks.strategies.homes import households_of, sources_of, span_of
 from simulations.benchmarks.strategies.setup import Setup
 from simulations.benchmarks.traders.foresights import same_slots
@@ -32,11 +33,12 @@ _HISTORY_DAYS = 60
 
 
 def share_of_optimum(setup: Setup, seed: int, weights: Mapping[str, Weights] | None) -> float:
-    """Share of the perfect-foresight saving that the community gets with these forecasts."""
+    """Share of the perfect-foresight saving that the community gets with these forecasts; nan
+    where there is nothing to save."""
     foresee = same_slots(7) if weights is None else _foresee(setup, weights)
     cost = _cost(setup, seed, "none", "trader.options.scenarios=model", foresee=foresee)
-    nothing, optimum = _references(setup, seed)
-    return float((nothing - cost["community"]) / (nothing - optimum))
+    share = summary.share_of_optimum(cost["community"], *_references(setup, seed))
+    return float("nan") if share is None else share
 
 
 @lru_cache(maxsize=2)

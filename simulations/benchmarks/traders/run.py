@@ -16,13 +16,14 @@ import pandas as pd
 
 from common.arrays import Floats
 from common.config import Settings, load
+from common.errors import InputError
 from fl_client.deciding import AskModel
 from fl_client.household import Group
 from fl_server.run_files import REPORTS
 from simulations.benchmarks.traders import foresights
 from simulations.benchmarks.traders.life import live, logged, priced_by_interval
 from simulations.references import LOSER, Case, no_battery_no_trade
-from simulations.summary import case_of
+from simulations.summary import case_of, share_of_optimum
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Days:
     """A span of days under one set of settings: its references, then any row.
 
     ``settings`` (``section.key=value``): of every row. ``cap``: share of the peak without
-    batteries that a capped row may draw.
+    batteries that a capped row may draw. Raises InputError where there is nothing to save.
     """
 
     def __init__(self, settings: Sequence[str], cap: float) -> None:
@@ -119,6 +120,11 @@ class Days:
         self.cap_kw = cap * self.peak_kw
         self.capped_optimum: float | None = None
         self.start = local_start(reports["start"], self.timezone)
+        if self._share(0.0) is None:
+            self.close()
+            raise InputError(
+                f"{self.start}: even perfect foresight saves nothing; choose other days or homes"
+            )
 
     @property
     def peak_kw(self) -> float:
@@ -178,6 +184,8 @@ class Days:
         paid = priced_by_interval(log, self.case.battery)
         row, cap = ROWS[name], summary.get("cap")
         reports = json.loads((directory / REPORTS).read_text())["households"]
+        share = self._share(cost["community"])
+        assert share is not None
         told = row.learns or row.foresight is not None
         errors = summary["forecast"]["consumption_day"] if told else None
         return Score(
@@ -185,7 +193,7 @@ class Days:
             start=self.start,
             seed=settings.run.seed,
             cost=cost["community"],
-            share_of_optimum=(cost["no_battery_no_trade"] - cost["community"]) / self.saving,
+            share_of_optimum=share,
             losers=int((worse > LOSER).sum()),
             worst_loss=float(worse.max()),
             peak_kw=energy["peak_import_kw"],
@@ -202,6 +210,10 @@ class Days:
             else calibration(self.case, log["score"], paid),
             weekly=weekly(paid, self.names, settings.cadence.per_day),
         )
+
+    def _share(self, cost: float) -> float | None:
+        resting = self._resting["cost"]
+        return share_of_optimum(cost, resting["no_battery_no_trade"], resting["community_optimum"])
 
     @property
     def saving(self) -> float:

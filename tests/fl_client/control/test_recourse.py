@@ -2,8 +2,10 @@
 over."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -118,5 +120,10 @@ def test_fills_are_those_announced_for_this_run(tmp_path):
     assert plans.now()[1] == Fill()
     state.announce(7, (250_000, 0, 1, 0), (1_500_000, 600_000))
     assert plans.now()[1] == Fill(0.25, 0.0, 1.5, 0.6)
+    with closing(sqlite3.connect(tmp_path / "household.sqlite")) as db:
+        db.execute("ALTER TABLE announced RENAME TO away")
+        assert Plans(tmp_path).now()[1] == Fill()
+        assert plans.now()[1] == Fill(0.25, 0.0, 1.5, 0.6), "unreadable for a moment"
+        db.execute("ALTER TABLE away RENAME TO announced")
     state.begin({"run": "other", "household": "maple", "start": ""}, 0)
     assert plans.now()[1] == Fill()

@@ -211,6 +211,13 @@ def test_the_command_writes_table_json_and_picture(tmp_path: Path) -> None:
         (["--starts", "tomorrow"], "tomorrow"),
         (["--skip", "10"], "--skip"),
         (["--data", "/nowhere"], "/nowhere"),
+        (
+            [
+                *("--data", "synthetic", "--households", "1", "--days", "1"),
+                *("--starts", "2026-06-01", "--set", "battery.capacity_kwh=0"),
+            ],
+            "2026-06-01: even perfect foresight saves nothing",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path: Path, arguments: list[str], named: str) -> None:
