@@ -1,11 +1,14 @@
 """Processes on this machine: their environment, their ports, and becoming another one."""
 
+import errno
 import ipaddress
 import os
 import re
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,11 +68,42 @@ def exec_process(command: Sequence[str], env: Mapping[str, str]) -> None:
 
 
 def told_to_stop() -> threading.Event:
-    """An event that SIGTERM and SIGINT set from now on, instead of ending the process."""
+    """An event that SIGTERM, SIGINT and SIGHUP set from now on, instead of ending the process."""
     stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
+    names = [signal.SIGTERM, signal.SIGINT]
+    # Under nohup it is ignored: what it starts outlives its terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        names.append(signal.SIGHUP)
+    for name in names:
         signal.signal(name, lambda *_: stop.set())
     return stop
+
+
+def check_port(host: str, port: int, key: str, patience_s: float = 2.0) -> None:
+    """Raise InputError for a port that is taken; ``key``: which key of which file names it.
+
+    Whoever was killed a moment ago leaves it within ``patience_s`` seconds.
+    """
+    end = time.monotonic() + patience_s
+    while _taken(host, port):
+        if time.monotonic() > end:
+            raise InputError(
+                f"{key} {port}: another process listens there: end it, or name another port"
+            )
+        time.sleep(0.2)
+
+
+def _taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as plug:
+        # As servers do: what was closed a moment ago is free.
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            plug.bind((host, port))
+        except OSError as error:
+            # What else is wrong with it, the server itself says.
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def listens(port: int) -> bool:

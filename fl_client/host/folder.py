@@ -16,10 +16,17 @@ import fl_client
 from common.data.frame import check_name
 from common.errors import InputError
 from common.files import check_secret, write_secret
-from common.processes import check_address, environment, exec_process, is_loopback
+from common.processes import (
+    check_address,
+    check_port,
+    environment,
+    exec_process,
+    is_loopback,
+)
 from common.yaml_text import read_yaml
 from fl_client.control.record import NONE
 from fl_client.control.settings import read_control
+from fl_client.home.daemon import Lock
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
 from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
@@ -32,6 +39,7 @@ from fl_client.membership import METERS, own_settings
 _PREFIX = re.compile(r"([\w-]+(/[\w-]+)*)?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _WANTED = "the server's tls/ca.crt is wanted"
+_LOCK = "client.lock"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
 
 
@@ -248,4 +256,18 @@ def start_client(root: Path) -> None:
         command += [AND, sys.executable, "-m", "fl_client.host.meters", str(root)]
         if read_control(root).mode != NONE:
             command += [AND, sys.executable, "-m", "fl_client.host.control", str(root)]
+    _hold(root)
+    check_port("127.0.0.1", file.port, f"{root / 'client.yaml'}: port")
     exec_process([sys.executable, "-m", "fl_client.host.keeper", *command], env)
+
+
+def _hold(root: Path) -> None:
+    """Hold the folder from now on, in the process that this one becomes too; not in those that it
+    starts. Raises Busy where another one does."""
+    path = root / _LOCK
+    known = path.read_text() if path.exists() else ""
+    lock = Lock(path, f"its client runs already (process {known or 'unknown'})")
+    held = vars(lock)["_file"]
+    os.set_inheritable(held, True)
+    os.ftruncate(held, 0)
+    os.write(held, str(os.getpid()).encode())

@@ -74,10 +74,15 @@ def init(
 def start(directory: Directory) -> None:
     """Keep the SuperLink up, which households connect to. Does not return."""
     from common.processes import exec_process
-    from fl_server.host.flower import superlink
+    from fl_server.host.flower import check_ports, superlink, write_connection
     from fl_server.host.folder import Folder
 
-    exec_process(*superlink(Folder(directory.resolve())))
+    folder = Folder(directory.resolve())
+    command, env = superlink(folder)
+    check_ports(folder)
+    # The port may be another one than at init.
+    write_connection(folder, folder.deployment())
+    exec_process(command, env)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from common.config import Settings
 from common.errors import InputError
 from common.files import check_secret, write_whole
 from common.flower_release import GRPC_FLEET, check_release, release, speaks_http
-from common.processes import BIN, environment, is_loopback
+from common.processes import BIN, check_port, environment, is_loopback
 from fl_server.host.folder import FOLDER_VARIABLE, Deployment, Folder
 
 CONNECTION = "fedwatt"
@@ -59,6 +59,15 @@ def superlink(folder: Folder) -> tuple[list[str], dict[str, str]]:
         command += ["--fleet-api-address", f"{deployment.heard_on}:{deployment.fleet_port}"]
         own[GRPC_FLEET] = "1"
     return command, environment(folder.flower, own)
+
+
+def check_ports(folder: Folder) -> None:
+    """Raise InputError where the ports of ``server.yaml`` are taken: Flower would say it at length,
+    and neither whose nor where they are named."""
+    deployment = folder.deployment()
+    taken = {"control_port": "127.0.0.1", "fleet_port": deployment.heard_on}
+    for key, host in taken.items():
+        check_port(host, getattr(deployment, key), f"{folder.server_file}: {key}")
 
 
 def write_connection(folder: Folder, deployment: Deployment) -> None:

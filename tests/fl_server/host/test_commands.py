@@ -1,5 +1,6 @@
 """Folders, keys and certificates: what is made, with which rights, and when a start is refused."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from fl_server.host.folder import Deployment, Folder
 from fl_server.host.members import admit, admitted, expel, read_members
 from fl_server.host.setup import init_server, renew_certificate
 from fl_server.host.tls import check_public_key, days_left, make_authority, make_server_certificate
+from tests.support.commands import refused
+from tests.support.ports import free_port
 
 PORTS = {"fleet_port": 9092, "control_port": 8000, "page_port": 9480}
 FLAT = ["tariff.source=flat"]
@@ -114,6 +117,19 @@ def test_households_are_sent_no_path_and_no_password(tmp_path: Path) -> None:
     assert b"secret" not in sent
     assert str(tmp_path).encode() not in sent
     assert [f.name for f in folder.app.iterdir()] == ["pyproject.toml"]
+
+
+@pytest.mark.parametrize("key", ["control_port", "fleet_port"])
+def test_a_port_that_is_taken_is_named_before_flower_is_started(tmp_path: Path, key: str) -> None:
+    """A second ``server start``, or another program on a port of server.yaml, is one line with port
+    and key."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ports = {name: free_port() for name in PORTS} | {key: port}
+        deployment = Deployment(**ports)
+        init_server(tmp_path / "server", ["127.0.0.1"], None, FLAT, None, 1, deployment)
+        said = refused(server_app, "start", str(tmp_path / "server"))
+    assert f"server.yaml: {key} {port}: another process listens there" in said
 
 
 def test_bad_input_is_one_line_and_status_two(tmp_path: Path) -> None:
