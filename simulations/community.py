@@ -8,9 +8,7 @@ runs faster. ``prepare`` makes the folders, ``commands`` says what is started in
 import os
 import secrets
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -24,9 +22,9 @@ import yaml
 from common.cadence import HALF_HOUR
 from common.data.store import write_household
 from common.data.synthetic import Community, generate, names
-from common.errors import InputError
+from common.errors import InputError, RunError
 from common.files import write_secret, write_whole
-from common.processes import BIN, environment, listens
+from common.processes import BIN, environment, listens, told_to_stop
 from fl_client.control.record import COMMAND, SHADOW
 from fl_client.control.settings import CONTROL
 from fl_client.home.clock import CLOCK
@@ -75,9 +73,16 @@ class Ports:
         """Those of processes are any; those of pages are not. Raises InputError where taken."""
         for port in range(pages, pages + households + 1):
             if listens(port):
-                raise InputError(f"--pages {pages}: something listens on port {port} already")
+                raise InputError(
+                    f"--pages {pages}: something listens on port {port} already: end the community "
+                    f"that was started before, or choose --pages {_beside(pages)}"
+                )
         broker, fleet, control = free_ports(3)
         return cls(broker, fleet, control, pages)
+
+
+def _beside(pages: int) -> int:
+    return pages + 100 if pages + 100 <= 65000 else pages - 100
 
 
 def prepare(out: Path, households: int, speed: float, lead_s: float, ports: Ports) -> None:
@@ -139,7 +144,10 @@ def admit(out: Path, households: int) -> None:
     """Let everybody in, as soon as the SuperLink is up."""
     folder = Folder(out / "server")
     port = folder.deployment().control_port
-    wait_for(lambda: listens(port), f"the SuperLink ({out / 'log' / 'link.txt'})", _START_S)
+    try:
+        wait_for(lambda: listens(port), "the SuperLink", _START_S)
+    except RuntimeError as error:
+        raise RunError(f"{error}: see {out / 'log' / LINK}.txt") from None
     there = admitted(read_members(folder.members))
     for name in names(households):
         if name not in there:
@@ -231,10 +239,11 @@ def commands(out: Path, households: int) -> dict[str, list[str]]:
 
 
 def run(out: Path, households: int) -> int:
-    """Start everything and stand by until SIGINT or SIGTERM, or until the run is over."""
-    stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
+    """Start everything and stand by until SIGINT, SIGTERM or SIGHUP, or until the run is over.
+
+    Raises RunError where a part of it ends before.
+    """
+    stop = told_to_stop()
     with ExitStack() as stack:
         made = {}
         for name, command in commands(out, households).items():
@@ -245,10 +254,12 @@ def run(out: Path, households: int) -> int:
         stack.callback(_end, list(made.values()))
         while not stop.wait(1.0):
             for name, process in made.items():
-                if not process.is_running() or process.status() == "zombie":
-                    if name == "run":
+                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                    status = process.wait()
+                    if name == "run" and status == 0:
                         return 0
-                    raise RuntimeError(f"{name} has ended: see {out / 'log' / name}.txt")
+                    said = "has ended" if status is None else f"has ended with status {status}"
+                    raise RunError(f"{name} {said}, and all with it: see {out / 'log' / name}.txt")
     return 0
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from fl_client.host.keeper import TIED
+
 _PORTS = range(20_000, 32_000)
 
 
@@ -18,10 +20,12 @@ _PORTS = range(20_000, 32_000)
 def service(
     command: Sequence[str], env: Mapping[str, str] | None, log: Path
 ) -> Iterator[psutil.Process]:
-    """A process and all it starts, ended on the way out."""
+    """A process and all it starts, ended on the way out, and when this process is killed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
-        process = psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
+        process = psutil.Popen(
+            command, env=env, stdout=file, stderr=file, start_new_session=True, preexec_fn=TIED
+        )
     try:
         yield psutil.Process(process.pid)
     finally:

@@ -23,8 +23,18 @@ _STEADY_S = 120.0
 _PR_SET_PDEATHSIG = 1
 
 
+def _die_with_parent() -> None:
+    """Whoever is killed must not leave behind what it started (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+TIED = _die_with_parent if sys.platform == "linux" else None
+"""``preexec_fn`` of a process that is to end with the thread that started it."""
+
+
 def keep(*commands: Sequence[str], first_pause_s: float = FIRST_PAUSE_S) -> int:
-    """Run every command again and again; returns 0 after SIGTERM or SIGINT, which are passed on."""
+    """Run every command again and again; returns 0 after SIGTERM, SIGINT or SIGHUP, which are
+    passed on as SIGTERM."""
     stopped = threading.Event()
     kept = [_Kept(command, first_pause_s, stopped) for command in commands]
 
@@ -35,6 +45,9 @@ def keep(*commands: Sequence[str], first_pause_s: float = FIRST_PAUSE_S) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    # The terminal is closed; under nohup that is ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)
     # A process is told of the end of the thread that started it: each has one of its own.
     others = [threading.Thread(target=one.run) for one in kept[1:]]
     for thread in others:
@@ -59,11 +72,10 @@ class _Kept:
 
     def run(self) -> None:
         """Run until told to stop."""
-        tied = _die_with_parent if sys.platform == "linux" else None
         pause = self._first_pause_s
         while not self._stopped.is_set():
             begin = time.monotonic()
-            self._process = subprocess.Popen(self._command, preexec_fn=tied)
+            self._process = subprocess.Popen(self._command, preexec_fn=TIED)
             if self._stopped.is_set():  # told to stop while it was being started
                 self._process.terminate()
             status = self._process.wait()
@@ -75,11 +87,6 @@ class _Kept:
             sys.stderr.flush()
             self._stopped.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
-
-
-def _die_with_parent() -> None:
-    """A keeper that is killed must not leave its process behind (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def split(words: Sequence[str]) -> list[list[str]]:

@@ -47,4 +47,5 @@ def community(
         typer.echo(f"house {number + 1}: http://127.0.0.1:{pages + 1 + number}/")
     typer.echo(f"the first half hour begins in {lead:.0f} s")
     if not only:
+        typer.echo("Ctrl-C, or closing the terminal, ends all of it")
         raise typer.Exit(run(root, households))

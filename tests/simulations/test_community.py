@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from fl_client.home.store import STORE, Store
 from fl_server.host.folder import Folder, Live
 from simulations.community import Ports, commands, prepare
 from simulations.house import read_house
-from simulations.processes import free_ports
+from simulations.processes import free_ports, wait_for
 from tests.support.broker import MOSQUITTO
 
 PORTS = Ports(1883, 9092, 8000, 9480)
@@ -93,6 +94,71 @@ def test_its_containers_are_its_processes(tmp_path: Path) -> None:
         elif service not in ("folders", "admit"):
             assert after == {"folders"}
     assert services["admit"]["depends_on"] == {"link": {"condition": "service_started"}}
+
+
+# Two parts that write down who they are, one of which may end by itself.
+_PARTS = """
+import sys
+from pathlib import Path
+from simulations import community
+out, seconds = Path(sys.argv[1]), sys.argv[2]
+part = (
+    "import os, sys, time; print(os.getpid(), flush=True); time.sleep(float(sys.argv[1]));"
+    "sys.exit(3)"
+)
+words = [sys.executable, "-c", part]
+community.commands = lambda *_: {"broker": [*words, "60"], "run": [*words, seconds]}
+from common.console import run, single
+app = single()
+app.command()(lambda: sys.exit(community.run(out, 1)))
+del sys.argv[1:]
+run(app, "fedwatt")
+"""
+
+
+def parts(out: Path, seconds: float) -> "tuple[subprocess.Popen[str], list[int]]":
+    """A community of two processes, and their ids once both are there."""
+    command = [sys.executable, "-c", _PARTS, str(out), str(seconds)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    logs = [out / "log" / f"{name}.txt" for name in ("broker", "run")]
+    wait_for(lambda: all(log.exists() and log.read_text() for log in logs), "parts", 60)
+    return process, [int(log.read_text()) for log in logs]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+
+
+@pytest.mark.parametrize("told", [signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_of_one_whose_terminal_is_closed_or_that_is_killed(
+    tmp_path: Path, told: signal.Signals
+) -> None:
+    """However it ends, its processes end with it."""
+    process, started = parts(tmp_path, 60)
+    process.send_signal(told)
+    process.communicate(timeout=60)
+    assert process.returncode == (0 if told == signal.SIGHUP else -told)
+    wait_for(lambda: all(map(gone, started)), "their end", 20)
+
+
+def test_a_part_that_dies_is_told_in_a_line(tmp_path: Path) -> None:
+    """One line says which part, with what status and where its log is; the status is 1, and the
+    others are ended."""
+    process, started = parts(tmp_path, 2)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    log = tmp_path / "log" / "run.txt"
+    assert said == f"fedwatt: run has ended with status 3, and all with it: see {log}\n"
+    assert all(map(gone, started))
+
+
+def test_pages_that_are_taken_are_told_with_a_way_out() -> None:
+    """A second community says what to do: end the first, or other ports."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=rf"{port} already: end the community .* --pages \d"):
+            Ports.free(port, 1)
 
 
 def figures(port: int) -> dict[str, Any]:

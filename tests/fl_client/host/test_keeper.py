@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from fl_client.host.keeper import split
 
 
@@ -22,9 +24,10 @@ def test_commands_are_told_apart():
     assert split(["a", "--and", "b", "c"]) == [["a"], ["b", "c"]]
 
 
-def test_a_process_that_dies_is_started_again_and_harms_no_other(tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_dies_is_started_again_and_harms_no_other(tmp_path, told):
     """Of two that are kept one is killed: it comes back, the other never notices; both end with
-    the keeper."""
+    the keeper, which is told to stop or whose terminal is closed."""
     write = (
         "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(60)"
     )
@@ -45,7 +48,7 @@ def test_a_process_that_dies_is_started_again_and_harms_no_other(tmp_path):
         _wait(lambda: lines("b") == 2)
         assert lines("a") == 1
     finally:
-        keeper.terminate()
+        keeper.send_signal(told)
         assert keeper.wait(10) == 0
     for pid in (pids["a"][0], pids["b"][1]):
         _wait(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
