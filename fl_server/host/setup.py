@@ -51,8 +51,13 @@ def init_server(
         raise InputError(f"insecure with address {addresses[0]}: without TLS only loopback will do")
     settings = load(config, override, run={"households": households})
     check_members(settings)
-    start = _tariff_start(settings, tariff)
-    moment = None if start is None else start.to_pydatetime()
+    origin = _origin(settings, tariff)
+    moment = None
+    if origin is not None:
+        moment = origin[0].to_pydatetime()
+        # Days and months of the books are those of the homes.
+        data = settings.data.model_copy(update={"timezone": origin[1]})
+        settings = settings.model_copy(update={"data": data})
     deployment = deployment.model_copy(update={"address": addresses[0], "start": moment})
     new = not root.exists()
     try:
@@ -89,8 +94,8 @@ def _rehearsal(settings: Settings, tariff: str) -> Settings:
     return lasting(Settings.model_validate(values))
 
 
-def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None:
-    """Time of interval 0 where a data source tells it."""
+def _origin(settings: Settings, tariff: str | None) -> tuple[pd.Timestamp, str] | None:
+    """Time of interval 0, and the time zone, where a data source tells them."""
     if tariff is None:
         if settings.tariff.source == "data":
             raise InputError("--tariff: a CSV file or data source, or --set tariff.source=flat")
@@ -100,7 +105,8 @@ def _tariff_start(settings: Settings, tariff: str | None) -> pd.Timestamp | None
         return None
     if tariff.endswith(".csv") and not Path(tariff).exists():
         raise InputError(f"--tariff {tariff}: no such file; its columns are time,retail")
-    return source_of(_rehearsal(settings, tariff)).start()
+    source = source_of(_rehearsal(settings, tariff))
+    return source.start(), source.load(source.names()[0]).timezone
 
 
 def _write_tariff(folder: Folder, settings: Settings, tariff: str) -> None:

@@ -4,12 +4,15 @@ import socket
 import stat
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
 from common.data.frame import check_name
+from common.data.store import write_household
+from common.data.synthetic import generate
 from common.errors import InputError
 from fl_client.host.client_file import ClientFile
 from fl_client.host.commands import app as client_app
@@ -21,6 +24,7 @@ from fl_server.host.folder import Deployment, Folder
 from fl_server.host.members import admit, admitted, expel, read_members
 from fl_server.host.setup import init_server, renew_certificate
 from fl_server.host.tls import check_public_key, days_left, make_authority, make_server_certificate
+from fl_server.months import Calendar
 from tests.support.commands import refused
 from tests.support.ports import free_port
 
@@ -171,6 +175,22 @@ def test_bad_input_is_one_line_and_status_two(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--tariff"):
         init_server(tmp_path / "b", ["127.0.0.1"], None, [], None, 1, Deployment(**PORTS))
     assert not (tmp_path / "b").exists()
+
+
+def test_a_rehearsal_has_the_days_of_its_homes(tmp_path: Path) -> None:
+    """First interval and time zone are the data's: the books of a run that begins in London's June
+    have no May, though it is May in UTC still."""
+    first = pd.Timestamp("2026-05-01", tz="Europe/London").tz_convert("UTC")
+    home = generate("H0001", seed=1, first=first, intervals=40 * 48)
+    write_household(home, tmp_path / "homes")
+    override, root = ["run.days=1", "run.history_days=31"], tmp_path / "server"
+    homes = str(tmp_path / "homes")
+    init_server(root, ["127.0.0.1"], None, override, homes, 1, Deployment(**PORTS))
+    settings, start = Folder(root).settings(), pd.Timestamp(Folder(root).deployment().start)
+    assert start.isoformat() == "2026-05-31T23:00:00+00:00"
+    assert settings.data.timezone == "Europe/London"
+    months = Calendar(start, settings.cadence, settings.data.timezone)
+    assert str(months.month(0)) == "2026-06"
 
 
 def test_public_key_must_be_an_elliptic_curve(tmp_path: Path) -> None:
