@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +55,7 @@ def simulate(
         directory = resume.resolve()
         # Who computes it may change: every engine gives the same bytes.
         settings = stored_settings(directory, engine=engine, ray_address=ray_address)
-        with owned(directory):
+        with owned(directory), _telling_how_to_go_on(directory):
             check_resumable(settings, directory)
             execute(settings, directory)
     else:
@@ -80,7 +81,7 @@ def simulate(
         with owned(directory):
             # Another may have been faster.
             new_directory(directory)
-            with writing_to(directory):
+            with writing_to(directory), _telling_how_to_go_on(directory):
                 execute(settings, directory)
 
 
@@ -109,6 +110,23 @@ def execute(settings: Settings, directory: Path) -> None:
             err=True,
         )
         raise typer.Exit(1)
+
+
+@contextmanager
+def _telling_how_to_go_on(directory: Path) -> Iterator[None]:
+    """Let who interrupts a run know that it can be gone on with, where it can."""
+    from simulations.resume import check_resumable
+    from simulations.simulate import stored_settings
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = "interrupted"
+        with suppress(InputError):
+            check_resumable(stored_settings(directory), directory)
+            said += f"; `fedwatt simulate --resume {directory}` goes on"
+        typer.echo(f"fedwatt: {said}", err=True)
+        raise
 
 
 def _absolute(source: str) -> str:

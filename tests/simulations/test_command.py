@@ -1,5 +1,8 @@
 """``fedwatt simulate`` on the command line: a user's mistake is one line and status 2."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 from common.data.store import household_files
 from simulations.cli import main
+from simulations.processes import text_of, wait_for
 
 
 def fedwatt(
@@ -171,3 +175,21 @@ def test_help_is_quick_and_names_every_command(
     assert status == 0
     for name in ("simulate", "train", "benchmark", "market", "data", "server", "client", "report"):
         assert name in out
+
+
+def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C ends a run with status 130 and a line with the command that goes on with it."""
+    out = tmp_path / "run"
+    words = ["--data", "synthetic", "--households", "2", "--days", "9", "--engine", "loop"]
+    words += ["--set", "fl.enabled=false", "--set", "run.references=none"]
+    program = "from simulations.cli import main; main()"
+    command = [sys.executable, "-c", program, "simulate", *words, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: len(text_of(out / "intervals.jsonl").splitlines()) > 2, "the run", 240)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert said.endswith(f"fedwatt: interrupted; `fedwatt simulate --resume {out}` goes on\n")
