@@ -141,7 +141,7 @@ def _orders(orders: Sequence[Order]) -> Markup:
     ]
     head = ("Order", "Energy", "Limit per kWh")
     return table(head, sides) + Markup(
-        "<details><summary>in {} steps</summary>{}</details>"
+        "<details><summary>all {} orders, one by one</summary>{}</details>"
     ).format(len(steps), table(head, steps))
 
 

@@ -9,6 +9,13 @@ from common.page import document, table, tiles
 from fl_server.host.view import View, progress
 
 _REFRESH_S = 30
+_PHASES = {
+    "waiting": "waiting for the next {}",
+    "market": "a market round is on",
+    "model round": "a model round is on",
+    "closing": "the last readings are waited for",
+    "finished": "the run is over",
+}
 
 
 def draw(view: View) -> str:
@@ -36,9 +43,12 @@ def _community(view: View) -> Markup:
         (f"{status.get('totals', {}).get('rounds', 0):.0f}", "model rounds"),
         (progress(status), f"{view.cadence.noun}s"),
     ]
-    state = status["phase"] if view.alive else "the coordinator is not running"
-    sub = Markup('<p class="sub">{}; status {:.0f} s old{}</p>').format(
-        state, view.age_s or 0.0, f"; last settled {last['time'][:16]} UTC" if last else ""
+    state = _PHASES.get(status["phase"], status["phase"]).format(view.cadence.noun)
+    if not view.alive and status["phase"] != "finished":
+        state = "the coordinator is not running"
+    settled = f"; settled up to the {view.cadence.noun} of {_moment(last['time'])}" if last else ""
+    sub = Markup('<p class="sub">{} (as of {:.0f} s ago){}</p>').format(
+        state.capitalize(), view.age_s or 0.0, settled
     )
     parts = [Markup("<h1>Community</h1>"), sub, tiles(figures)]
     parts.append(_chart("Price per kWh: local (dots), grid (steps)", view.intervals))
@@ -53,14 +63,14 @@ def _households(view: View) -> Markup:
         there = Markup("online") if home["online"] else Markup('<span class="off">away</span>')
         bills = (f"{home.get('bill_today', 0.0):.2f}", f"{home.get('bill', 0.0):.2f}")
         rows.append((name, there, home["owed"], *bills))
-    head = ("Household", "Connection", "Half hours owed", "Bill today", "Bill in all")
+    head = ("Household", "Connection", "Readings missing", "Bill today", "Bill in all")
     return Markup("<h2>Households</h2>") + table(head, rows)
 
 
 def _rounds(rounds: Sequence[dict[str, Any]]) -> Markup:
     if not rounds:
         return Markup("")
-    rows = (
+    rows = [
         (
             line["round"],
             f"{line['replies']} of {line['sampled']}",
@@ -69,17 +79,38 @@ def _rounds(rounds: Sequence[dict[str, Any]]) -> Markup:
             f"{line['seconds']:.1f} s",
         )
         for line in reversed(rounds)
-    )
+    ]
     head = ("Round", "Updates", "Dropped", "Validation loss", "Took")
-    return Markup("<h2>Model rounds</h2>") + table(head, rows)
+    said = [i for i in range(len(head)) if any(row[i] != "" for row in rows)]
+    shown = table([head[i] for i in said], [[row[i] for i in said] for row in rows])
+    whys = [
+        Markup("<p>Round {}: {}.</p>").format(line["round"], why)
+        for line in reversed(rounds)
+        if (why := _why(line))
+    ]
+    return Markup("").join([Markup("<h2>Model rounds</h2>"), shown, *whys, _WHERE if whys else ""])
+
+
+_WHERE = Markup(
+    '<p class="sub">No reply: the household was away, or slow. Error reply: its own log says what '
+    "went wrong. The server's log is in log/ of its folder (coordinator.jsonl), every round in "
+    "run/rounds.jsonl.</p>"
+)
+
+
+def _why(line: dict[str, Any]) -> str:
+    """What became of the updates that a round went without."""
+    reasons = [f"{why} ({count})" for why, count in line.get("dropped_reasons", {}).items()]
+    return "; ".join([*reasons, *filter(None, [line.get("failed")])])
 
 
 def _chart(title: str, lines: Sequence[dict[str, Any]]) -> Markup:
     """Prices over bars of traded energy, as SVG."""
     if len(lines) < 2:
         return Markup("")
-    width, height, left, top = 900, 220, 44, 10
-    inner_w, inner_h = width - left - 10, height - top - 24
+    # Room for the letters of a narrow screen, which are larger (common/page.py).
+    width, height, left, top = 900, 240, 64, 20
+    inner_w, inner_h = width - left - 10, height - top - 38
     highest: float = max(max(line["retail"], line["local_price"] or 0.0) for line in lines) * 1.1
     most = max(max(line["delivered_kwh"] for line in lines), 1e-9)
     step = inner_w / len(lines)
@@ -111,9 +142,9 @@ def _chart(title: str, lines: Sequence[dict[str, Any]]) -> Markup:
         for v in (0.0, highest / 2, highest / 1.1)
     )
     ends = (
-        f'<text x="{left}" y="{height - 6}">{escape(str(lines[0]["time"])[:16])}</text>'
+        f'<text x="{left}" y="{height - 6}">{escape(_moment(lines[0]["time"]))}</text>'
         f'<text x="{width - 10}" y="{height - 6}" text-anchor="end">'
-        f"{escape(str(lines[-1]['time'])[:16])} UTC</text>"
+        f"{escape(_moment(lines[-1]['time']))}</text>"
     )
     return Markup(
         f"<h2>{escape(title)}; bars: energy traded, up to {most:.2f} kWh</h2>"
@@ -121,6 +152,10 @@ def _chart(title: str, lines: Sequence[dict[str, Any]]) -> Markup:
         f'{ticks}{bars}<polyline points="{retail}" fill="none" stroke="currentColor" '
         f'stroke-opacity=".55"/>{dots}{ends}</svg>'
     )
+
+
+def _moment(time: object) -> str:
+    return f"{str(time)[:16].replace('T', ' ')} UTC"
 
 
 def _money(value: float | None) -> str:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 
@@ -262,6 +263,27 @@ def test_away_from_loopback_the_page_asks_for_its_token(folder: Folder) -> None:
     file.chmod(0o644)
     with pytest.raises(InputError, match="others may read"):
         serve(folder, "0.0.0.0", 0)
+
+
+def test_a_page_says_why_model_rounds_fail(folder: Folder) -> None:
+    """The reasons of dropped replies and where logs are, where there are any; a column in which no
+    round has a value is left out."""
+    seen = look(folder)
+    assert "Validation loss" in draw(seen)
+    assert "coordinator.jsonl" not in draw(seen)
+    bad = {"dropped": 2, "dropped_reasons": {"error reply": 2}, "val_loss": None, "failed": "a<b"}
+    text = draw(replace(seen, rounds=[line | bad for line in seen.rounds[:1]]))
+    assert "<p>Round 1: error reply (2); a&lt;b.</p>" in text
+    assert "coordinator.jsonl" in text
+    assert "Validation loss" not in text
+
+
+def test_no_label_of_an_axis_is_cut(folder: Folder) -> None:
+    """The letters of a narrow screen, 24 units high, fit beside and above the chart."""
+    text = draw(look(folder))
+    for x, label in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="end">([\d.]+)<', text):
+        assert float(x) >= 24 * 0.6 * len(label)
+    assert all(float(y) >= 18 for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)"', text))
 
 
 def test_a_page_without_a_run_says_so(tmp_path: Path) -> None:
