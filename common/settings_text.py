@@ -69,7 +69,9 @@ def explain(key: str) -> str:
     if not found:
         near = difflib.get_close_matches(key, [one.key for one in known], 3, 0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise InputError(f"config explain {key!r}: no such setting{hint}")
+        raise InputError(
+            f"config explain {key!r}: no such setting{hint} (`fedwatt config show` lists all)"
+        )
     return "\n".join(
         f"{one.key} (default {_plain(one.value)}; {_kind(one.field)})\n    {one.field.description}"
         for one in found
@@ -87,7 +89,9 @@ def _kind(field: FieldInfo) -> str:
     """What may be said for a key: its type, its choices, its bounds."""
     schema = _schema(field)
     variants = schema.get("anyOf", [schema])
-    return " or ".join(filter(None, map(_variant, variants)))
+    said = list(filter(None, map(_variant, variants)))
+    # What comes after two bounds is not one of them.
+    return (", or " if any(" and " in one for one in said) else " or ").join(said)
 
 
 def _schema(field: FieldInfo) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def _schema(field: FieldInfo) -> dict[str, Any]:
 
 
 _BOUNDS = {
-    "minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above",
+    "minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most",
     "exclusiveMaximum": "below",
 }  # fmt: skip
 _TYPES = {
@@ -114,5 +118,5 @@ def _variant(schema: dict[str, Any]) -> str:
         return str(schema["const"])
     if schema.get("format") == "date":
         return "date"
-    bounds = [f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema]
+    bounds = [f"{word} {schema[key]:,.10g}" for key, word in _BOUNDS.items() if key in schema]
     return " ".join([_TYPES.get(schema.get("type", ""), "value"), " and ".join(bounds)]).strip()

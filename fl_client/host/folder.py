@@ -38,7 +38,7 @@ from fl_client.membership import METERS, own_settings
 
 _PREFIX = re.compile(r"([\w-]+(/[\w-]+)*)?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_WANTED = "the server's tls/ca.crt is wanted"
+_WANTED = "the server's tls/ca.crt is wanted, which the coordinator hands out"
 _LOCK = "client.lock"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
 
@@ -117,7 +117,7 @@ def _authority(ca: Path) -> bytes:
             for certificate in certificates
         ]
     except OSError as error:
-        raise InputError(f"--ca {ca}: {error.strerror}") from None
+        raise InputError(f"--ca {ca}: {error.strerror}: {_WANTED}") from None
     except ValueError:
         raise InputError(f"--ca {ca}: no certificate: {_WANTED}") from None
     except x509.ExtensionNotFound:

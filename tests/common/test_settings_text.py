@@ -62,10 +62,11 @@ def test_explain_tells_default_choices_bounds_and_unit() -> None:
     assert "data, flat" in explain("tariff.source")
     assert "at least 0 and below 1" in explain("market.loss")
     assert "number above 0 or null" in explain("fl.privacy.clip")
+    assert "number above 0 and at most 10,000,000, or null" in explain("market.import_cap_kw")
     section = explain("fl.privacy")
     assert section.count("fl.privacy.") == 4
     assert "[clip norms]" in section
     with pytest.raises(InputError, match=r"did you mean fl\.local_steps"):
         explain("fl.local_step")
-    with pytest.raises(InputError, match="no such setting"):
+    with pytest.raises(InputError, match="no such setting .*config show"):
         explain("run.")
