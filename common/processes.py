@@ -18,6 +18,7 @@ from common.errors import InputError
 
 Facts = dict[str, str | int | float | bool | None]
 BIN = Path(sys.executable).parent
+PORT_PATIENCE_S = 10.0
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 # What a Flower process, and the apps it starts, may have of this environment.
 _PASSED = ("HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "TMPDIR", "LD_LIBRARY_PATH")
@@ -79,12 +80,12 @@ def told_to_stop() -> threading.Event:
     return stop
 
 
-def check_port(host: str, port: int, key: str, patience_s: float = 2.0) -> None:
+def check_port(host: str, port: int, key: str) -> None:
     """Raise InputError for a port that is taken; ``key``: which key of which file names it.
 
-    Whoever was killed a moment ago leaves it within ``patience_s`` seconds.
+    What is left of who was killed a moment ago leaves it within PORT_PATIENCE_S.
     """
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + PORT_PATIENCE_S
     while _taken(host, port):
         if time.monotonic() > end:
             raise InputError(

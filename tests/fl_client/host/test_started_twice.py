@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from common import processes
 from fl_client.host.client_file import ClientFile
 from fl_client.host.commands import app
 from fl_client.host.folder import init_client
@@ -29,9 +30,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_a_second_client_of_a_home_is_refused(home: Path) -> None:
+def test_a_second_client_of_a_home_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends with status 2 and one line, which names the first; that one goes on, and leaves the
-    folder free when its terminal is closed."""
+    folder free when its terminal is closed. A port that another process has is refused too."""
     first = subprocess.Popen([*START, home], stderr=subprocess.DEVNULL)
     lock = home / "client.lock"
     try:
@@ -49,6 +50,7 @@ def test_a_second_client_of_a_home_is_refused(home: Path) -> None:
     finally:
         first.send_signal(signal.SIGHUP)
         first.wait(30)
+    monkeypatch.setattr(processes, "PORT_PATIENCE_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         file = home / "client.yaml"
         port = other.getsockname()[1]

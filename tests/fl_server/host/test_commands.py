@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
+from common import processes
 from common.data.frame import check_name
 from common.data.store import write_household
 from common.data.synthetic import generate
@@ -124,9 +125,12 @@ def test_households_are_sent_no_path_and_no_password(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["control_port", "fleet_port"])
-def test_a_port_that_is_taken_is_named_before_flower_is_started(tmp_path: Path, key: str) -> None:
+def test_a_port_that_is_taken_is_named_before_flower_is_started(
+    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second ``server start``, or another program on a port of server.yaml, is one line with port
     and key."""
+    monkeypatch.setattr(processes, "PORT_PATIENCE_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ports = {name: free_port() for name in PORTS} | {key: port}
