@@ -68,5 +68,5 @@ def test_explain_tells_default_choices_bounds_and_unit() -> None:
     assert "[clip norms]" in section
     with pytest.raises(InputError, match=r"did you mean fl\.local_steps"):
         explain("fl.local_step")
-    with pytest.raises(InputError, match="no such setting.*config show"):
+    with pytest.raises(InputError, match=r"no such setting.*config show"):
         explain("run.")
