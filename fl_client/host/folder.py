@@ -18,7 +18,7 @@ from common.errors import InputError
 from common.files import check_secret, write_secret
 from common.processes import check_address, environment, exec_process, is_loopback
 from common.yaml_text import read_yaml
-from fl_client.control.record import NONE
+from fl_client.control.record import NONE, owed
 from fl_client.control.settings import read_control
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
@@ -246,6 +246,6 @@ def start_client(root: Path) -> None:
     if (root / MAPPING).exists():
         read_mapping(root / MAPPING)
         command += [AND, sys.executable, "-m", "fl_client.host.meters", str(root)]
-        if read_control(root).mode != NONE:
+        if read_control(root).mode != NONE or owed(root):
             command += [AND, sys.executable, "-m", "fl_client.host.control", str(root)]
     exec_process([sys.executable, "-m", "fl_client.host.keeper", *command], env)
