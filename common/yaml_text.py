@@ -38,9 +38,7 @@ class _Loader(yaml.SafeLoader):
         """A whole number."""
         if len(str(node.value)) > _MOST_DIGITS:
             line = node.start_mark.line + 1
-            raise yaml.constructor.ConstructorError(
-                problem=f"a number of {len(str(node.value))} digits in line {line}"
-            )
+            raise ValueError(f"a number of {len(str(node.value))} digits in line {line}")
         return int(self.construct_yaml_int(node))
 
 

@@ -81,7 +81,7 @@ def check_discovery(file: ClientFile, where: str) -> None:
     """Raise InputError, which begins with ``where``, for what Home Assistant cannot be told."""
     if not _PREFIX.fullmatch(file.discovery):
         raise InputError(
-            f"{where}discovery {file.discovery!r:.60}: expected a topic: homeassistant"
+            f"{where}discovery {file.discovery!r:.60}: expected a topic, say homeassistant"
         )
     if not _CURRENCY.fullmatch(file.currency):
         raise InputError(f"{where}currency {file.currency!r:.60}: expected three letters, as EUR")
