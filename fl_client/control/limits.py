@@ -62,17 +62,18 @@ class SocWatch:
 
     # So much of the capacity may pass without a change of the value told.
     _STUCK = 0.03
-    # So much must pass, and be followed, before it is believed again: two values told are a step
-    # apart from what they stand for at most, half of what passed is three.
-    _BELIEVED = 0.06
+    # So much must pass, and be followed, before it is believed again: of it half is four steps, and
+    # two values told are one from what they stand for at most.
+    _BELIEVED = 0.08
     # The share of what was counted by which the store may differ from it.
     _COUNTING = 0.02
     # A value that flickers between two steps is this far from what was counted at most.
     _FLICKER = SOC_STEP / 2
     # What is held possible is too wide then to steer by.
     _WIDE = 0.2
-    # Of what passed so much may be missing in the value told.
-    _FOLLOWS = 1.5 * SOC_STEP
+    # Of what passed so much may be missing in the value told. It may go further: a battery that
+    # has become smaller than its settings say is empty, and full, when it says so.
+    _MISSING = 2 * SOC_STEP
 
     def __init__(self, capacity_kwh: float, eta: float) -> None:
         self._capacity, self._eta = capacity_kwh, eta
@@ -108,7 +109,8 @@ class SocWatch:
             low, high = min(low, told - half), max(high, told + half)
             since, passed = self._doubted[0], self._doubted[1] + moved
             self._doubted = since, passed
-            if abs(told - since - passed) > self._FOLLOWS:
+            followed = (told - since) * (1 if passed > 0 else -1)
+            if followed < abs(passed) - self._MISSING:
                 self._lies, self._doubted = True, (told, 0.0)
             elif abs(passed) > self._BELIEVED:
                 self._lies, self._doubted = False, None
