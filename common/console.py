@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import re
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ import typer.core
 from typer.core import TyperArgument, TyperGroup
 
 from common import __version__
-from common.errors import InputError, RunError
+from common.errors import InputError, RunError, of_the_world
 
 # Typer escapes what is in brackets for rich, even where it prints without it.
 vars(typer.core)["HAS_RICH"] = False
@@ -126,7 +125,7 @@ def run(app: typer.Typer, program: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        told = _of_the_world(error)
+        told = of_the_world(error)
         if told is None:
             raise
         print(f"{program}: {told}", file=sys.stderr)
@@ -139,26 +138,10 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = _of_the_world(error)
+        told = of_the_world(error)
         if told is None or str(folder) in told:
             raise
         raise RunError(f"{folder}: {told}") from error
-
-
-def _of_the_world(error: Exception) -> str | None:
-    """The line for an error that no code can mend, None for any other."""
-    if isinstance(error, RunError):
-        return str(error)
-    if isinstance(error, sqlite3.Error):
-        return f"a SQLite file: {' '.join(str(error).split())}"
-    if isinstance(error, OSError):
-        where = "" if error.filename is None else f"{error.filename}: "
-        return f"{where}{error.strerror or ' '.join(str(error).split()) or type(error).__name__}"
-    # Only who has opened a database has its drivers.
-    database = sys.modules.get("sqlalchemy.exc")
-    if database is not None and isinstance(error, database.DBAPIError):
-        return f"the database: {' '.join(str(error.orig).split())}"
-    return None
 
 
 def _keep_compiled_code() -> None:

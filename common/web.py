@@ -6,18 +6,19 @@ one of these pages: the browser says which (Origin), and the form carries a toke
 """
 
 import base64
-import binascii
 import hmac
 import secrets
+import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from common.errors import InputError
+from common.errors import InputError, of_the_world
 from common.files import check_secret, write_secret
 from common.processes import is_loopback
 
@@ -32,6 +33,8 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 _LARGEST_FORM = 4096
+_LONGEST_LENGTH = 18  # digits of a Content-Length that still counts bytes
+_T = TypeVar("_T")
 
 
 class Page(NamedTuple):
@@ -60,7 +63,8 @@ class _Refused(Exception):
 def serve(
     site: Site, host: str, port: int, token: Callable[[], str], realm: str
 ) -> ThreadingHTTPServer:
-    """Serve a site from a thread; 0 is any free port. Raises InputError.
+    """Serve a site from a thread, by IPv6 where ``host`` is such an address; port 0 is any free
+    one. Raises InputError where that cannot be.
 
     ``token``: asked for, and called, away from loopback alone.
     """
@@ -70,14 +74,24 @@ def serve(
         pass
 
     Handler.site, Handler.token, Handler.realm = site, needed, realm
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
-    except (OSError, OverflowError) as error:
-        words = getattr(error, "strerror", None) or error
-        raise InputError(f"page on {host}:{port}: {words}") from None
+        server = Server((host, port), Handler)
+    except (OSError, OverflowError, ValueError) as error:
+        # ValueError: what no name of a host can be made of.
+        words = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"page on {at(host, port)}: {words}") from None
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def at(host: str, port: int) -> str:
+    """Host and port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def token_of(path: Path) -> str:
@@ -125,10 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(401, "The page's token, as password or bearer")
 
     def _page(self) -> None:
-        found = self.site.pages.get(urlsplit(self.path).path)
+        found = self.site.pages.get(self._place())
         if found is None:
             raise _Refused(404)
-        body = found.draw().encode()
+        body = _tried(found.draw, "Not now").encode()
         self.send_response(200)
         self.send_header("Content-Type", found.kind)
         self.send_header("Content-Length", str(len(body)))
@@ -138,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _form(self) -> None:
         if not self.site.forms:
             raise _Refused(501, "Nothing is changed here")
-        form = self.site.forms.get(urlsplit(self.path).path)
+        form = self.site.forms.get(self._place())
         if form is None:
             raise _Refused(404)
         if self._said("Origin") not in {f"{s}://{self._said('Host')}" for s in ("http", "https")}:
@@ -149,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             raise _Refused(403, "The page is an old one: load it again")
         try:
-            form(fields)
+            _tried(lambda: form(fields), "Not done")
         except InputError as error:
             raise _Refused(400, "Not done", str(error)) from None
         self.send_response(303)
@@ -157,10 +171,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def _place(self) -> str:
+        try:
+            return urlsplit(self.path).path
+        except ValueError:
+            raise _Refused(400) from None
+
     def _fields(self) -> dict[str, str]:
         length = self._said("Content-Length")
         if not length.isascii() or not length.isdigit():
             raise _Refused(411)
+        if len(length) > _LONGEST_LENGTH:
+            raise _Refused(400)
         if int(length) > _LARGEST_FORM:
             raise _Refused(413)
         text = self.rfile.read(int(length)).decode("utf-8", "replace")
@@ -184,6 +206,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Visits are not logged."""
 
 
+def _tried(work: Callable[[], _T], heading: str) -> _T:
+    """What ``work`` returns. Raises _Refused where the world is in its way: a locked file, say."""
+    try:
+        return work()
+    except (sqlite3.Error, OSError) as error:
+        raise _Refused(503, heading, f"{of_the_world(error)}: try again in a minute") from None
+
+
 def _is_this_host(asked: str) -> bool:
     """Whether a Host header names loopback."""
     try:
@@ -198,7 +228,7 @@ def _shows(token: str, authorization: str) -> bool:
     if scheme.lower() == "basic":
         try:
             said = base64.b64decode(said, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor UTF-8, or not even ASCII
             return False
     elif scheme.lower() != "bearer":
         return False

@@ -16,6 +16,8 @@ PREFIX = "net."
 """Of the names of the head's weights in the whole model's."""
 
 _STEPS = np.arange(SLOTS)
+# A home's mean loads by which no model that has learned anything leaves all days that were.
+_BEYOND = 5.0
 _CHECKED_EVERY, _CHECKED = 7, 48  # origins of a week, at all hours
 
 
@@ -39,13 +41,20 @@ class NetCorrector:
     def quantiles(self, rows: NetRows, origin: int, lag: int, first: int = 0) -> Floats:
         """(14, 48) sorted quantiles of net load [kWh] from row ``origin`` on.
 
-        nan where the home knows too little to have days of its own. One home at a time, so that
-        its numbers do not depend on who else is asked.
+        nan where the home knows too little to have days of its own, and where the model is broken:
+        a home too new to check it must not plan with what none of its days was near to. One home
+        at a time, so that its numbers do not depend on who else is asked.
         """
         made = net_inputs(
             rows, np.array([origin]), np.array([lag]), np.array([first]), _STEPS[None]
         )
-        return np.ascontiguousarray(self._corrected(made)[0].T * made.unit[0])
+        corrected = self._corrected(made)[0]
+        days = np.stack([made.own[0], made.other[0]])
+        lowest, highest = days.min((0, 2)) - _BEYOND, days.max((0, 2)) + _BEYOND
+        # nan is neither.
+        if not ((lowest[:, None] <= corrected) & (corrected <= highest[:, None])).all():
+            return np.full((corrected.shape[1], corrected.shape[0]), np.nan)
+        return np.ascontiguousarray(corrected.T * made.unit[0])
 
     def _corrected(self, made: NetInputs) -> Floats:
         """(B, K, 14) sorted, in units."""

@@ -4,8 +4,9 @@ The controller knows no clock and no line of its own: it is told the time, sees 
 writes by an ``Adapter``. Whatever it does not understand, it hands the battery back for.
 """
 
+import logging
 import math
-from collections import deque
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,11 +15,12 @@ from fl_client.control.adapters.adapter import Adapter
 from fl_client.control.following import Following, at_the_grid
 from fl_client.control.law import Course, Wish, carried_on, wish
 from fl_client.control.limits import Limits, Soc, SocWatch, confined
-from fl_client.control.proof import FOLLOWS, IGNORES, WEAKER, Proof, Tally
+from fl_client.control.proof import FOLLOWS, IGNORES, WEAKER, MeterTally, Proof, Tally, slack_kw
 from fl_client.control.record import (
     COMMAND,
     FOLLOW,
     HAND_BACK,
+    NONE,
     NOTE,
     OBSERVE,
     OVERRIDDEN,
@@ -37,6 +39,8 @@ from fl_client.control.settings import Control
 from fl_client.control.sight import Seen, Sight
 from fl_client.control.steering import Steering
 
+_log = logging.getLogger(__name__)
+
 # A setpoint that differs by less is not worth a command.
 _DEADBAND_KW = 0.03
 _PROOF_KW = 0.3
@@ -52,6 +56,15 @@ _PAUSE_S, _LONGEST_PAUSE_S = 900.0, 4 * 3600.0
 _RETAKE_S, _AGAIN_S = 30.0, 60.0
 # So often may it be taken in so long: a mode may stand in flash, which wears out.
 _TAKES, _TAKES_S = 8, 3600.0
+_LINES = 2000  # of the log in that time, at a command every two seconds
+# Readings that are further ahead than that were told before the clock was set back.
+_AHEAD_S = 5.0
+# A state of charge beyond that is none; a few batteries tell a little more than full.
+_SOC_BEYOND = 0.02
+# A state of charge at which a battery surely has something to give, and room.
+_HALF_EMPTY = (0.4, 0.6)
+# A house that draws or spares less is served by its battery, for all that can be seen.
+_SERVED_KW = 0.15
 # Without a watchdog of the inverter nobody takes a command back for so long, if all goes wrong.
 _UNWATCHED_S = 300.0
 
@@ -90,6 +103,7 @@ class Controller:
         self._control, self._adapter, self._sight = control, adapter, sight
         self._record, self._plans = record, plans
         self._proof, self._tally = Proof(control.delay), Tally(control.delay)
+        self._meter = MeterTally()
         self._following = Following(control)
         self._soc: SocWatch | None = None
         self._soc_seen: float | None = None
@@ -98,34 +112,41 @@ class Controller:
         self._setpoint: float | None = None
         self._sent_at: float | None = None
         self._handed_at = -math.inf
-        self._taken: deque[float] = deque(maxlen=_TAKES)
         self._tries = 0
         self._pause_s = _PAUSE_S
         self._paused: tuple[float, Because] | None = None
         self._weaker: dict[int, tuple[float, float]] = {}  # by direction: (kW, until)
         self._about = ""
         self._last_told: tuple[str, float] | None = None  # SETPOINT or FOLLOW, kW
-        self._as_before = 0
-        # A process that was killed may have left the inverter under command.
+        # Since it was handed back: readings that show what it was told before, and others.
+        self._as_before = self._own_way = 0
+        self._judged_at, self._again_s = -math.inf, _AGAIN_S
+        # A process that was killed may have left the inverter under command, in whatever mode.
         before = record.snapshot()
-        self._owes = (
-            control.mode == COMMAND
-            and before is not None
-            and before.mode == COMMAND
-            and before.state == STEERING
+        self._owes = record.owed or (
+            before is not None and before.mode == COMMAND and before.state == STEERING
         )
-        if self._owes and before is not None:
-            record.log(before.at, NOTE, "control had ended while it steered: the battery is handed "
-                       "back first")  # fmt: skip
+        if self._owes:
+            at = 0.0 if before is None else before.at
+            self._say(at, NOTE, "control had ended while it steered: the battery is handed back "
+                      "first")  # fmt: skip
 
     # ---- one step -----------------------------------------------------------------------------
 
     def step(self, now: float) -> Snapshot:
         """Do what is to be done at ``now`` [s since 1970]; returns what was written down."""
+        try:
+            return self._step(now)
+        except Exception as error:
+            # Whatever it is: a battery under command must not be left to nobody.
+            _log.exception("control stumbled")
+            return self._stumbled(now, f"{type(error).__name__}: {error}")
+
+    def _step(self, now: float) -> Snapshot:
         seen = self._sight.see(now)
         override = self._record.override(now)
         plan = self._plans()
-        if isinstance(seen, Seen) and plan is not None:
+        if isinstance(seen, Seen) and plan is not None and _wrong_with(seen, now) is None:
             self._follow_soc(seen, plan[0])
             self._judge(now, seen, plan[0])
         because = self._because(now, seen, override, plan)
@@ -135,15 +156,37 @@ class Controller:
         assert plan is not None
         return self._steer(now, seen, *plan)
 
+    def _stumbled(self, now: float, words: str) -> Snapshot:
+        """Hand the battery back, and try again later."""
+        if self._paused is None or now >= self._paused[0]:
+            self._pause(now, "fault", f"control stumbled ({words})")
+        assert self._paused is not None
+        because = self._paused[1]
+        if self._held or self._owes:
+            self._hand_back(now, because.words)
+        self._setpoint, self._course = None, None
+        self._following.end()
+        snapshot = self._snapshot(now, OWN, because.words)
+        try:
+            self._record.put(snapshot)
+        except sqlite3.Error as error:
+            _log.error("%s: %s", self._record.path, error)
+        return snapshot
+
     def close(self, now: float) -> None:
         """End in good order: the battery is its inverter's again."""
         if self._held or self._owes:
             self._hand_back(now, "control ends")
-        before = self._record.snapshot()
-        if before is not None:
-            why = "control does not run; the battery serves its own house"
-            last = replace(before, at=now, state=OWN, why=why, setpoint_kw=None, follow_kw=None)
-            self._record.put(last)
+        why = "control does not run; the battery serves its own house"
+        if self._owes:
+            why = f"control does not run, and {self._unpaid}"
+        try:
+            before = self._record.snapshot()
+            if before is not None:
+                last = replace(before, at=now, state=OWN, why=why, setpoint_kw=None, follow_kw=None)
+                self._record.put(last)
+        except sqlite3.Error as error:
+            _log.error("%s: %s", self._record.path, error)
 
     # ---- whether to steer ---------------------------------------------------------------------
 
@@ -156,7 +199,7 @@ class Controller:
     ) -> Because | None:
         """What stands against steering now, the strongest first."""
         control = self._control
-        if control.mode == OBSERVE:
+        if control.mode in (NONE, OBSERVE):
             return Because("mode", "control observes only")
         if override is not None:
             who = override.who or "somebody of the house"
@@ -167,6 +210,9 @@ class Controller:
             return Because("readings", seen)
         if seen.permitted is False:
             return Because("switch", "the battery's own switch says that it is not to be commanded")
+        wrong = _wrong_with(seen, now)
+        if wrong is not None:
+            return Because("readings", wrong)
         if now - seen.oldest > control.stale_s:
             return Because("readings", f"the newest readings are {now - seen.oldest:.0f} s old")
         if self._paused is not None:
@@ -174,29 +220,36 @@ class Controller:
                 return self._paused[1]
             self._paused = None
         if self._soc is not None and self._soc.stuck:
-            return Because("soc", f"the state of charge stands still at {seen.soc:.0%}")
+            return Because(
+                "soc", f"the state of charge, {seen.soc:.0%}, does not follow the energy"
+            )
         if plan is None:
             return Because("plan", "there is no plan yet")
         steering = plan[0]
         acts = now + control.deadtime_s
         if acts < steering.start or acts >= steering.end + _PLAN_LATE_S:
-            return Because("plan", "the plan is not of this interval; is the coordinator there?")
+            return Because("plan", "no plan for this interval yet; the coordinator may be late")
         if not all(math.isfinite(value) for value in steering.plan):
             return Because("trader", f"the trader holds: {steering.reason or 'no reason given'}")
+        if self._owes:
+            return Because("pause", "nobody knows what was commanded last: handed back first")
         if control.mode == COMMAND:
             assert self._adapter is not None
             if self._adapter.trouble:
                 return self._unreachable()
-            if self._owes:
-                return Because("pause", "nobody knows what was commanded last: handed back first")
             if not self._held:
                 if 0 <= now - self._handed_at < _RETAKE_S:
                     return Because("pause", "it was handed back a moment ago")
-                if len(self._taken) == _TAKES and 0 <= now - self._taken[0] < _TAKES_S:
+                if self._taken(now) >= _TAKES:
                     return Because("often", "it was taken too often in the last hour")
                 if acts >= steering.end:
                     return Because("plan", "the plan of the next interval is still to come")
         return None
+
+    def _taken(self, now: float) -> int:
+        """How often the battery was taken in the last hour, by whatever process."""
+        lines = self._record.commands(now - _TAKES_S, _LINES)
+        return sum(one.command == TAKE and one.sent and one.at <= now for one in lines)
 
     def _unreachable(self) -> Because:
         trouble = "" if self._adapter is None else self._adapter.trouble
@@ -214,15 +267,27 @@ class Controller:
         if self._held or self._owes:
             self._hand_back(now, because.words)
         if because.about != self._about:
-            self._record.log(now, NOTE, f"not steered: {because.words}")
+            self._say(now, NOTE, f"not steered: {because.words}")
             self._about = because.about
-        if isinstance(seen, Seen):
+        if isinstance(seen, Seen) and _wrong_with(seen, now) is None:
             self._check_handed_back(now, seen)
         self._setpoint, self._course = None, None
         self._following.end()
         state = OVERRIDDEN if because.about in ("override", "switch") else OWN
-        limits = None if plan is None else self._limits(now, plan[0])
-        return self._put(now, seen, state, because.words, override=override, limits=limits)
+        limits = None
+        if plan is not None and because.about != "fault":
+            limits = self._limits(now, plan[0])
+        why = f"{because.words}; {self._unpaid}" if self._owes else because.words
+        return self._put(now, seen, state, why, override=override, limits=limits)
+
+    @property
+    def _unpaid(self) -> str:
+        """What is to be said while the battery could not be handed back."""
+        line = "" if self._adapter is None else self._adapter.trouble
+        if self._adapter is None:
+            line = "control.yaml names no way to it"
+        return ("the battery was not handed back yet, and may go on as it was told last"
+                f"{': ' * bool(line)}{line}")  # fmt: skip
 
     # ---- what is seen -------------------------------------------------------------------------
 
@@ -242,45 +307,59 @@ class Controller:
             self._soc_seen = to
 
     def _judge(self, now: float, seen: Seen, steering: Steering) -> None:
-        """Whether what was commanded is done."""
+        """Whether what was commanded is done, and whether the meter agrees with itself."""
+        self._meter.see(seen.powers_at, seen.grid_kw)
+        if self._meter.fails(seen.counted_to, lambda a, b: sum(self._sight.counted(a, b))):
+            self._meter.forget()
+            words = "the power that the meter tells is not that of its registers"
+            self._paused = now + _PAUSE_S, Because("readings", words)
+            self._say(now, NOTE, words)
+            return
         if not self._held:
             return
         told_kw = self._following.told_kw
         if told_kw is not None:
             if self._following.fails(now, seen, steering.battery["power_kw"]):
-                self._record.log(now, NOTE, f"told to keep {told_kw:.2f} kW at the grid, the meter "
-                                 f"shows {seen.grid_kw:.2f} kW: setpoints for a while")  # fmt: skip
+                self._say(now, NOTE, f"told to keep {told_kw:.2f} kW at the grid, the meter "
+                          f"shows {seen.grid_kw:.2f} kW: setpoints for a while")  # fmt: skip
             return
         if self._tally.fails(seen.counted_to, lambda a, b: self._sight.counted(a, b)[1]):
             self._give_up(now, "its energy is not that of the commands")
             return
-        verdict = self._proof.see(seen.battery_at, seen.battery_kw)
-        if verdict == FOLLOWS and abs(seen.battery_kw) > _PROOF_KW:  # rest proves little
+        told, shown = self._setpoint or 0.0, seen.battery_kw
+        limits = self._limits(now, steering)
+        most = limits.charge_kw if shown > 0 else limits.discharge_kw
+        if abs(shown) > most + slack_kw(most) and self._proof.commanded(seen.battery_at):
+            self._give_up(now, f"told {told:.2f} kW, the battery does {shown:.2f} kW, beyond its "
+                          "limits")  # fmt: skip
+            return
+        verdict = self._proof.see(seen.battery_at, shown)
+        if verdict == FOLLOWS and abs(shown) > _PROOF_KW:  # rest proves little
             self._tries, self._pause_s = 0, _PAUSE_S
         elif verdict == WEAKER:
-            way = 1 if (self._setpoint or 0.0) > 0 else -1
-            most = abs(seen.battery_kw)
-            self._weaker[way] = (most, now + _WEAKER_S)
+            way = 1 if told > 0 else -1
+            self._weaker[way] = (abs(shown), now + _WEAKER_S)
             doing = "charges" if way > 0 else "discharges"
-            self._record.log(now, NOTE, f"the battery {doing} with no more than {most:.2f} kW")
+            self._say(now, NOTE, f"the battery {doing} with no more than {abs(shown):.2f} kW")
         elif verdict == IGNORES:
             self._tries += 1
-            told, shown = self._setpoint or 0.0, seen.battery_kw
             words = f"told {told:.2f} kW, the battery does {shown:.2f} kW"
             if self._tries >= _TRIES:
                 self._give_up(now, words)
             else:
-                self._record.log(now, NOTE, f"{words}: told again")
+                self._say(now, NOTE, f"{words}: told again")
                 self._again = True
 
     def _give_up(self, now: float, words: str) -> None:
-        minutes = self._pause_s / 60
-        because = Because("battery", f"the battery does not obey ({words}); tried again in "
-                          f"{minutes:.0f} minutes")  # fmt: skip
-        self._paused = (now + self._pause_s, because)
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._pause(now, "battery", f"the battery does not obey ({words})")
         self._tries = 0
         self._owes = True
+
+    def _pause(self, now: float, about: str, words: str) -> None:
+        """Leave the battery alone for a while, each time for longer."""
+        because = Because(about, f"{words}; tried again in {self._pause_s / 60:.0f} minutes")
+        self._paused = now + self._pause_s, because
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     # ---- steering -----------------------------------------------------------------------------
 
@@ -307,7 +386,7 @@ class Controller:
     def _hold_s(self, now: float, seen: Seen) -> float:
         """For how long what is commanded now may act without anybody's doing."""
         alone_s = self._control.watchdog_s or _UNWATCHED_S
-        return now - seen.soc_at + alone_s + self._control.deadtime_s
+        return max(now - seen.soc_at, 0.0) + alone_s + self._control.deadtime_s
 
     def _steer(self, now: float, seen: Seen, steering: Steering, fill: Fill) -> Snapshot:
         control = self._control
@@ -331,6 +410,8 @@ class Controller:
             now, wished, steering.battery["power_kw"], limits, soc, hold_s
         )
         wished_kw = wished.kw if grid_kw is None else grid_kw - net_kw
+        if not math.isfinite(wished_kw):
+            raise ValueError("the plan leads to no power")
         kw = round(confined(wished_kw, limits, soc, net_kw, hold_s), 3)
         if course is not None and control.mode == SHADOW:
             self._imagine(course, now)
@@ -423,24 +504,19 @@ class Controller:
         if grid_kw is not None:
             why += f"; the inverter keeps {at_the_grid(grid_kw)} by itself"
         if self._control.mode == SHADOW:
-            self._record.log(now, command, why, told_kw)
+            self._say(now, command, why, told_kw)
             self._told(now, kw, grid_kw)
             return
         assert self._adapter is not None
         try:
             if not self._held or self._again:
-                self._taken.append(now)
-                self._adapter.take()
-                self._record.log(now, TAKE, why, sent=True)
-                self._proof.begin(now)
-                self._tally.begin(now)
-                self._held, self._again = True, False
+                self._take(now, why)
             if grid_kw is None:
                 self._adapter.setpoint(kw)
             else:
                 self._adapter.follow(grid_kw)
         except OSError as error:
-            self._record.log(now, command, f"not sent: {error}", told_kw)
+            self._say(now, command, f"not sent: {error}", told_kw)
             self._held, self._again, self._owes, self._setpoint = False, False, True, None
             self._following.end()
             if grid_kw is not None:
@@ -452,9 +528,23 @@ class Controller:
                 self._tally.begin(now)
             self._proof.sent(now, kw)
             self._tally.sent(now, kw)
-        self._record.log(now, command, why, told_kw, sent=True)
+        self._say(now, command, why, told_kw, sent=True)
         self._told(now, kw, grid_kw)
         self._last_told = command, told_kw
+
+    def _take(self, now: float, why: str) -> None:
+        """Make the inverter listen. Raises OSError, and sqlite3.Error, before anything was sent,
+        where it cannot be written down: whoever comes next must know what is to be handed back."""
+        assert self._adapter is not None
+        self._record.owe(now)
+        number = self._record.log(now, TAKE, why)
+        self._held, self._again = True, False
+        self._adapter.take()
+        self._record.sent(number)
+        self._proof.begin(now)
+        self._tally.begin(now)
+        self._as_before = self._own_way = 0
+        self._again_s = _AGAIN_S
 
     def _told(self, now: float, kw: float, grid_kw: float | None) -> None:
         self._setpoint, self._sent_at = kw, now
@@ -463,39 +553,95 @@ class Controller:
         else:
             self._following.sent(now, grid_kw)
 
-    def _hand_back(self, now: float, why: str) -> bool:
-        """Give the battery back to its inverter; whether that was sent."""
-        if self._control.mode != COMMAND or self._adapter is None:
-            self._held = self._owes = False
-            return True
+    def _hand_back(self, now: float, why: str) -> None:
+        """Give the battery back to its inverter; where that cannot be sent, it is owed."""
+        if self._adapter is None:
+            self._held = False
+            return
         try:
             self._adapter.hand_back()
         except OSError as error:
             if not self._owes:
-                self._record.log(now, HAND_BACK, f"{why}; not sent: {error}")
+                self._say(now, HAND_BACK, f"{why}; not sent: {error}")
             self._held, self._owes, self._setpoint = False, True, None
-            return False
-        self._record.log(now, HAND_BACK, why, sent=True)
+            return
+        self._say(now, HAND_BACK, why, sent=True)
         self._held = self._again = self._owes = False
-        self._setpoint, self._handed_at, self._as_before = None, now, 0
-        return True
+        self._setpoint, self._handed_at = None, now
+        self._as_before = self._own_way = 0
+        try:
+            self._record.settle()
+        except sqlite3.Error as error:  # handed back once more by the next process
+            _log.error("%s: %s", self._record.path, error)
 
     def _check_handed_back(self, now: float, seen: Seen) -> None:
-        """A hand-back that is ignored is repeated: the battery goes on as it was last told."""
-        if self._last_told is None or now - self._handed_at < self._control.delay.settle_s(5.0) + 2:
+        """A hand-back that is ignored is repeated, in ever longer pauses: the battery goes on as it
+        was last told, though its house needs something else."""
+        if self._last_told is None:
             return
         command, told = self._last_told
-        shown = seen.battery_kw if command == SETPOINT else seen.grid_kw
-        serves = abs(seen.grid_kw) < 0.3
-        if serves or abs(shown - told) > 0.05 or abs(told) < 0.1:
-            self._last_told = None  # it goes its own way
+        at = seen.battery_at if command == SETPOINT else seen.powers_at
+        settled = self._handed_at + self._control.delay.settle_s(5.0) + 2
+        if at <= max(self._judged_at, settled):
             return
+        self._judged_at = at
+        shown = seen.battery_kw if command == SETPOINT else seen.grid_kw
+        if abs(shown - told) > slack_kw(told):
+            self._own_way += 1
+            self._as_before = 0
+            if self._own_way >= 3:
+                self._last_told = None
+            return
+        # At rest while the house is served, or empty, or full: that is what it does by itself, too.
+        if abs(seen.grid_kw) < _SERVED_KW or (
+            command == SETPOINT and abs(told) < _SERVED_KW and not self._could_serve(seen)
+        ):
+            return
+        self._own_way = 0
         self._as_before += 1
-        if self._as_before >= 3 and now - self._handed_at >= _AGAIN_S:
+        if self._as_before >= 3 and now - self._handed_at >= self._again_s:
+            self._again_s = min(2 * self._again_s, _PAUSE_S)
             self._owes = True
             self._hand_back(now, "the battery goes on as it was told before: handed back again")
 
+    def _could_serve(self, seen: Seen) -> bool:
+        """Whether a battery that rests could do something for its house."""
+        low, high = _HALF_EMPTY
+        return seen.soc > low if seen.grid_kw > 0 else seen.soc < high
+
     # ---- saying so ----------------------------------------------------------------------------
+
+    def _say(
+        self, at: float, command: str, reason: str, kw: float | None = None, *, sent: bool = False
+    ) -> None:
+        """Add a line to the log of commands; what was sent was sent, where it cannot be written."""
+        try:
+            self._record.log(at, command, reason, kw, sent=sent)
+        except sqlite3.Error as error:
+            _log.error("%s: %s: %s", self._record.path, error, reason)
+
+    def _faults(self, now: float) -> tuple[str, ...]:
+        faults = [] if self._paused is None else [self._paused[1].words]
+        if self._owes:
+            faults.append(self._unpaid)
+        elif self._again_s > _AGAIN_S and self._last_told is not None:
+            faults.append("the battery goes on as it was told before it was handed back")
+        if self._soc is not None and self._soc.stuck:
+            faults.append("the state of charge does not follow the energy")
+        faults += [
+            f"{'charges' if way > 0 else 'discharges'} with no more than {kw:.2f} kW"
+            for way, (kw, until) in self._weaker.items()
+            if now < until
+        ]
+        if self._adapter is not None and self._adapter.trouble:
+            faults.append(f"cannot be reached: {self._adapter.trouble}")
+        return tuple(faults)
+
+    def _snapshot(self, now: float, state: str, why: str) -> Snapshot:
+        return Snapshot(
+            now, self._control.mode, state, why, self._setpoint, self._following.told_kw,
+            self._sent_at, faults=self._faults(now),
+        )  # fmt: skip
 
     def _put(
         self,
@@ -508,24 +654,12 @@ class Controller:
         override: Override | None = None,
         limits: Limits | None = None,
     ) -> Snapshot:
-        faults = [] if self._paused is None else [self._paused[1].words]
-        if self._soc is not None and self._soc.stuck:
-            faults.append("the state of charge stands still")
-        faults += [
-            f"{'charges' if way > 0 else 'discharges'} with no more than {kw:.2f} kW"
-            for way, (kw, until) in self._weaker.items()
-            if now < until
-        ]
-        if self._adapter is not None and self._adapter.trouble:
-            faults.append(f"cannot be reached: {self._adapter.trouble}")
-        snapshot = Snapshot(
-            now, self._control.mode, state, why, self._setpoint, self._following.told_kw,
-            self._sent_at, plan=plan, override=override, faults=tuple(faults),
-        )  # fmt: skip
+        snapshot = replace(self._snapshot(now, state, why), plan=plan, override=override)
         if isinstance(seen, Seen):
             snapshot = replace(
-                snapshot, battery_kw=seen.battery_kw, grid_kw=seen.grid_kw, soc=seen.soc,
-                house_kw=seen.grid_kw - seen.battery_kw, age_s=now - seen.oldest,
+                snapshot, battery_kw=_known(seen.battery_kw), grid_kw=_known(seen.grid_kw),
+                house_kw=_known(seen.grid_kw - seen.battery_kw), soc=_known(seen.soc),
+                age_s=now - seen.oldest,
             )  # fmt: skip
         if limits is not None:
             snapshot = replace(
@@ -536,8 +670,20 @@ class Controller:
         return snapshot
 
 
-def _known(price: float) -> float | None:
-    return price if math.isfinite(price) else None
+def _wrong_with(seen: Seen, now: float) -> str | None:
+    """Why what is seen cannot be so, in words; None where it can."""
+    if not all(map(math.isfinite, (seen.grid_kw, seen.battery_kw, seen.soc))):
+        return "a reading is no number"
+    if not -_SOC_BEYOND <= seen.soc <= 1.0 + _SOC_BEYOND:
+        return f"a state of charge of {seen.soc:.0%}: see the unit in meters.yaml"
+    ahead = max(seen.powers_at, seen.battery_at, seen.soc_at, seen.counted_to) - now
+    if ahead > _AHEAD_S:
+        return f"the newest readings are {ahead:.0f} s ahead of the clock: it was set back"
+    return None
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _in_words(wished: Wish, plan: Plan) -> str:

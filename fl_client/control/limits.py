@@ -34,19 +34,19 @@ class Soc(NamedTuple):
 
 
 def confined(kw: float, limits: Limits, soc: Soc, net_kw: float, hold_s: float) -> float:
-    """The power nearest to ``kw`` that breaks no limit in the next ``hold_s``.
+    """The power nearest to ``kw`` that breaks no limit in the next ``hold_s`` (a second at least).
 
     ``net_kw``: load less PV now. ``hold_s``: for how long a command may act that nobody takes back,
     so that not even then a bound of the state of charge is passed. The battery's own limits
     are stronger than the connection's.
     """
-    hours = hold_s / 3600
+    hours = max(hold_s, 1.0) / 3600
     kw = min(max(kw, -limits.export_kw - net_kw), limits.import_kw - net_kw)
     room = max(limits.soc_max - soc.high, 0.0) * limits.capacity_kwh / limits.eta
     held = max(soc.low - limits.soc_min, 0.0) * limits.capacity_kwh * limits.eta
     most_in = min(limits.charge_kw, room / hours)
     most_out = min(limits.discharge_kw, held / hours)
-    return min(max(kw, -most_out), most_in)
+    return min(max(kw, -max(most_out, 0.0)), max(most_in, 0.0))
 
 
 class SocWatch:
@@ -54,20 +54,35 @@ class SocWatch:
     still tells the truth.
 
     A value told is rounded: the store lies within half a step of it. From there it is carried on by
-    the energy counted at the terminals, and where the value told changes it is known well. A value
-    that no longer follows the energy is stuck; what was counted holds then.
+    the energy counted at the terminals, and where the value told changes it is known well. Where a
+    value told and what was counted do not fit, the battery has set itself right, or it lies: both
+    are held possible, so that no bound is passed by either, until enough energy has passed to see
+    whether the value told follows it.
     """
 
     # So much of the capacity may pass without a change of the value told.
     _STUCK = 0.03
+    # So much must pass, and be followed, before it is believed again: of it half is four steps, and
+    # two values told are one from what they stand for at most.
+    _BELIEVED = 0.08
     # The share of what was counted by which the store may differ from it.
     _COUNTING = 0.02
+    # A value that flickers between two steps is this far from what was counted at most.
+    _FLICKER = SOC_STEP / 2
+    # What is held possible is too wide then to steer by.
+    _WIDE = 0.2
+    # Of what passed so much may be missing in the value told. It may go further: a battery that
+    # has become smaller than its settings say is empty, and full, when it says so.
+    _MISSING = 2 * SOC_STEP
 
     def __init__(self, capacity_kwh: float, eta: float) -> None:
         self._capacity, self._eta = capacity_kwh, eta
         self._told: float | None = None
         self._moved = 0.0  # stored [share of capacity] since the told value last changed
         self._low, self._high = 0.0, 1.0
+        # Since it is doubted: the value told then, and what was stored from there on.
+        self._doubted: tuple[float, float] | None = None
+        self._lies = False
 
     def hear(self, told: float, battery_kwh: float) -> None:
         """The battery tells ``told``; ``battery_kwh`` has passed its terminals since it last did,
@@ -77,23 +92,36 @@ class SocWatch:
         self._moved += moved
         doubt = self._COUNTING * abs(moved)
         low, high = self._low + moved - doubt, self._high + moved + doubt
-        if told != self._told:
-            half, before = SOC_STEP / 2, self._told
+        half, before = SOC_STEP / 2, self._told
+        if told != before:
             narrow = max(low, told - half), min(high, told + half)
             if before is not None:  # a moment ago it was still the value before
                 narrow = (
                     max(narrow[0], before - half + moved - doubt),
                     min(narrow[1], before + half + moved + doubt),
                 )
-            # Without any such value the battery has set itself right.
-            low, high = narrow if narrow[0] <= narrow[1] else (told - half, told + half)
+            if self._doubted is None and narrow[0] <= narrow[1]:
+                low, high = narrow
+            elif self._doubted is None and narrow[0] - narrow[1] > self._FLICKER:
+                self._doubted = told, 0.0
             self._told, self._moved = told, 0.0
+        if self._doubted is not None:
+            low, high = min(low, told - half), max(high, told + half)
+            since, passed = self._doubted[0], self._doubted[1] + moved
+            self._doubted = since, passed
+            followed = (told - since) * (1 if passed > 0 else -1)
+            if followed < abs(passed) - self._MISSING:
+                self._lies, self._doubted = True, (told, 0.0)
+            elif abs(passed) > self._BELIEVED:
+                self._lies, self._doubted = False, None
+                low, high = told - half, told + half
         self._low, self._high = low, high
 
     @property
     def stuck(self) -> bool:
-        """Whether the value told has not moved for too much energy."""
-        return abs(self._moved) > self._STUCK
+        """Whether the value told does not follow the energy."""
+        wide = self._doubted is not None and self._high - self._low > self._WIDE
+        return wide or self._lies or abs(self._moved) > self._STUCK
 
     @property
     def now(self) -> Soc:

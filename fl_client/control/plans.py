@@ -26,8 +26,8 @@ class Plans:
         path = self._folder / _STATE
         if not path.exists():
             return Fill()
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
-            try:
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
                 about = db.execute("SELECT value FROM about WHERE key = 'run'").fetchone()
                 if about is None or about[0] != steering.run:
                     return Fill()
@@ -37,9 +37,9 @@ class Plans:
                 allowed = db.execute(
                     "SELECT milliwh, scarcity FROM allowed WHERE t = ?", (steering.t,)
                 ).fetchone()
-            except sqlite3.OperationalError:  # busy for too long, or not made yet
-                # What was announced for an interval is not taken back while it runs.
-                run, t, fill = self._read
-                return fill if (run, t) == (steering.run, steering.t) else Fill()
+        except sqlite3.Error:  # busy for too long, not made yet, or damaged
+            # What was announced for an interval is not taken back while it runs.
+            run, t, fill = self._read
+            return fill if (run, t) == (steering.run, steering.t) else Fill()
         self._read = steering.run, steering.t, Fill.of(told, allowed)
         return self._read[2]

@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 # So many readings in a row that do not fit make a verdict.
 _MISSES = 3
@@ -18,6 +19,13 @@ _LARGEST_KW = 5.0
 # What may be missing of the energy commanded in a while, and the while that it takes to judge.
 _MISSING_KWH, _MISSING = 0.1, 0.1
 _TALLY_S, _LEAST_TALLY_S = 900.0, 120.0
+# Powers that are told so far apart say nothing of what flowed between.
+_APART_S = 120.0
+
+
+def slack_kw(told_kw: float) -> float:
+    """How far a battery that does as it is told may be from ``told_kw``."""
+    return max(_LEAST_KW, _SHARE * abs(told_kw))
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class Proof:
         """A setpoint was sent."""
         self._sent.append((at, kw))
 
+    def commanded(self, at: float) -> bool:
+        """Whether the terminals can show nothing but commands at ``at``."""
+        acting = self._acting(at)
+        return bool(acting) and not math.isnan(acting[0])
+
     def see(self, at: float, kw: float) -> str:
         """The terminals showed ``kw`` at ``at``: WAITING, FOLLOWS, WEAKER or IGNORES."""
         if at <= self._seen:
@@ -64,7 +77,7 @@ class Proof:
         if not acting or math.isnan(acting[0]):
             return WAITING
         low, high = min(acting), max(acting)
-        slack = max(_LEAST_KW, _SHARE * max(abs(low), abs(high)))
+        slack = slack_kw(max(abs(low), abs(high)))
         if low - slack <= kw <= high + slack:
             if high - low > slack:  # on its way, perhaps
                 return WAITING
@@ -125,3 +138,43 @@ class Tally:
             kwh = kw * max(min(end, counted_to) - max(at, begin), 0.0) / 3600
             told, total = told + kwh, total + abs(kwh)
         return abs(told - counted(begin, counted_to)) > _MISSING_KWH + _MISSING * total
+
+
+class MeterTally:
+    """Whether the power that the meter tells at the connection is that of its registers.
+
+    Registers are what bills are made of, and what a battery's energy is counted with. A power that
+    stands still, or has another sign, would have the battery serve a house that is not there.
+    """
+
+    def __init__(self) -> None:
+        self._told: deque[tuple[float, float]] = deque()  # (time, kW), the oldest first
+
+    def see(self, at: float, kw: float) -> None:
+        """The meter told ``kw`` at ``at``, import positive."""
+        if self._told and at <= self._told[-1][0]:
+            return
+        if self._told and at - self._told[-1][0] > _APART_S:
+            self._told.clear()
+        self._told.append((at, kw))
+
+    def fails(self, counted_to: float, counted: Callable[[float, float], float]) -> bool:
+        """Whether the last quarter of an hour differs by too much; ``counted``: energy [kWh] that
+        its registers counted between two times, import positive."""
+        while len(self._told) > 1 and self._told[1][0] <= counted_to - _TALLY_S:
+            self._told.popleft()
+        if not self._told or counted_to - self._told[0][0] < _LEAST_TALLY_S:
+            return False
+        begin = self._told[0][0]
+        told = total = 0.0
+        for (at, kw), (until, then) in pairwise(self._told):
+            end = min(until, counted_to)
+            if end > at:  # it went from one to the other, evenly for all that is known
+                kwh = (kw + then) / 2 * (end - at) / 3600
+                told, total = told + kwh, total + abs(kwh)
+        end = min(self._told[-1][0], counted_to)
+        return abs(told - counted(begin, end)) > _MISSING_KWH + _MISSING * total
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._told.clear()

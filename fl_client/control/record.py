@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS commands (
     kw REAL, sent INTEGER NOT NULL, reason TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS commanded ON commands (at_ms);
+CREATE TABLE IF NOT EXISTS debt (id INTEGER PRIMARY KEY CHECK (id = 0), since_ms INTEGER NOT NULL);
 """
 
 
@@ -176,14 +177,34 @@ class Record:
         """End the override; whether there was one."""
         return self._db.execute("DELETE FROM override").rowcount > 0
 
+    def owe(self, now: float) -> None:
+        """The battery is about to be taken at ``now`` [s]: whoever controls it next, in whatever
+        mode, owes it to its inverter."""
+        self._db.execute("INSERT OR REPLACE INTO debt VALUES (0, ?)", (_ms(now),))
+
+    def settle(self) -> None:
+        """The battery was handed back."""
+        self._db.execute("DELETE FROM debt")
+
+    @property
+    def owed(self) -> bool:
+        """Whether the battery was taken and not handed back."""
+        return self._db.execute("SELECT 1 FROM debt").fetchone() is not None
+
     def log(
         self, at: float, command: str, reason: str, kw: float | None = None, *, sent: bool = False
-    ) -> None:
-        """Add a line to the log."""
-        self._db.execute(
+    ) -> int:
+        """Add a line to the log; returns its number."""
+        added = self._db.execute(
             "INSERT INTO commands (at_ms, command, kw, sent, reason) VALUES (?, ?, ?, ?, ?)",
             (_ms(at), command, kw, int(sent), reason),
         )
+        assert added.lastrowid is not None
+        return added.lastrowid
+
+    def sent(self, number: int) -> None:
+        """A command that was written down before was sent."""
+        self._db.execute("UPDATE commands SET sent = 1 WHERE number = ?", (number,))
 
     def commands(self, since: float = 0.0, most: int = 100) -> list[Command]:
         """The newest ``most`` lines of the log from ``since`` [s] on, the newest first."""
@@ -197,6 +218,17 @@ class Record:
     def forget(self, now: float) -> None:
         """Drop lines of the log that are older than ``KEEP_DAYS``."""
         self._db.execute("DELETE FROM commands WHERE at_ms < ?", (_ms(now - KEEP_DAYS * _DAY_S),))
+
+
+def owed(home: Path) -> bool:
+    """Whether the battery of the household in folder ``home`` was taken and not handed back."""
+    if not (home / RECORD).exists():
+        return False
+    record = Record(home)
+    try:
+        return record.owed
+    finally:
+        record.close()
 
 
 def _snapshot(plain: dict[str, Any]) -> Snapshot:

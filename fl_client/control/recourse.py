@@ -42,11 +42,13 @@ class Fill:
 
 class PlannedRecourse:
     """``law.Recourse`` of a plan that was handed over, for a battery that stood at ``soc`` when the
-    interval began."""
+    interval began. Raises ValueError for a plan that this trader cannot have made."""
 
     def __init__(self, steering: Steering, fill: Fill, soc: Soc, limits: Limits) -> None:
         self._trader = make_trader(steering.trader, steering.options)
         self._plan = np.array([steering.plan])
+        if self._plan.shape[1] != self._trader.plan_width:
+            raise ValueError(f"a plan of {self._plan.shape[1]} numbers is none of this trader")
         # The plan's grid lies between the bounds it was made for: they stay, and what the last
         # step would cut is cut from the target.
         planned, hours = BatterySpec(**steering.battery), steering.seconds / 3600

@@ -4,16 +4,17 @@ docs/control.md explains each key.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from common.errors import InputError
-from common.yaml_text import read_yaml
+from common.yaml_text import number, read_yaml, whole_number
 from fl_client.control.proof import Delay
 from fl_client.control.record import COMMAND, MODES, NONE, SHADOW
+from fl_client.home import address as addresses
 from fl_client.home.mapping import BATTERY_ROLES, Channel, channel
 
 CONTROL = "control.yaml"
@@ -29,6 +30,7 @@ _LIMITS = ("charge_kw", "discharge_kw", "soc_min", "soc_max")
 _UNITS = {"W": 1000.0, "kW": 1.0}
 _LEAST_EVERY_S = 2.0
 _LAST_REGISTER = 65535
+_REGISTER = re.compile(r"[0-9]{1,5}")
 # How a value may be written, by adapter.
 _FORMS = {MQTT: ("json",), HOMEASSISTANT: (), MODBUS: ("type", "order")}
 
@@ -111,12 +113,12 @@ def _control(entry: Mapping[Any, Any], home: Path) -> Control:
     adapter = _one_of(entry, "adapter", ("", *ADAPTERS), "")
     limits = _mapping(entry, "limits")
     _known(limits, _LIMITS, "limits.")
-    low = _number(limits, "soc_min", 0.0, 0.0, 1.0, "limits.")
-    high = _number(limits, "soc_max", 1.0, 0.0, 1.0, "limits.")
+    low = number(limits, "soc_min", 0.0, 0.0, 1.0, "limits.")
+    high = number(limits, "soc_max", 1.0, 0.0, 1.0, "limits.")
     if not low < high:
         raise InputError(f"limits: soc_min {low:g} is not below soc_max {high:g}")
-    every = _number(entry, "every_s", 10.0, _LEAST_EVERY_S, 300.0)
-    watchdog = _number(entry, "watchdog_s", 0.0, 0.0, 3600.0)
+    every = number(entry, "every_s", 10.0, _LEAST_EVERY_S, 300.0)
+    watchdog = number(entry, "watchdog_s", 0.0, 0.0, 3600.0)
     if 0 < watchdog < 3 * every:
         raise InputError(
             f"watchdog_s: {watchdog:g}: below three times every_s ({every:g}) the inverter would "
@@ -128,21 +130,21 @@ def _control(entry: Mapping[Any, Any], home: Path) -> Control:
         mode=mode,
         adapter=adapter,
         server=_server(entry, adapter),
-        device=int(_number(entry, "device", 1, 0, 255)),
+        device=whole_number(entry, "device", 1, 0, 255),
         setpoint=_setpoint(entry, "setpoint", adapter),
         follow=_setpoint(entry, "follow", adapter),
         take=_orders(entry, "take", adapter),
         hand_back=_orders(entry, "hand_back", adapter),
         readback=readback,
-        charge_kw=_number(limits, "charge_kw", math.inf, 0.0, math.inf, "limits."),
-        discharge_kw=_number(limits, "discharge_kw", math.inf, 0.0, math.inf, "limits."),
+        charge_kw=number(limits, "charge_kw", math.inf, 0.0, math.inf, "limits."),
+        discharge_kw=number(limits, "discharge_kw", math.inf, 0.0, math.inf, "limits."),
         soc_min=low,
         soc_max=high,
-        deadtime_s=_number(entry, "deadtime_s", 3.0, 0.0, 60.0),
-        ramp_kw_per_s=_number(entry, "ramp_kw_per_s", 1.0, 0.01, 1000.0),
+        deadtime_s=number(entry, "deadtime_s", 3.0, 0.0, 60.0),
+        ramp_kw_per_s=number(entry, "ramp_kw_per_s", 1.0, 0.01, 1000.0),
         watchdog_s=watchdog,
         every_s=every,
-        stale_s=_number(entry, "stale_s", 150.0 if slow else 60.0, 2 * every, 3600.0),
+        stale_s=number(entry, "stale_s", 150.0 if slow else 60.0, 2 * every, 3600.0),
     )
     _check(made)
     return made
@@ -173,7 +175,7 @@ def _readback(entry: Mapping[Any, Any], home: Path) -> tuple[Channel, ...]:
         several = entry.get(key, [])
         for one in several if isinstance(several, list) else [several]:
             if not isinstance(one, dict):
-                raise InputError(f"readback.{key}: expected keys and values, not {one!r}")
+                raise InputError(f"readback.{key}: expected keys and values, not {one!r:.60}")
             if "role" in one:
                 raise InputError(f"readback.{key}: it has its role already; leave it out")
             try:
@@ -194,7 +196,7 @@ def _setpoint(entry: Mapping[Any, Any], key: str, adapter: str) -> Order | None:
     if sign not in (1, -1) or isinstance(sign, bool):
         positive = "charging" if key == "setpoint" else "drawing from the grid"
         raise InputError(f"{where}sign: 1 where {positive} is positive, -1 where it is negative, "
-                         f"not {sign!r}")  # fmt: skip
+                         f"not {sign!r:.60}")  # fmt: skip
     return Order(address, "", _text(one, "json", where), _UNITS[unit] * sign,
                  *_register(one, where))  # fmt: skip
 
@@ -204,7 +206,7 @@ def _orders(entry: Mapping[Any, Any], key: str, adapter: str) -> tuple[Order, ..
     made = []
     for one in several if isinstance(several, list) else [several]:
         if not isinstance(one, dict):
-            raise InputError(f"{key}: expected keys and values, not {one!r}")
+            raise InputError(f"{key}: expected keys and values, not {one!r:.60}")
         address = _address(one, key, adapter, ("value", *_FORMS[adapter or MQTT]))
         value = _text(one, "value", f"{key}.")
         if not value:
@@ -228,12 +230,14 @@ def _address(one: Mapping[Any, Any], key: str, adapter: str, others: tuple[str, 
     address = _text(one, kind, f"{key}.")
     if not address:
         raise InputError(f"{key}.{kind}: needed with adapter {adapter}")
-    if adapter == MQTT and any(sign in address for sign in "+#"):
-        raise InputError(f"{key}.topic: {address!r} is no topic to write to")
+    if adapter == MQTT:
+        return addresses.topic(address, f"{key}.topic")
     if adapter == HOMEASSISTANT and "." not in address:
-        raise InputError(f"{key}.entity: {address!r} is no entity, as in number.battery_setpoint")
-    if adapter == MODBUS and not (address.isdigit() and int(address) <= _LAST_REGISTER):
-        raise InputError(f"{key}.register: {address!r}: expected 0 to {_LAST_REGISTER}")
+        raise InputError(
+            f"{key}.entity: {address!r:.60} is no entity, as in number.battery_setpoint"
+        )
+    if adapter == MODBUS and not (_REGISTER.fullmatch(address) and int(address) <= _LAST_REGISTER):
+        raise InputError(f"{key}.register: {address!r:.60}: expected 0 to {_LAST_REGISTER}")
     return address
 
 
@@ -243,28 +247,24 @@ def _server(entry: Mapping[Any, Any], adapter: str) -> str:
         raise InputError("server: needed with adapter modbus, as in tcp://inverter.lan:502")
     if not server:
         return ""
-    if "://" in server and urlsplit(server).password is not None:
-        raise InputError("server: no password here; it belongs into secret.env")
     if not adapter:
         raise InputError(f"server: say the adapter too; known are {', '.join(ADAPTERS)}")
-    schemes = _SCHEMES[adapter]
-    if server.split("://")[0] not in schemes or "://" not in server:
-        raise InputError(
-            f"server {server!r}: expected {' or '.join(f'{s}://...' for s in schemes)}"
-        )
+    if addresses.server(server, _SCHEMES[adapter], "server").password is not None:
+        raise InputError("server: no password here; it belongs into secret.env")
     return server
 
 
 def _known(entry: Mapping[Any, Any], keys: tuple[str, ...], where: str = "") -> None:
     for key in entry:
         if key not in keys:
-            raise InputError(f"unknown key {where}{key}; known: {', '.join(keys)}")
+            said = " ".join(str(key).split())[:60]
+            raise InputError(f"unknown key {where}{said}; known: {', '.join(keys)}")
 
 
 def _mapping(entry: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
     value = entry.get(key, {})
     if not isinstance(value, dict):
-        raise InputError(f"{key}: expected keys and values, not {value!r}")
+        raise InputError(f"{key}: expected keys and values, not {value!r:.60}")
     return value
 
 
@@ -275,7 +275,7 @@ def _text(entry: Mapping[Any, Any], key: str, where: str = "") -> str:
             f"{where}{key}: expected text; YAML reads this as yes or no: put it in quotes"
         )
     if not isinstance(value, str | int | float):
-        raise InputError(f"{where}{key}: expected text, not {value!r}")
+        raise InputError(f"{where}{key}: expected text, not {value!r:.60}")
     return str(value).strip()
 
 
@@ -285,17 +285,6 @@ def _one_of(
     value = _text(entry, key, where) or default
     if value not in known:
         raise InputError(
-            f"{where}{key} {value!r}: known are {', '.join(one for one in known if one)}"
+            f"{where}{key} {value!r:.60}: known are {', '.join(one for one in known if one)}"
         )
     return value
-
-
-def _number(
-    entry: Mapping[Any, Any], key: str, default: float, low: float, high: float, where: str = ""
-) -> float:
-    value = entry.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise InputError(f"{where}{key}: expected a number, not {value!r}")
-    if not low <= value <= high:
-        raise InputError(f"{where}{key}: {value:g}: expected {low:g} to {high:g}")
-    return float(value)

@@ -67,8 +67,10 @@ class StoreSight:
         ):  # fmt: skip
             if role not in self._of:
                 return f"{words} is not mapped: role {role}"
-            if any(self._store.newest(one.name) is None for one in self._of[role]):
+            if self._unheard(role):
                 return f"{words} has not been heard yet"
+        if self._unheard("switch"):
+            return "the switch of the house has not been heard yet"
         ends = [
             self._end(one, now)
             for role in ("import", "export", "charge", "discharge")
@@ -81,13 +83,15 @@ class StoreSight:
         soc, soc_at = self._mean("soc")
         permitted = None
         if "switch" in self._of:
-            said = [self._store.newest(one.name) for one in self._of["switch"]]
-            permitted = all(one is None or one.value > 0.5 for one in said)
+            permitted = all(self._newest(one)[0] > 0.5 for one in self._of["switch"])
         return Seen(
             min(ends), grid_kw, battery_kw, min(battery_at, grid_at), battery_at, soc, soc_at,
             permitted,
             min(*ends, battery_at, grid_at, soc_at),
         )  # fmt: skip
+
+    def _unheard(self, role: str) -> bool:
+        return any(self._store.newest(one.name) is None for one in self._of.get(role, []))
 
     def heard(self) -> float:
         """When the battery's power was told last [s since 1970], 0 before; cheap to ask."""

@@ -5,7 +5,7 @@ stand in the household's own state file.
 """
 
 import json
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,10 +64,27 @@ class Steering:
 def read_steering(folder: Path) -> Steering | None:
     """What was handed over last; None where there is nothing, or nothing that can be read."""
     plain = read_passing(folder / STEERING)
-    plan = plain.get("plan")
-    if not isinstance(plan, Sequence):
-        return None
     try:
-        return Steering(**{**plain, "plan": tuple(plan)})
-    except TypeError:  # of another release
+        steering = Steering(**{**plain, "plan": tuple(plain.get("plan", ()))})
+        _check(steering)
+    except (TypeError, ValueError, KeyError, AttributeError):  # of another release, or nobody's
         return None
+    return steering
+
+
+def _check(steering: Steering) -> None:
+    """Raises TypeError, ValueError. Prices may be unknown, and the plan of who holds is of nan."""
+    if not all(isinstance(one, str) for one in (steering.run, steering.trader, steering.reason)):
+        raise TypeError("run, trader, reason")
+    if not isinstance(steering.t, int) or not isinstance(steering.options, dict):
+        raise TypeError("t, options")
+    battery, connection = steering.battery.values(), steering.connection.values()
+    if not all(map(math.isfinite, (steering.start, steering.seconds, steering.usual_kw, *battery))):
+        raise ValueError("start, seconds, usual_kw, battery")
+    if any(map(math.isnan, connection)) or any(map(math.isinf, steering.plan)):
+        raise ValueError("connection, plan")
+    prices = (steering.retail, steering.feed_in, steering.shortfall, steering.unused)
+    if not steering.plan or any(map(math.isinf, prices)):
+        raise ValueError("plan, prices")
+    if steering.seconds <= 0 or steering.battery["capacity_kwh"] <= 0:
+        raise ValueError("seconds, capacity_kwh")

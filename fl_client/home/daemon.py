@@ -148,7 +148,8 @@ class Meters:
         self._pruned = now
         for one in self.channels:
             kept = _KEEP_POWER_S if one.role in _SHORT else KEEP_DAYS * _DAY_S
-            self.store.forget(one.name, now - kept)
+            # A switch of the house that was told once holds until it is told again.
+            self.store.forget(one.name, now - kept, newest=one.role != "switch")
 
     def _keep(self, source: Source) -> None:
         """Run a source again and again, less and less often."""

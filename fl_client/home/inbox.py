@@ -43,15 +43,15 @@ class Inbox:
         """Take a channel's number, and its stamp, out of a message.
 
         A message without a stamp gets the time of its arrival; a ``retained`` one is then as old as
-        nobody knows, and is left out. ``scale`` [to kWh, kW or a fraction] where the mapping does
-        not name the unit.
+        nobody knows, and is left out, but for a switch: that is how it stands. ``scale`` [to kWh,
+        kW or a fraction] where the mapping does not name the unit.
         """
         now = self.clock.now()
         try:
             value = said(pick(message, channel.field), channel.word)
             if channel.time:
                 at, quality = stamp(pick(message, channel.time), channel.zone, now), OWN
-            elif retained:
+            elif retained and channel.role != "switch":
                 self._queue.put(Item(done=done))
                 return
             else:

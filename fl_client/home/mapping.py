@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from common.errors import InputError
-from common.yaml_text import read_yaml
+from common.yaml_text import number, read_yaml
+from fl_client.home import address as addresses
 
 MAPPING = "meters.yaml"
 ROLES = ("import", "export", "pv", "charge", "discharge", "soc", "power")
@@ -36,6 +37,8 @@ _UNITS = {
 _KEYS = {*ADDRESSES, "role", "source", "json", "unit", "kind", "time", "sign", "zone", "minutes",
          "stamp", "every", "is"}  # fmt: skip
 _EVERY_S = {"sql": 30.0, "file": 10.0, "http": 30.0}
+_LONGEST_MINUTES = 31 * 1440.0
+_LONGEST_EVERY_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def factor(kind: str, unit: str) -> float:
     """Factor from ``unit`` to kWh, kW or a fraction. Raises InputError."""
     known = _UNITS[{"register": "energy", "interval": "energy"}.get(kind, kind)]
     if unit not in known:
-        raise InputError(f"unit {unit!r} of a {kind}: known are {', '.join(known)}")
+        raise InputError(f"unit {unit!r:.60} of a {kind}: known are {', '.join(known)}")
     return known[unit]
 
 
@@ -96,11 +99,11 @@ def parse_mapping(loaded: object, path: Path) -> list[Channel]:
     if not isinstance(loaded, list) or not loaded:
         raise InputError(f"{path}: expected a list of meters, each with a role")
     channels = []
-    for number, entry in enumerate(loaded, 1):
-        where = f"{path}: entry {number}"
+    for place, entry in enumerate(loaded, 1):
+        where = f"{path}: entry {place}"
         if not isinstance(entry, dict):
-            raise InputError(f"{where}: expected keys and values, not {entry!r}")
-        where += f" ({entry['role']})" if isinstance(entry.get("role"), str) else ""
+            raise InputError(f"{where}: expected keys and values, not {entry!r:.60}")
+        where += f" ({entry['role']})" if entry.get("role") in ROLES else ""
         try:
             channels.append(channel(entry, path.parent))
         except InputError as error:
@@ -108,7 +111,9 @@ def parse_mapping(loaded: object, path: Path) -> list[Channel]:
     names = [one.name for one in channels]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise InputError(f"{path}: {min(twice)!r} stands there twice; it would be counted twice")
+        raise InputError(
+            f"{path}: {min(twice)!r:.60} stands there twice; it would be counted twice"
+        )
     if not any(one.role in ENERGIES for one in channels):
         raise InputError(f"{path}: no meter with energy; the least is one of role import")
     return channels
@@ -118,7 +123,7 @@ def channel(entry: Mapping[Any, Any], folder: Path, roles: Sequence[str] = ROLES
     """The channel of one entry; paths are relative to ``folder``. Raises InputError."""
     for key in entry:
         if key not in _KEYS:
-            raise InputError(f"unknown key {key!r}; known: {', '.join(sorted(_KEYS))}")
+            raise InputError(f"unknown key {key!r:.60}; known: {', '.join(sorted(_KEYS))}")
     role = _one_of(entry, "role", roles)
     given = [key for key in ADDRESSES if key in entry]
     if len(given) != 1:
@@ -126,6 +131,10 @@ def channel(entry: Mapping[Any, Any], folder: Path, roles: Sequence[str] = ROLES
     via, address = ADDRESSES[given[0]], _text(entry, given[0])
     if not address:
         raise InputError(f"{given[0]}: empty")
+    if via == "mqtt":
+        addresses.topic(address, "topic")
+    if via == "http":
+        _check_url(address)
     default = _KIND_OF.get(role, "register")
     kind = _one_of(entry, "kind", KINDS, default)
     if role in _KIND_OF and kind != default:
@@ -140,16 +149,17 @@ def channel(entry: Mapping[Any, Any], folder: Path, roles: Sequence[str] = ROLES
     if unit:
         factor(kind, unit)
     time, zone = _time(entry)
-    minutes = _number(entry, "minutes", 0.0)
+    minutes = number(entry, "minutes", 0.0, 0.0, _LONGEST_MINUTES)
     if (kind == "interval") != (minutes > 0):
         raise InputError("minutes: the length of an interval's reading; for that kind, and only it")
     if via == "file":
-        address = str((folder / address).resolve())
+        try:
+            address = str((folder / address).resolve())
+        except (OSError, RuntimeError):
+            raise InputError(f"path: {address!r:.60} is none") from None
     if via in ("sql", "file") and not time:
         time = "time"
-    every = _number(entry, "every", _EVERY_S.get(via, 0.0))
-    if not every >= 0:
-        raise InputError(f"every: {every}: seconds between two questions")
+    every = number(entry, "every", _EVERY_S.get(via, 0.0), 0.0, _LONGEST_EVERY_S)
     return Channel(
         role, via, _server(entry, via), address, _text(entry, "json"), unit, kind, time, zone,
         _sign(entry), minutes, _one_of(entry, "stamp", ("begin", "end"), "begin"), every, word,
@@ -165,28 +175,21 @@ def _text(entry: Mapping[Any, Any], key: str, default: str = "") -> str:
     if isinstance(value, bool):
         raise InputError(f"{key}: expected text; YAML reads this as yes or no: put it in quotes")
     if not isinstance(value, str | int):
-        raise InputError(f"{key}: expected text, not {value!r}")
+        raise InputError(f"{key}: expected text, not {value!r:.60}")
     return str(value).strip()
 
 
 def _one_of(entry: Mapping[Any, Any], key: str, known: Sequence[str], default: str = "") -> str:
     value = _text(entry, key, default)
     if value not in known:
-        raise InputError(f"{key} {value!r}: known are {', '.join(known)}")
+        raise InputError(f"{key} {value!r:.60}: known are {', '.join(known)}")
     return value
-
-
-def _number(entry: Mapping[Any, Any], key: str, default: float) -> float:
-    value = entry.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{key}: expected a number, not {value!r}")
-    return float(value)
 
 
 def _sign(entry: Mapping[Any, Any]) -> float:
     value = {"+": 1, "-": -1}.get(str(entry.get("sign", 1)), entry.get("sign", 1))
     if value not in (1, -1) or isinstance(value, bool):
-        raise InputError(f"sign: 1 or -1, not {value!r}")
+        raise InputError(f"sign: 1 or -1, not {value!r:.60}")
     return float(value)
 
 
@@ -197,15 +200,15 @@ def _time(entry: Mapping[Any, Any]) -> tuple[str, str]:
     if isinstance(value, dict):
         unknown = set(value) - {"json", "zone"}
         if unknown:
-            raise InputError(f"time: unknown key {min(map(str, unknown))!r}; known: json, zone")
+            raise InputError(f"time: unknown key {min(map(str, unknown))!r:.60}; known: json, zone")
         zone, value = _text(value, "zone", zone), _text(value, "json")
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(f"time: expected where the stamp is, not {value!r}")
+        raise InputError(f"time: expected where the stamp is, not {value!r:.60}")
     if zone:
         try:
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise InputError(f"zone {zone!r}: no such time zone, as in Europe/Berlin") from None
+            raise InputError(f"zone {zone!r:.60}: no such time zone, as in Europe/Berlin") from None
     return str(value), zone
 
 
@@ -217,11 +220,34 @@ def _server(entry: Mapping[Any, Any], via: str) -> str:
     if source in ADDRESSES.values():
         key = next(k for k, v in ADDRESSES.items() if v == source)
         raise InputError(f"source {source}: needs {key}")
-    if "://" in source and urlsplit(source).password is not None:
-        raise InputError("source: no password in a mapping; it belongs into secret.env")
     schemes = {"mqtt": ("mqtt", "mqtts"), "homeassistant": ("http", "https"),
                "sql": ("postgresql", "postgres")}.get(via, ())  # fmt: skip
-    if source.split("://")[0] not in schemes or "://" not in source:
+    if not source.startswith(tuple(f"{one}://" for one in schemes)):
         said = f"{via} or {' or '.join(f'{s}://...' for s in schemes)}" if schemes else via
-        raise InputError(f"source {source!r}: expected {said}")
+        shown = source.rpartition("@")[2][:80]
+        raise InputError(f"source {shown!r:.60}: expected {said}")
+    # A database's address may name several hosts, or none: its own library reads it.
+    if via == "sql":
+        secret = _password(source)
+    else:
+        secret = addresses.server(source, schemes, "source").password
+    if secret is not None:
+        raise InputError("source: no password in a mapping; it belongs into secret.env")
     return source
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        raise InputError(
+            "source: no address of a database: expected postgresql://USER@HOST:PORT/DATABASE"
+        ) from None
+
+
+def _check_url(url: str) -> None:
+    """Raise InputError for what no device answers at."""
+    if addresses.server(url, ("http", "https"), "url").username is not None:
+        raise InputError("url: no user or password here; they belong into secret.env")
+    if not url.isascii():
+        raise InputError(f"url {url!r:.60}: other letters than ASCII: write them as %C3%A4")

@@ -240,12 +240,16 @@ class Store:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def forget(self, channel: str, before: float) -> None:
-        """Drop readings measured before ``before`` [s]; what followed from them stays."""
-        self._db.execute(
-            "DELETE FROM readings WHERE channel = ? AND measured_ms < ?",
-            (self._known(channel), _ms(before)),
-        )
+    def forget(self, channel: str, before: float, *, newest: bool = True) -> None:
+        """Drop readings measured before ``before`` [s], the ``newest`` too unless it holds until
+        another is told; what followed from them stays."""
+        key, until = self._known(channel), _ms(before)
+        if not newest:
+            (last,) = self._db.execute(
+                "SELECT max(measured_ms) FROM readings WHERE channel = ?", (key,)
+            ).fetchone()
+            until = until if last is None else min(until, last)
+        self._db.execute("DELETE FROM readings WHERE channel = ? AND measured_ms < ?", (key, until))
         self._db.execute(
             "DELETE FROM ahead WHERE channel = ? AND stamp_ms < ?",
             (self._known(channel), _ms(before)),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 _MILLISECONDS = 1e11  # seconds since 1970 reach that in the year 5138
 _LAST_S = 253_402_300_799.0  # the end of the year 9999
 _AHEAD_S = 60.0
+_INDEX = re.compile(r"-?[0-9]{1,9}")
 
 
 class Unreadable(ValueError):
@@ -21,7 +23,7 @@ def decode(text: str | bytes) -> Any:
         text = text.decode("utf-8", "replace")
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()
 
 
@@ -43,7 +45,7 @@ def pick(message: Any, path: str) -> Any:
             key = f"{key}.{more}"
     elif isinstance(message, list):
         key, _, rest = path.partition(".")
-        if key.lstrip("-").isdigit() and -len(message) <= int(key) < len(message):
+        if _INDEX.fullmatch(key) and -len(message) <= int(key) < len(message):
             return pick(message[int(key)], rest)
     raise Unreadable(f"nothing at {path!r}")
 
@@ -56,8 +58,10 @@ def number(value: Any) -> float:
         found = float(value)
     except (TypeError, ValueError):
         raise Unreadable(f"{str(value)[:40]!r} is no number") from None
+    except OverflowError:  # a whole number of hundreds of digits
+        found = math.inf
     if not math.isfinite(found):
-        raise Unreadable(f"{value!r} is no number")
+        raise Unreadable(f"{str(value)[:40]} is no number")
     return found
 
 
@@ -85,7 +89,7 @@ def stamp(value: Any, zone: str, now: float) -> float:
     if isinstance(value, datetime):
         when = value
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        return _epoch(float(value))
+        return _epoch(number(value))
     else:
         text = str(value).strip()
         try:
@@ -103,7 +107,10 @@ def stamp(value: Any, zone: str, now: float) -> float:
     place = ZoneInfo(zone)
     meant = [when.replace(tzinfo=place, fold=fold) for fold in (1, 0)]
     # A wall clock that was set forward never showed the hour left out.
-    exist = [one for one in meant if _shows(one, when)]
+    try:
+        exist = [one for one in meant if _shows(one, when)]
+    except OverflowError:  # an edge of the calendar
+        exist = []
     if not exist:
         raise Unreadable(f"stamp {when.isoformat()} does not exist in {zone}")
     times = [one.timestamp() for one in exist]

@@ -1,15 +1,21 @@
 """``client.yaml`` and ``secret.env`` of a household's folder, as its processes read them."""
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
 from common.files import check_secret
-from common.yaml_text import read_yaml
+from common.yaml_text import number, read_yaml, whole_number
 
 SECRETS = "secret.env"
 # In the environment of a household's processes, for ``ClientFile.keep_loaded``.
 KEEP_LOADED = "FEDWATT_KEEP_LOADED"
+
+_PREFIX = re.compile(r"([\w-]+(/[\w-]+)*)?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,47 @@ class ClientFile:
 
 
 def read_client(root: Path) -> ClientFile:
-    """Read ``client.yaml``. Raises InputError."""
+    """Read ``client.yaml``. Raises InputError with file, key and what to write instead."""
     file = root / "client.yaml"
     if not file.is_file():
         raise InputError(f"{root}: no household's folder (run fedwatt-client init)")
+    loaded = read_yaml(file)
+    if not isinstance(loaded, dict):
+        raise InputError(f"{file}: expected keys and values")
     try:
-        return ClientFile(**read_yaml(file))
+        found = ClientFile(**loaded)
     except TypeError as error:
         raise InputError(f"{file}: {' '.join(str(error).split())}") from None
+    _check_kinds(found, f"{file}: ")
+    check_discovery(found, f"{file}: ")
+    return found
+
+
+def _check_kinds(file: ClientFile, where: str) -> None:
+    entry = vars(file)
+    for key in ("name", "data", "server", "page_host", "discovery", "currency"):
+        value = entry[key]
+        if not isinstance(value, str) or not value.isprintable():
+            raise InputError(
+                f"{where}{key}: expected text, not {value!r:.60}; what YAML reads otherwise "
+                "is put in quotes"
+            )
+    for key in ("insecure", "keep_loaded"):
+        if not isinstance(entry[key], bool):
+            raise InputError(f"{where}{key}: expected true or false, not {entry[key]!r:.60}")
+    for key in ("port", "page_port"):
+        whole_number(entry, key, 0, 0, _LAST_PORT, where)
+    number(entry, "poll_s", 0.0, 0.0, math.inf, where)
+
+
+def check_discovery(file: ClientFile, where: str) -> None:
+    """Raise InputError, which begins with ``where``, for what Home Assistant cannot be told."""
+    if not _PREFIX.fullmatch(file.discovery):
+        raise InputError(
+            f"{where}discovery {file.discovery!r:.60}: expected a topic, say homeassistant"
+        )
+    if not _CURRENCY.fullmatch(file.currency):
+        raise InputError(f"{where}currency {file.currency!r:.60}: expected three letters, as EUR")
 
 
 def secrets(root: Path) -> dict[str, str]:

@@ -34,7 +34,9 @@ def init(
     ] = "",
     server: Annotated[str, typer.Option(help="the coordinator, HOST:PORT")] = "127.0.0.1:9092",
     ca: Annotated[Path | None, typer.Option(help="the community's ca.crt")] = None,
-    port: Annotated[int, typer.Option(help="Flower's own port on this host (loopback)")] = 9094,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Flower's own port on this host (loopback)")
+    ] = 9094,
     poll: Annotated[
         float, typer.Option(help="seconds between two questions for messages; more saves traffic")
     ] = 3.0,
@@ -152,16 +154,18 @@ def status(
 def override(
     directory: Directory,
     hours: Annotated[
-        float | None, typer.Option(min=0.0, help="for so long; without: until it is ended")
+        str | None, typer.Option(metavar="HOURS", help="for so long; without: until it is ended")
     ] = None,
     end: Annotated[bool, typer.Option("--end", help="end it")] = False,
-    why: Annotated[str, typer.Option(help="a word for the others of the house")] = "",
+    why: Annotated[str | None, typer.Option(help="a word for the others of the house")] = None,
 ) -> None:
     """Leave the battery to its inverter, whatever the plan says."""
     from fl_client.host.override import begin_override, end_override
 
     home = directory.resolve()
-    typer.echo(end_override(home) if end else begin_override(home, hours, why))
+    if end and (hours is not None or why is not None):
+        raise InputError("--end: ends it at once: without --hours and --why")
+    typer.echo(end_override(home) if end else begin_override(home, hours, why or ""))
 
 
 def main() -> None:

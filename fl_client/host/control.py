@@ -7,6 +7,7 @@ nothing else with them: any of the three may be killed without harm to the other
 """
 
 import os
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -17,7 +18,7 @@ from fl_client.control.adapters import open_adapter
 from fl_client.control.adapters.adapter import Adapter
 from fl_client.control.controller import Controller
 from fl_client.control.plans import Plans
-from fl_client.control.record import COMMAND, NONE, Record
+from fl_client.control.record import COMMAND, NONE, Override, Record, owed
 from fl_client.control.settings import read_control
 from fl_client.control.sight import StoreSight
 from fl_client.home.clock import HouseClock, read_clock
@@ -35,12 +36,13 @@ class Running:
 
     def __init__(self, home: Path) -> None:
         control = read_control(home)
-        if control.mode == NONE:
+        if control.mode == NONE and not owed(home):
             raise InputError(f"{home}: control.yaml says none, or is not there")
         self._lock = Lock(home / "control.lock", "its battery is controlled by another process")
         self.clock: HouseClock = read_clock(home)
         self._adapter: Adapter | None = None
-        if control.mode == COMMAND:
+        # In whatever mode: who was killed while it steered owes the battery to its inverter.
+        if control.mode == COMMAND or (control.adapter and owed(home)):
             self._adapter = open_adapter(control, secrets(home), read_client(home).name)
         channels = [*read_mapping(home / MAPPING), *control.readback]
         self._store = Store(home / STORE)
@@ -51,16 +53,29 @@ class Running:
             control, self._adapter, self._sight, self.record, Plans(home / "state").now
         )
         self._stepped = self._heard = self._tidied = -1.0
+        self._override: Override | None = None
 
     def step(self) -> None:
-        """One look; a step of the control where something new was said, or time has passed."""
-        now, heard = self.clock.now(), self._sight.heard()
-        if heard > self._heard or not 0 <= now - self._stepped < self._every_s:
-            self._heard, self._stepped = heard, now
+        """One look; a step of the control where something new was said, people have asked for
+        something else, or time has passed."""
+        now, heard, override = self.clock.now(), self._sight.heard(), self._asked()
+        if (
+            heard > self._heard
+            or override != self._override
+            or not 0 <= now - self._stepped < self._every_s
+        ):
+            self._heard, self._override, self._stepped = heard, override, now
             self.controller.step(now)
         if now - self._tidied > _DAY_S:
             self._tidied = now
             self.record.forget(now)
+
+    def _asked(self) -> Override | None:
+        """The override that holds; as before where the record is busy: the step will say so."""
+        try:
+            return self.record.override(self.clock.now())
+        except sqlite3.Error:
+            return self._override
 
     def close(self) -> None:
         """Hand the battery back, and end."""

@@ -24,20 +24,26 @@ from common.processes import (
     is_loopback,
 )
 from common.yaml_text import read_yaml
-from fl_client.control.record import NONE
+from fl_client.control.record import NONE, owed
 from fl_client.control.settings import read_control
 from fl_client.home.daemon import Lock
 from fl_client.home.mapping import MAPPING, read_mapping
 from fl_client.home.proposal import Proposal, propose
 from fl_client.home.sources.source import SECRET_NAMES, TOKEN, secret
-from fl_client.host.client_file import KEEP_LOADED, SECRETS, ClientFile, read_client, secrets
+from fl_client.host.client_file import (
+    KEEP_LOADED,
+    SECRETS,
+    ClientFile,
+    check_discovery,
+    read_client,
+    secrets,
+)
 from fl_client.host.clientapp import check_host
 from fl_client.host.keeper import AND
 from fl_client.host.key import make_node_key
 from fl_client.membership import METERS, own_settings
 
-_PREFIX = re.compile(r"([\w-]+(/[\w-]+)*)?", re.ASCII)
-_CURRENCY = re.compile(r"[A-Z]{3}")
+_PORT = re.compile(r"[0-9]{1,9}")
 _WANTED = "the server's tls/ca.crt is wanted, which the coordinator hands out"
 _LOCK = "client.lock"
 LEAST_POLL_S, MOST_POLL_S = 0.1, 60.0
@@ -76,7 +82,7 @@ def init_client(
     """
     check_name(file.name)
     _check_poll("--poll", file.poll_s)
-    _check_discovery(file)
+    check_discovery(file, "--")
     if (root / "client.yaml").exists():
         raise InputError(f"{root}: is a household's folder already")
     _check_address(file.server, file.insecure)
@@ -196,16 +202,9 @@ def _check_poll(key: str, poll_s: float) -> None:
         raise InputError(f"{key} {poll_s}: between {LEAST_POLL_S} and {MOST_POLL_S} seconds")
 
 
-def _check_discovery(file: ClientFile) -> None:
-    if not _PREFIX.fullmatch(file.discovery):
-        raise InputError(f"--discovery {file.discovery!r}: expected a topic, as homeassistant")
-    if not _CURRENCY.fullmatch(file.currency):
-        raise InputError(f"--currency {file.currency!r}: expected three letters, as EUR")
-
-
 def _check_address(server: str, insecure: bool) -> None:
     host, colon, port = server.rpartition(":")
-    if not colon or not port.isdigit() or not host:
+    if not colon or not _PORT.fullmatch(port) or not host:
         raise InputError(f"--server {server!r}: expected HOST:PORT")
     check_address(host.removeprefix("[").removesuffix("]"), f"--server {server}:")
     if not 0 < int(port) < 1 << 16:
@@ -254,7 +253,7 @@ def start_client(root: Path) -> None:
     if (root / MAPPING).exists():
         read_mapping(root / MAPPING)
         command += [AND, sys.executable, "-m", "fl_client.host.meters", str(root)]
-        if read_control(root).mode != NONE:
+        if read_control(root).mode != NONE or owed(root):
             command += [AND, sys.executable, "-m", "fl_client.host.control", str(root)]
     _hold(root)
     check_port("127.0.0.1", file.port, f"{root / 'client.yaml'}: port")

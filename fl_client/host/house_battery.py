@@ -1,6 +1,5 @@
 """What there is to see of the battery, who drives it and why; and how people overrule it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,10 +26,10 @@ from fl_client.control.record import (
 )
 from fl_client.home.clock import HouseClock
 from fl_client.host.house_view import HouseView
+from fl_client.host.override import hours_of
 
 SET, CLEAR = "set", "clear"
 _HOURS = (1, 4, 12, 24)
-_MOST_HOURS = 24.0 * 366
 _SHOWN = 12
 _STALE_S = 60.0
 _WHO = {
@@ -41,7 +40,7 @@ _WHO = {
 
 
 def override(home: Path, clock: HouseClock, fields: Mapping[str, str], who: str) -> None:
-    """Do what the form asks: ``do`` set, for ``hours`` or until ended, or clear.
+    """Do what the form asks: ``do`` set, for ``hours`` [h] or until ended, or clear.
 
     Raises InputError, also where there is no battery to leave alone.
     """
@@ -50,7 +49,7 @@ def override(home: Path, clock: HouseClock, fields: Mapping[str, str], who: str)
         raise InputError(f"do: {SET} or {CLEAR}, not {wanted[:20]!r}")
     until = None
     if wanted == SET and hours:
-        until = clock.now() + 3600 * _hours(hours)
+        until = clock.now() + 3600 * hours_of(hours, "hours")
     if not (home / RECORD).exists():
         raise InputError(f"{home}: no battery is controlled here (docs/control.md)")
     record = Record(home)
@@ -61,16 +60,6 @@ def override(home: Path, clock: HouseClock, fields: Mapping[str, str], who: str)
             record.set_override(clock.now(), until, who)
     finally:
         record.close()
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = math.nan
-    if not 0 < hours <= _MOST_HOURS:
-        raise InputError(f"hours: {text[:20]!r}: more than 0, at most {_MOST_HOURS:.0f}")
-    return hours
 
 
 def draw_battery(view: HouseView, form_token: str) -> Markup:
@@ -99,7 +88,7 @@ def draw_battery(view: HouseView, form_token: str) -> Markup:
     parts += [Markup("<p>{}</p>").format(line) for line in lines]
     parts += [Markup('<p class="off">{}</p>').format(words) for words in seen.faults]
     parts.append(table(("Now", ""), _rows(seen)))
-    parts.append(_form(view.override, form_token))
+    parts.append(_form(view.override, view.now, form_token))
     parts.append(_log(view.commands))
     return Markup("").join(parts)
 
@@ -140,16 +129,16 @@ def _moved(kwh: float) -> str:
     return f"{abs(kwh):.2f} kWh {'in' if kwh > 0 else 'out'}"
 
 
-def _form(held: Override | None, form_token: str) -> Markup:
+def _form(held: Override | None, now: float, form_token: str) -> Markup:
     hidden = Markup('<input type="hidden" name="{}" value="{}">').format(FORM_TOKEN, form_token)
     if held is not None:
-        until = "until you end it" if held.until is None else f"until {_clock_of(held.until)}"
+        until = "until you end it" if held.until is None else f"until {_clock_of(held.until, now)}"
         who = f" by {held.who}" if held.who else ""
         return Markup(
             '<div class="box"><p>Taken over{} since {}, {}.</p>'
             '<form method="post" action="/override">{}'
             '<button name="do" value="{}">Let it follow the plan again</button></form></div>'
-        ).format(who, _clock_of(held.since), until, hidden, CLEAR)
+        ).format(who, _clock_of(held.since, now), until, hidden, CLEAR)
     choices = Markup("").join(
         Markup('<option value="{}">for {} hour{}</option>').format(hours, hours, "s" * (hours > 1))
         for hours in _HOURS
@@ -184,5 +173,13 @@ def _log(commands: Sequence[Command]) -> Markup:
     )
 
 
-def _clock_of(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds):%H:%M}"
+def _clock_of(seconds: float, now: float | None = None) -> str:
+    """The local time of day; with ``now`` [s] the date too where that is another one."""
+    try:
+        moment = datetime.fromtimestamp(seconds)
+    except (ValueError, OverflowError, OSError):
+        # Whatever stands in a record: people must be able to end it here.
+        return "a time beyond any calendar"
+    if now is None or moment.date() == datetime.fromtimestamp(now).date():
+        return f"{moment:%H:%M}"
+    return f"{moment:%Y-%m-%d %H:%M}"

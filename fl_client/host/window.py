@@ -10,18 +10,20 @@ import json
 import logging
 import secrets
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 
 from common import web
-from common.errors import InputError
+from common.errors import InputError, of_the_world
 from common.web import HTML, JSON, Page, Site, token_of
 from fl_client.control.record import RECORD
 from fl_client.control.settings import CONTROL
-from fl_client.home.clock import read_clock
+from fl_client.home.clock import HouseClock, read_clock
 from fl_client.host.client_file import read_client
 from fl_client.host.client_file import secrets as client_secrets
 from fl_client.host.house_battery import CLEAR, SET, draw_battery, override
@@ -31,9 +33,11 @@ from fl_client.host.house_view import look
 
 TOKEN = "page.token"
 """In the household's folder: what the page asks for away from loopback."""
-_PORT_TAKEN_S = 60.0
+_AGAIN_S = 60.0
 _TELL_S = 10.0
+_LOOK_S = 0.5  # from a press of the switch to what it does
 _WHO = "the page of the house"
+_TROUBLE = (InputError, sqlite3.Error, OSError)
 _log = logging.getLogger(__name__)
 
 
@@ -54,20 +58,21 @@ def serve(home: Path, host: str, port: int) -> ThreadingHTTPServer:
     server = web.serve(
         Site(pages, forms, form_token), host, port, lambda: token_of(home / TOKEN), "house"
     )
-    _log.info("http://%s:%d/", host, server.server_port)
+    _log.info("http://%s/", web.at(host, server.server_port))
     return server
 
 
 def main() -> int:
-    """Show the household until SIGTERM or SIGINT."""
+    """Show the household until SIGTERM or SIGINT; status 1 where its Home Assistant is told nothing
+    any more, so that the keeper starts this again."""
     logging.basicConfig(level=logging.INFO, format="fedwatt page: %(message)s")
-    stop = threading.Event()
+    stop, ended = threading.Event(), threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     home = Path(sys.argv[1])
     try:
         file = read_client(home)
-        teller = threading.Thread(target=tell, args=(home, stop), daemon=True)
+        teller = threading.Thread(target=_keep_telling, args=(home, stop, ended), daemon=True)
         if file.discovery:
             teller.start()
         server = None
@@ -76,53 +81,81 @@ def main() -> int:
                 server = serve(home, file.page_host, file.page_port)
             except InputError as error:
                 _log.warning("no page for now: %s", error)
-                stop.wait(_PORT_TAKEN_S)
+                stop.wait(_AGAIN_S)
     except InputError as error:
         print(f"fedwatt: {error}", file=sys.stderr)
         return 2
     stop.wait()
     if file.discovery:
         teller.join(timeout=5)
-    return 0
+    return 1 if ended.is_set() else 0
+
+
+def _keep_telling(home: Path, stop: threading.Event, ended: threading.Event) -> None:
+    """Tell Home Assistant until ``stop`` is set; sets it too, and ``ended``, at any other end."""
+    try:
+        while not stop.is_set():
+            try:
+                tell(home, stop)
+            except _TROUBLE as error:
+                # A secret that is missing, say, takes nobody the page.
+                _log.warning("Home Assistant is told nothing for now: %s", _words(error))
+                stop.wait(_AGAIN_S)
+    finally:
+        if not stop.is_set():
+            ended.set()
+            stop.set()
 
 
 def tell(home: Path, stop: threading.Event) -> None:
-    """Tell the house's Home Assistant what there is to see until ``stop`` is set."""
+    """Tell the house's Home Assistant what there is to see until ``stop`` is set, and do what its
+    switch says. Raises InputError, and OSError, where that cannot begin."""
     from fl_client.host.entities import Entities  # only where it is wanted
 
     file, clock = read_client(home), read_clock(home)
-
-    def overruled(wanted: bool) -> None:
-        try:
-            override(home, clock, {"do": SET if wanted else CLEAR}, "Home Assistant")
-        except InputError as error:
-            _log.warning("%s", error)
-        changed.set()
-
-    changed = threading.Event()
+    # Done in this thread: that of the connection would be silent while a file is busy, and gone
+    # for good after an error.
+    pressed: SimpleQueue[bool] = SimpleQueue()
     steered = (home / CONTROL).exists() or (home / RECORD).exists()
     entities = Entities(
         file.name, client_secrets(home), file.discovery, file.currency,
-        overruled if steered else None,
+        pressed.put if steered else None,
     )  # fmt: skip
     entities.start()
     said = ""
     try:
         while not stop.is_set():
-            changed.clear()
             try:
                 entities.tell(figures(look(home, file.name, clock)))
                 said = ""
-            except InputError as error:
-                if str(error) != said:
-                    said = str(error)
+            except _TROUBLE as error:
+                if _words(error) != said:
+                    said = _words(error)
                     _log.warning("nothing to tell: %s", said)
             # Told soon where somebody has pressed the switch, and else as often as meters speak.
             end = time.monotonic() + max(clock.wall(_TELL_S), 1.0)
-            while time.monotonic() < end and not (stop.wait(0.5) or changed.is_set()):
-                pass
+            while time.monotonic() < end and not stop.wait(_LOOK_S):
+                if not pressed.empty():
+                    _overrule(home, clock, pressed)
+                    break
     finally:
         entities.close()
+
+
+def _overrule(home: Path, clock: HouseClock, pressed: "SimpleQueue[bool]") -> None:
+    """Do what the switch was told last; what cannot be done is said."""
+    wanted = pressed.get()
+    while not pressed.empty():
+        wanted = pressed.get()
+    try:
+        override(home, clock, {"do": SET if wanted else CLEAR}, "Home Assistant")
+    except _TROUBLE as error:
+        words = "on" if wanted else "off"
+        _log.warning("override %s, by Home Assistant: not done: %s", words, _words(error))
+
+
+def _words(error: Exception) -> str:
+    return of_the_world(error) or str(error)
 
 
 if __name__ == "__main__":

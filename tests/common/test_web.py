@@ -1,15 +1,21 @@
 """Pages served to whom they are meant for, and forms that only their own page can send."""
 
 import http.client
+import socket
+import sqlite3
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.errors import InputError
-from common.web import FORM_TOKEN, HTML, Page, Site, serve, token_of
+from common.web import FORM_TOKEN, HTML, Page, Site, at, serve, token_of
 
+# One server answers all examples.
+alike = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 Answer = tuple[int, str, http.client.HTTPMessage]
 
 
@@ -18,11 +24,19 @@ class Served:
 
     def __init__(self, host: str, token: str) -> None:
         self.sent: list[Mapping[str, str]] = []
-        self.site = Site({"/": Page(HTML, lambda: "<p>the page</p>")}, {"/do": self._do})
+        self.trouble: Exception | None = None
+        self.site = Site({"/": Page(HTML, self._draw)}, {"/do": self._do})
         self.server = serve(self.site, host, 0, lambda: token, "test")
         self.port = self.server.server_port
 
+    def _draw(self) -> str:
+        if self.trouble is not None:
+            raise self.trouble
+        return "<p>the page</p>"
+
     def _do(self, fields: Mapping[str, str]) -> None:
+        if self.trouble is not None:
+            raise self.trouble
         if fields.get("hours") == "no":
             raise InputError("hours: no number")
         self.sent.append(fields)
@@ -39,6 +53,15 @@ class Served:
         """Send the form."""
         return self.ask("POST", "/do", urllib.parse.urlencode(fields), **headers)[0]
 
+    def raw(self, method: str, path: str, **headers: bytes) -> int:
+        """The status of the answer to a request with these headers, whatever bytes they are; 0
+        where there is none."""
+        lines = [f"{name.replace('_', '-')}: ".encode() + said for name, said in headers.items()]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as plug:
+            plug.sendall(b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *lines, b"", b""]))
+            answer = plug.makefile("rb").readline().split()
+        return int(answer[1]) if answer else 0
+
     @property
     def here(self) -> str:
         """The Origin of the page itself."""
@@ -48,6 +71,15 @@ class Served:
 @pytest.fixture
 def served() -> Iterator[Served]:
     made = Served("127.0.0.1", "never asked for")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def lan() -> Iterator[Served]:
+    """One that the house's other devices reach."""
+    made = Served("0.0.0.0", "0123456789abcdef")
     yield made
     made.server.shutdown()
     made.server.server_close()
@@ -130,3 +162,70 @@ def test_away_from_loopback_the_token_lets_in(tmp_path: Path) -> None:
     finally:
         served.server.shutdown()
         served.server.server_close()
+
+
+@alike
+@given(st.from_regex(r"[1-9][0-9]{4,6000}", fullmatch=True))
+def test_a_length_that_no_form_has_is_answered(served: Served, digits: str) -> None:
+    """However many digits it has; nothing of what follows is read."""
+    sent = {"Host": b"localhost", "Origin": b"http://localhost", "Content_Length": digits.encode()}
+    assert served.raw("POST", "/do", **sent) in (400, 413)
+    assert served.sent == []
+
+
+@alike
+@given(st.sampled_from([b"Basic ", b"Bearer ", b""]), st.binary(max_size=60))
+def test_no_bytes_but_the_token_let_in(lan: Served, scheme: bytes, said: bytes) -> None:
+    """Neither base64, nor UTF-8, nor ASCII: asked for the token all the same."""
+    said = said.translate(None, b"\r\n")
+    assert lan.raw("GET", "/", Host=b"home.lan", Authorization=scheme + said) == 401
+
+
+def test_a_path_that_is_no_url_is_answered(served: Served) -> None:
+    """As a proxy would ask for it, with half an IPv6 address."""
+    assert served.raw("GET", "http://[/", Host=b"localhost") == 400
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (sqlite3.OperationalError("database is locked"), "database is locked: try again"),
+        (OSError(28, "No space left on device"), "No space left on device: try again"),
+    ],
+)
+def test_what_the_world_does_is_said(served: Served, trouble: Exception, words: str) -> None:
+    """Page and form alike: 503 and a sentence, not a closed connection."""
+    served.trouble = trouble
+    fields = urllib.parse.urlencode({FORM_TOKEN: served.site.form_token})
+    for method, path, body in (("GET", "/", None), ("POST", "/do", fields)):
+        code, text, _ = served.ask(method, path, body, Origin=served.here)
+        assert code == 503
+        assert words in text
+
+
+def test_by_ipv6(tmp_path: Path) -> None:
+    """``::1`` is loopback: served without a token, and its own form is taken."""
+    site = Site({"/": Page(HTML, lambda: "here")}, {"/do": lambda fields: None})
+    try:
+        server = serve(site, "::1", 0, lambda: "never asked for", "test")
+    except InputError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    try:
+        port = server.server_port
+        connection = http.client.HTTPConnection("::1", port, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"here"
+        fields = urllib.parse.urlencode({FORM_TOKEN: site.form_token})
+        connection.request("POST", "/do", fields, {"Origin": f"http://{at('::1', port)}"})
+        assert connection.getresponse().status == 303
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("host", ["::x", "a..b", "x" * 300, "no.such.host.invalid"])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    """One line that names it."""
+    with pytest.raises(InputError, match="page on") as error:
+        serve(Site({}), host, 0, lambda: "0123456789abcdef", "test")
+    assert "\n" not in str(error.value)

@@ -20,6 +20,11 @@ BAD = {
     "torn": "run: {seed: ",
     "no date": "when: 2020-99-99",
     "no number": "n: 0b_",
+    "no letter": r'a: ["\ud800"]',
+    "no text": r'a: {"\0": 1}',
+    "digits": "a: " + "9" * 300,
+    "more digits": "a: " + "9" * 5000,
+    "other digits": "a: 0x" + "f" * 5000,
     "large": "a: " + "x" * 1_000_001,
 }
 

@@ -7,11 +7,11 @@ automation in Home Assistant, or the inverter's watchdog, must.
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from common.errors import InputError
 from fl_client.control.adapters.by_orders import ByOrders
 from fl_client.control.settings import Control, Order
+from fl_client.home import address as addresses
 from fl_client.home.sources.homeassistant import Refused, Session
 from fl_client.home.sources.source import HOMEASSISTANT, TOKEN, secret
 
@@ -56,7 +56,8 @@ class HomeAssistantAdapter(ByOrders):
         super().__init__(control)
         self._url = control.server or secret(secrets, HOMEASSISTANT, "adapter homeassistant")
         self._token = secret(secrets, TOKEN, "adapter homeassistant")
-        self.name = f"homeassistant {urlsplit(self._url).netloc}"
+        parts = addresses.server(self._url, ("http", "https"), "adapter homeassistant: address")
+        self.name = f"homeassistant {parts.netloc}"
         self._session: Session | None = None
         self._refused = ""
         for order in (*control.take, *control.hand_back):

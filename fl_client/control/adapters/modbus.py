@@ -5,7 +5,7 @@ of a process that was killed but the inverter's own watchdog. Use its volatile r
 settings wear out.
 """
 
-from urllib.parse import urlsplit
+import math
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -13,6 +13,7 @@ from pymodbus.exceptions import ModbusException
 from common.errors import InputError
 from fl_client.control.adapters.by_orders import ByOrders
 from fl_client.control.settings import Control, Order
+from fl_client.home import address as addresses
 
 _TIMEOUT_S = 3.0
 _PORT = 502
@@ -25,7 +26,7 @@ class ModbusAdapter(ByOrders):
     """
 
     def __init__(self, control: Control) -> None:
-        url = urlsplit(control.server)
+        url = addresses.server(control.server, ("tcp",), "server")
         host, port = url.hostname or "127.0.0.1", url.port or _PORT
         super().__init__(control)
         self.name = f"modbus {host}:{port}"
@@ -75,6 +76,9 @@ class ModbusAdapter(ByOrders):
 
 def _number(order: Order, value: str | float) -> float:
     try:
-        return float(value)
+        found = float(value)
     except ValueError:
-        raise InputError(f"register {order.address}: {value!r} is no number") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"register {order.address}: {value!r} is no number")
+    return found

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from common.errors import InputError
+from fl_client.home import address as addresses
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import BATTERY_ROLES, Channel, factor
 from fl_client.home.sources.source import HOMEASSISTANT, TOKEN, Cursor, secret
@@ -39,10 +39,11 @@ class Refused(InputError):
 
 
 class Session:
-    """One connection to Home Assistant that has been let in. Raises OSError and Refused."""
+    """One connection to Home Assistant that has been let in. Raises OSError, Refused, and
+    InputError for an address that is none."""
 
     def __init__(self, url: str, token: str) -> None:
-        parts = urlsplit(url)
+        parts = addresses.server(url, ("http", "https"), "Home Assistant at")
         scheme = "wss" if parts.scheme == "https" else "ws"
         self._number = 0
         self._events: list[dict[str, Any]] = []
@@ -107,7 +108,8 @@ class HomeAssistant:
     ) -> None:
         self._url = server or secret(secrets, HOMEASSISTANT, "source homeassistant: no address")
         self._token = secret(secrets, TOKEN, "source homeassistant: no token")
-        self.name = f"homeassistant {urlsplit(self._url).netloc}"
+        parts = addresses.server(self._url, ("http", "https"), "source homeassistant: address")
+        self.name = f"homeassistant {parts.netloc}"
         self._channels: dict[str, list[Channel]] = {}
         for one in channels:
             self._channels.setdefault(one.address, []).append(one)

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from fl_client.home import address as addresses
 from fl_client.home.inbox import Inbox
 from fl_client.home.mapping import Channel
 from fl_client.home.sources.source import MQTT, MQTT_PASSWORD, MQTT_USER
@@ -26,8 +26,10 @@ _KEEPALIVE_S = 30
 def connection(
     server: str, secrets: Mapping[str, str], client_id: str, *, clean: bool
 ) -> tuple[Client, str, int]:
-    """A client that is not connected yet, its broker's host and port."""
-    url = urlsplit(server or secrets.get(MQTT) or _DEFAULT)
+    """A client that is not connected yet, its broker's host and port. Raises InputError for an
+    address that is none."""
+    said = server or secrets.get(MQTT) or _DEFAULT
+    url = addresses.server(said, ("mqtt", "mqtts"), "server" if server else MQTT)
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id,

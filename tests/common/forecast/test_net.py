@@ -118,6 +118,19 @@ def test_fresh_weights_are_own_days_to_the_bit() -> None:
     assert corrector.gain(*recent_past(rows, origin)) == 0.0
 
 
+@pytest.mark.parametrize("bias", [-1e4, -30.0, 30.0, 1e20, np.nan, np.inf])
+@pytest.mark.parametrize("days", [2, 70])
+def test_a_broken_model_corrects_nothing(days: int, bias: float) -> None:
+    """Of a home that has no week to check it by as well: numbers that are none, or that none of its
+    days was near to, leave it its own days."""
+    weights = fresh()
+    weights["net.out.bias"][:] = bias
+    rows = rows_of(days)
+    made = NetCorrector(weights).quantiles(rows, days * DAY - 60 if days > 2 else DAY + 20, 1)
+    assert made.shape == (SCENARIOS, DAY)
+    assert np.isnan(made).all()
+
+
 def test_a_model_that_misleads_is_seen_in_the_past_week() -> None:
     """A head that raises every quantile by twice the mean load loses against own days."""
     rows, weights = rows_of(40), fresh()

@@ -1,6 +1,7 @@
 """The plan's recourse as control uses it: the trader's own, cut by limits; and how it is handed
 over."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -106,6 +107,16 @@ def test_a_plan_is_handed_over_whole_or_not_at_all(tmp_path):
     for wrong in (text[:40], text.replace('"run"', '"ran"'), "[]", '{"plan": [1]}', ""):
         (tmp_path / STEERING).write_text(wrong)
         assert read_steering(tmp_path) is None
+    for key, values in {
+        "run": (None, 3), "t": ("1", None), "start": (None, "soon", np.nan, np.inf),
+        "seconds": (0, -1800.0, np.nan), "plan": (None, [], "abc", 3, [None], [np.inf]),
+        "battery": (None, {}, {**one.battery, "capacity_kwh": 0.0}, {"capacity_kwh": "much"}),
+        "connection": ({"import_kwh": np.nan}, None), "usual_kw": (np.nan, None, "much"),
+        "options": (None, []), "retail": (np.inf, None), "trader": (None,),
+    }.items():  # fmt: skip
+        for value in values:
+            (tmp_path / STEERING).write_text(json.dumps(json.loads(text) | {key: value}))
+            assert read_steering(tmp_path) is None, (key, value)
 
 
 def test_fills_are_those_announced_for_this_run(tmp_path):

@@ -1,11 +1,17 @@
 """``control.yaml``: what it may say, and what is said of one that is wrong."""
 
+import math
+from dataclasses import astuple
+
 import pytest
 import yaml
 
 from common.errors import InputError
+from fl_client.control import settings
+from fl_client.control.adapters.modbus import ModbusAdapter
 from fl_client.control.record import COMMAND, NONE, SHADOW
 from fl_client.control.settings import Order, read_control
+from tests.support.yaml_values import changed, read_or_refused
 
 POWER = {"topic": "b", "json": "power_w", "sign": -1}
 FULL = {
@@ -27,6 +33,25 @@ MODBUS = {
     "setpoint": {"register": 40, "type": "int32", "order": "little"},
     "take": {"register": 41, "value": 4},
     "hand_back": {"register": 41, "value": 0},
+}
+
+
+HOMEASSISTANT = {
+    "adapter": "homeassistant",
+    "server": "http://house.lan:8123",
+    "setpoint": {"entity": "number.x", "unit": "kW"},
+    "take": {"entity": "switch.x", "value": "on"},
+    "hand_back": [{"entity": "switch.x", "value": "off"}],
+}
+READ = {"source": "mqtt://h", "every": 3, "time": "t", "zone": "UTC", "kind": "power", "minutes": 0}
+EVERY = {
+    "device": 1,
+    "readback": {"power": [POWER | READ], "switch": {"topic": "s", "is": "ON"}},
+    "limits": {"charge_kw": 3, "discharge_kw": 3, "soc_min": 0.2, "soc_max": 0.9},
+    "every_s": 10,
+    "stale_s": 60,
+    "deadtime_s": 3,
+    "ramp_kw_per_s": 1,
 }
 
 
@@ -81,7 +106,7 @@ def test_all_of_it(tmp_path):
         ({"adapter": ""}, "say the adapter too"),
         ({"setpoint": {"topic": ""}}, "setpoint.topic: needed with adapter mqtt"),
         ({"setpoint": {"entity": "number.x"}}, "unknown key setpoint.entity"),
-        ({"setpoint": {"topic": "p/#"}}, "is no topic to write to"),
+        ({"setpoint": {"topic": "p/#"}}, "is no topic: one alone"),
         ({"setpoint": {"topic": "p", "sign": 0}}, "setpoint.sign: 1 where charging is positive"),
         ({"setpoint": {"topic": "p", "unit": "A"}}, "setpoint.unit 'A': known are W, kW"),
         ({"follow": {"topic": ""}}, "follow.topic: needed with adapter mqtt"),
@@ -119,3 +144,47 @@ def test_a_file_that_is_no_mapping(tmp_path):
     for text in ("- 1\n", "command\n", ""):
         with pytest.raises(InputError, match="expected keys and values"):
             _read(tmp_path, text)
+
+
+@pytest.mark.parametrize("line", [{}, MODBUS, HOMEASSISTANT], ids=["mqtt", "modbus", "ha"])
+def test_any_value_of_any_key_is_read_or_refused(tmp_path, monkeypatch, line):
+    """In one line that begins with the file; what is read has finite numbers alone, beside limits
+    that are left out, and an inverter's number that is one."""
+    path = tmp_path / "control.yaml"
+    path.touch()
+    for content in changed(FULL | EVERY | line):
+        monkeypatch.setattr(settings, "read_yaml", lambda _, content=content: content)
+        found = read_or_refused(lambda: read_control(tmp_path), path)
+        if found is not None:
+            numbers = [one for one in astuple(found) if isinstance(one, float)]
+            left_out = content["limits"] == {}
+            assert all(math.isfinite(one) or left_out for one in numbers), content
+            assert found.device in range(256)
+
+
+def test_what_is_no_address_register_or_number(tmp_path):
+    """Half an address, a port that there is not, a register of other digits, half a device."""
+    for change, key in (
+        ({"server": "mqtt://[::1"}, "server"),
+        (MODBUS | {"server": "tcp://x:99999"}, "server"),
+        (MODBUS | {"setpoint": {"register": "\u00b2"}}, "setpoint.register"),
+        (MODBUS | {"setpoint": {"register": "\u0663"}}, "setpoint.register"),
+        (MODBUS | {"device": 1.7}, "device"),
+        ({"readback": {"power": POWER | {"source": "mqtt://[::1"}}}, "readback.power: source"),
+        ({"limits": {"charge_kw": 10**240 * 10**80}}, "a number of 321 digits in line"),
+        ({"limits": {"charge_kw": math.inf}}, "limits.charge_kw"),
+    ):
+        with pytest.raises(InputError) as error:
+            _read(tmp_path, FULL | change)
+        assert str(error.value).startswith(f"{tmp_path / 'control.yaml'}: ")
+        assert key in str(error.value)
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "nan", "1e999"])
+def test_no_register_holds_what_is_no_number(tmp_path, value):
+    """Refused when the line is made, before a battery is taken."""
+    text = yaml.safe_dump(FULL | MODBUS) + f"\ntake: {{register: 41, value: {value}}}\n"
+    text = text.replace("take:\n  register: 41\n  value: 4\n", "")
+    control = _read(tmp_path, text)
+    with pytest.raises(InputError, match=r"register 41: .* is no number"):
+        ModbusAdapter(control)

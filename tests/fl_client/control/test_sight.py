@@ -102,3 +102,15 @@ def test_a_switch_that_says_no(tmp_path, house):
     for at, value in ((605.0, 0.0), (615.0, 1.0)):
         sight._store.put([Reading(SWITCH.name, BEGIN + at, BEGIN + at, value, OWN)])
         assert sight.see(BEGIN + at).permitted is (value == 1.0)
+
+
+def test_a_switch_that_was_told_once_holds(tmp_path, house):
+    """Never heard, it permits nothing; told once, it holds while other readings are dropped."""
+    sight = _filled(tmp_path, house, CHANNELS, until=600)
+    watched = StoreSight(sight._store, [*CHANNELS, SWITCH])
+    assert "switch of the house has not been heard" in watched.see(BEGIN + 600.0)
+    at = float(BEGIN + 1)
+    sight._store.put([Reading(SWITCH.name, at, at, 0.0, OWN)])
+    for hour in range(1, 50):
+        sight._store.forget(SWITCH.name, at + 3600 * hour, newest=False)
+        assert watched.see(BEGIN + 600.0).permitted is False

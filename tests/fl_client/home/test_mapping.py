@@ -1,10 +1,13 @@
 """The mapping: shapes of real devices, and one clear line for what is wrong."""
 
+import math
+
 import pytest
 
 from common.errors import InputError
-from fl_client.home.mapping import read_mapping
+from fl_client.home.mapping import parse_mapping, read_mapping
 from fl_client.home.values import Unreadable, decode, number, pick, stamp
+from tests.support.yaml_values import changed, read_or_refused
 
 GOOD = """
 - {role: import, source: mqtt, topic: dsmr/reading/electricity_delivered_1}
@@ -100,3 +103,37 @@ def test_stamps_of_every_kind():
     ):  # fmt: skip
         with pytest.raises(Unreadable):
             stamp(text, zone, noon)
+
+
+@pytest.mark.parametrize("entry", [
+    {"role": "import", "source": "mqtt://h:1", "topic": "x", "json": "j", "unit": "Wh",
+     "kind": "register", "time": {"json": "t", "zone": "UTC"}, "sign": 1, "every": 0},
+    {"role": "import", "source": "https://h:8123", "entity": "sensor.x"},
+    {"role": "import", "source": "postgresql://h/d", "query": "select 1", "zone": "UTC"},
+    {"role": "import", "path": "x", "kind": "interval", "minutes": 15, "stamp": "end", "time": "t"},
+    {"role": "import", "url": "http://h/x", "every": 10},
+], ids=lambda entry: list(entry)[2])  # fmt: skip
+def test_any_value_of_any_key_is_read_or_refused(tmp_path, entry):
+    """In one line that begins with the file; what is read has finite numbers alone."""
+    path = tmp_path / "meters.yaml"
+    for content in changed([entry]):
+        found = read_or_refused(lambda content=content: parse_mapping(content, path), path)
+        for one in found or []:
+            assert math.isfinite(one.minutes)
+            assert math.isfinite(one.every_s)
+            assert one.sign in (1.0, -1.0)
+
+
+def test_messages_that_are_none():
+    """Numbers of hundreds of digits, lists in lists, digits that are none, the calendar's edges."""
+    for text in ("9" * 400, "-" + "9" * 400, "9" * 5000, "1e999", "[" * 100_000):
+        with pytest.raises(Unreadable):
+            number(decode(text))
+        with pytest.raises(Unreadable):
+            stamp(decode(text), "", 1.8e9)
+    for path in ("\u00b2", "\u0663", "9" * 5000, "--1"):
+        with pytest.raises(Unreadable):
+            pick([1, 2, 3, 4], path)
+    for text, zone in (("0001-01-01T00:00", "Asia/Tokyo"), ("9999-12-31T23:59", "America/Lima")):
+        with pytest.raises(Unreadable):
+            stamp(text, zone, 1.8e9)

@@ -7,6 +7,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from fl_client.home.mapping import BATTERY_ROLES, channel
 from fl_client.home.store import ARRIVAL, OWN
 from tests.fl_client.home.listening import listening, said, until, values, write
 
@@ -39,6 +40,18 @@ STAMPED = {"json": "import_kwh", "time": "time"}
 def _message(seconds, kwh):
     return {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW + seconds)),
             "import_kwh": kwh}  # fmt: skip
+
+
+def test_a_switch_that_is_retained_is_heard(tmp_path, broker, meter):
+    """It was told before anybody listened, and is kept when other readings are dropped."""
+    write(tmp_path / "home", _import(broker, **STAMPED))
+    meter("wall", "OFF", retain=True)
+    entry = {"role": "switch", "source": f"mqtt://127.0.0.1:{broker.port}", "topic": "wall"}
+    wall = channel({**entry, "is": "ON"}, tmp_path / "home", BATTERY_ROLES)
+    with listening(tmp_path / "home", battery=[wall]) as meters:
+        until(meters, lambda: meters.store.newest(wall.name))
+        meters._prune(time.time() + 86400.0)
+        assert meters.store.newest(wall.name).value == 0.0
 
 
 def test_messages_carry_their_own_time(tmp_path, broker, meter):

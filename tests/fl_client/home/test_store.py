@@ -114,5 +114,7 @@ def test_what_is_written_is_there_for_others_at_once(tmp_path):
         store.put(breaks(), [("m", "18")])
     assert store.newest("m").value == 1.5
     assert store.cursor("m") == "17"
+    store.forget("m", 150.0, newest=False)
+    assert other.newest("m").value == 1.5
     store.forget("m", 150.0)
     assert other.newest("m") is None

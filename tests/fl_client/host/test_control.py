@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from common.errors import InputError
-from fl_client.control.record import COMMAND, HAND_BACK, OVERRIDDEN, OWN, TAKE
+from fl_client.control.record import COMMAND, HAND_BACK, NONE, OVERRIDDEN, OWN, SHADOW, TAKE
 from fl_client.host.folder import start_client
 from fl_client.host.override import begin_override, end_override
 from fl_client.host.status import client_status
@@ -55,6 +55,22 @@ def test_killed_control_leaves_the_house_to_itself(home):
     home.until(home.steered)
     modes = [text for topic, text, _ in home.house.heard[heard:] if "mode" in topic]
     assert modes[:2] == ["auto", "remote"]
+
+
+@pytest.mark.parametrize("mode", [NONE, SHADOW])
+def test_who_may_command_no_more_hands_back_what_was_taken(home, mode):
+    """Killed while it steered, with a broker that forgets wills; then control.yaml says otherwise:
+    the battery is handed back once, and nothing else is sent."""
+    home.kill("control")
+    home.until(lambda: home.house.house.mode == "auto", 5)
+    settings = yaml.safe_load((home.folder / "control.yaml").read_text())
+    (home.folder / "control.yaml").write_text(yaml.safe_dump(settings | {"mode": mode}))
+    assert home.record.owed
+    heard = len(home.house.heard)
+    home.start("control")
+    home.until(lambda: not home.record.owed)
+    home.until(lambda: len(home.house.heard) > heard)
+    assert [text for _, text, _ in home.house.heard[heard:]] == ["auto"]
 
 
 def test_killed_meters_are_no_eyes(home):

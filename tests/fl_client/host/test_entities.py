@@ -1,9 +1,12 @@
 """A household as entities of Home Assistant: on a real broker, and in the real Home Assistant."""
 
 import json
+import logging
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -17,7 +20,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from fl_client.control.record import COMMAND as COMMANDED
 from fl_client.control.record import STEERING, Record, Snapshot
+from fl_client.host import window as window_module
 from fl_client.host.client_file import ClientFile
+from fl_client.host.window import tell
 from fl_client.state import QUANTITIES, State
 from tests.support.homeassistant import FAKETIME, HASS, HomeAssistant
 
@@ -136,6 +141,63 @@ def test_figures_switch_and_death_on_a_broker(
     record.close()
     window.kill()
     listener.wait(lambda: listener.said["fedwatt/maple/status"] == "offline")
+
+
+def test_a_press_that_fails_is_said_and_the_next_one_works(
+    home: Path,
+    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A file that is locked, a disk that is full: the log says what was not done, figures go on,
+    and later presses are obeyed."""
+    troubles: list[Exception] = [
+        sqlite3.OperationalError("database is locked"), OSError(28, "No space left on device"),
+    ]  # fmt: skip
+    done, stop, press = window_module.override, threading.Event(), "fedwatt/maple/override/set"
+
+    def troubled(*given: Any) -> None:
+        if troubles:
+            raise troubles.pop(0)
+        done(*given)
+
+    monkeypatch.setattr(window_module, "override", troubled)
+    caplog.set_level(logging.WARNING)
+    teller = threading.Thread(target=tell, args=(home, stop), daemon=True)
+    teller.start()
+    try:
+        listener.wait(lambda: listener.state().get("override") == "OFF")
+        for words in ("database is locked", "No space left on device"):
+            listener.client.publish(press, "ON", 1)
+            listener.wait(lambda words=words: words in caplog.text)
+        for said in ("ON", "OFF", "ON"):
+            listener.client.publish(press, said, 1)
+            listener.wait(lambda said=said: listener.state()["override"] == said)
+        assert listener.said["fedwatt/maple/status"] == "online"
+    finally:
+        stop.set()
+        teller.join(20)
+    assert not teller.is_alive()
+
+
+def test_who_cannot_tell_is_tried_again_or_ends_the_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the world does is tried again while the page stands; any other end ends the process
+    with status 1, so that its keeper starts it anew."""
+    tried = []
+
+    def failing(*_: object) -> None:
+        tried.append(1)
+        raise OSError("no certificate") if len(tried) < 3 else RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(window_module, "tell", failing)
+    monkeypatch.setattr(window_module, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["window", str(home)])
+    assert window_module.main() == 1
+    assert len(tried) == 3
 
 
 @pytest.mark.skipif(not HASS, reason="FEDWATT_HASS names no Home Assistant (make test-live)")
