@@ -31,6 +31,10 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), float("nan"))
+"""Of nothing, or of what has no value: never sure."""
+
+
 def pigeonhole(cells: Floats, resamples: int = RESAMPLES) -> Interval:
     """Mean of ``cells`` (N, M) with its interval from rows and columns drawn anew.
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from common.arrays import Floats
-from simulations.benchmarks.bootstrap import LEVEL, Interval, pigeonhole
+from simulations.benchmarks.bootstrap import LEVEL, UNKNOWN, Interval, pigeonhole
 from simulations.benchmarks.strategies.statistics import final, honest
 
 POWER = 0.8
@@ -94,7 +94,8 @@ class Effect:
 
     ``change`` of a home's error, relative; ``better``: share of (seed, home) pairs in which its
     error is the smaller, ties half; ``found``: the least change that would have been found in four
-    of five such comparisons.
+    of five such comparisons. ``failed``: pairs in which one of the two has no error; of a change
+    nothing is said then.
     """
 
     change: Interval
@@ -102,11 +103,17 @@ class Effect:
     found: float
     seeds: int
     homes: int
+    failed: int = 0
 
 
 def errors_of(rows: pd.DataFrame, dial: str, column: str = "nrmse") -> dict[str, pd.DataFrame]:
-    """Final errors (seeds, homes) of each strategy under a dial, of the seeds and homes of all."""
+    """Final errors (seeds, homes) of each strategy under a dial, of the seeds and homes of all.
+
+    Infinite where a home has no error, as its model has diverged; nan where it does not count, as
+    it is malicious in that seed.
+    """
     last = final(honest(rows[rows["dial"] == dial]))
+    last = last.assign(**{column: last[column].where(np.isfinite(last[column]), np.inf)})
     return {
         str(name): one.pivot(index="seed", columns="household", values=column)
         for name, one in last.groupby("strategy")
@@ -121,15 +128,19 @@ def effect(own: pd.DataFrame, other: pd.DataFrame) -> Effect:
     left, right = own.align(other, join="inner")
     kept = left.notna().all() & right.notna().all()
     a, b = left.loc[:, kept].to_numpy(np.float64), right.loc[:, kept].to_numpy(np.float64)
-    change = pigeonhole(a / b - 1.0)
-    better = pigeonhole((a < b) + 0.5 * (a == b))
+    failed = int((~np.isfinite(a) | ~np.isfinite(b)).sum())
+    change = UNKNOWN if failed or not a.size else pigeonhole(a / b - 1.0)
+    better = pigeonhole((a < b) + 0.5 * (a == b)) if a.size else UNKNOWN
     # Of two crossed samples the smaller bounds what is known of the error itself.
     freedom = min((n for n in a.shape if n > 1), default=1) - 1
-    return Effect(change, better, smallest_effect(change.error, freedom), *a.shape)
+    return Effect(change, better, smallest_effect(change.error, freedom), *a.shape, failed)
 
 
 def ranks_of(found: dict[str, pd.DataFrame], names: Sequence[str]) -> Ranks | None:
-    """Ranks of strategies by each home's mean error over seeds; None where there are too few."""
+    """Ranks of strategies by each home's mean error over seeds; None where there are too few.
+
+    A home whose model has diverged puts its strategy last.
+    """
     means = pd.concat([found[name].mean(axis=0) for name in names], axis=1).dropna()
     if means.shape[0] < 2 or means.shape[1] < 2:
         return None

@@ -61,6 +61,18 @@ def test_lines_hold_to_the_schema_and_to_the_rows() -> None:
     assert list(cell_lines(rows(), CELLS[::-1], SETUP)) == list(cell_lines(rows(), CELLS, SETUP))
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_the_mean_of_a_line_hides_no_home_that_diverged(lost: float) -> None:
+    """H1 is honest and has no error after round 2: neither have the means there."""
+    table = rows()
+    table.loc[(table["household"] == "H1") & (table["round"] == 2), "nrmse"] = lost
+    line = json.loads(next(cell_lines(table, CELLS, SETUP)))
+    jsonschema.validate(line, SCHEMA)
+    assert line["errors"]["nrmse"] is None
+    assert line["nrmse_by_household"]["H1"] is None
+    assert [one["nrmse"] for one in line["curve"]] == [15.0, None]
+
+
 @pytest.mark.parametrize("change", [{"seed": -1}, {"errors": {}}, {"extra": 1}, {"schema": 2}])
 def test_the_schema_refuses_other_lines(change: dict[str, object]) -> None:
     """A seed below 0, an error that is missing, an unknown key, another schema."""
