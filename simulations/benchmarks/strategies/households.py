@@ -50,6 +50,13 @@ def forecast_day(model: torch.nn.Module, home: Home, round_: int) -> NDArray[np.
     return forecast
 
 
+def _change(reply: ModelReply, request: ModelRequest) -> NDArray[np.float64]:
+    """(P,) by which a training has moved the model."""
+    assert reply.weights is not None
+    moved = [(reply.weights[n] - sent).reshape(-1) for n, sent in request.weights.items()]
+    return np.concatenate(moved).astype(np.float64)
+
+
 class Households:
     """Answers train and evaluate messages for all homes; ``errors`` holds what was measured.
 
@@ -74,7 +81,7 @@ class Households:
         names = [home.name for home in homes]
         self.malicious = dial.malicious(seed, names)
         self._leader = min(self.malicious, default="")
-        self._by_name = {home.name: home for home in homes}
+        self._place = {name: h for h, name in enumerate(names)}
         self._participants = [
             Participant(
                 name=name,
@@ -88,7 +95,9 @@ class Households:
             for name in names
         ]
         self.errors: dict[tuple[int, str], Errors] = {}
-        self._crafted_round, self._change = -1, np.zeros(0, np.float32)
+        self._together: tuple[int, Weights] = (-1, {})
+        self._honest: dict[str, ModelReply] = {}
+        self._change: NDArray[np.float32] | None = None
         self.forecasting: dict[str, Weights] = {}
         self.round_of: dict[int, int] = {}
         """The community's round by the number that messages carry, where the two differ."""
@@ -132,16 +141,17 @@ class Households:
         train = self._phase(home, request.round).train
         if kind == "label-poison":
             return participant.train(request, Poisoned(train))  # type: ignore[arg-type]
+        plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
+        if kind in COLLUDING:
+            reply = self._honestly(home.name, plain)
+            return replace(reply, weights=self._crafted(kind, plain))
         if kind == "collude":
             # All send the very same update, that of the first of them.
-            home = self._by_name[self._leader]
-            train = self._phase(home, request.round).train
-            participant = replace(participant, name=self._leader)
-        plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
-        reply = participant.train(plain, train)
+            home = self._homes[self._place[self._leader]]
+            reply = self._honestly(home.name, plain)
+        else:
+            reply = participant.train(plain, train)
         assert reply.weights is not None
-        if kind in COLLUDING:
-            return replace(reply, weights=self._crafted(kind, plain))
         bad = corrupted(
             kind,
             self._dial.attack_scale,
@@ -153,25 +163,36 @@ class Households:
         )
         return replace(reply, weights=bad)
 
+    def _honestly(self, name: str, request: ModelRequest) -> ModelReply:
+        """What an attacker would have sent, trained by itself, with its own files, once a round.
+
+        Whoever of them is asked first asks the others. They are sent the same model, unless a
+        strategy has several; then this begins anew.
+        """
+        round_, sent = self._together
+        if round_ != request.round or any(
+            not np.array_equal(sent[n], value) for n, value in request.weights.items()
+        ):
+            self._together = request.round, request.weights
+            self._honest, self._change = {}, None
+        if name not in self._honest:
+            h = self._place[name]
+            reply = self._participants[h].train(
+                request, self._phase(self._homes[h], request.round).train
+            )
+            assert reply.weights is not None
+            # They may be views of the model that the next of them trains.
+            kept = {n: np.array(value) for n, value in reply.weights.items()}
+            self._honest[name] = replace(reply, weights=kept)
+        return self._honest[name]
+
     def _crafted(self, kind: str, request: ModelRequest) -> Weights:
         """What all colluders send in a round, from what each of them would have sent."""
-        if self._crafted_round != request.round:
-            honest = []
-            for name in sorted(self.malicious):
-                home = self._by_name[name]
-                participant = replace(self._participants[0], name=name)
-                reply = participant.train(request, self._phase(home, request.round).train)
-                assert reply.weights is not None
-                honest.append(
-                    np.concatenate([
-                        (reply.weights[n] - sent).astype(np.float64).reshape(-1)
-                        for n, sent in request.weights.items()
-                    ])
-                )  # fmt: skip
-            self._change = crafted(
-                kind, np.stack(honest), self._dial.attack_scale, len(self._homes)
-            ).astype(np.float32)
-            self._crafted_round = request.round
+        replies = [self._honestly(name, request) for name in sorted(self.malicious)]
+        if self._change is None:
+            honest = np.stack([_change(reply, request) for reply in replies])
+            scale = self._dial.attack_scale
+            self._change = crafted(kind, honest, scale, len(self._homes)).astype(np.float32)
         made, at = {}, 0
         for name, sent in request.weights.items():
             made[name] = sent + self._change[at : at + sent.size].reshape(sent.shape)
