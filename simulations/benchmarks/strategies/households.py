@@ -1,6 +1,7 @@
 """The households of a cell behind Flower messages, and what they measure on held-out days."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from common.compression import NotFiniteError
 from common.config import Training
 from common.forecast import metrics
 from common.forecast.forecaster import load_weights
 from common.forecast.transformer import build_model
-from common.messages import NUM_EXAMPLES, encode_metrics
+from common.messages import NUM_EXAMPLES, MessageError, encode_metrics
 from common.model_messages import ModelReply, ModelRequest, Weights
 from fl_client.participant import Participant
 from fl_client.personal_store import PersonalStore
@@ -24,6 +26,11 @@ from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.homes import Home, Phase
 
 Errors = dict[str, float]
+ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
+
+
+class DroppedOutError(Exception):
+    """A household does not answer, as the dial says."""
 
 
 def day_errors(forecast: NDArray[np.float64], home: Home, round_: int) -> Errors:
@@ -95,6 +102,7 @@ class Households:
             for name in names
         ]
         self.errors: dict[tuple[int, str], Errors] = {}
+        self._broken: Exception | None = None
         self._together: tuple[int, Weights] = (-1, {})
         self._honest: dict[str, ModelReply] = {}
         self._change: NDArray[np.float32] | None = None
@@ -112,22 +120,43 @@ class Households:
         @app.train()
         def train(message: Message, context: Context) -> Message:
             h = int(context.node_config["partition-id"])
-            reply = self.train(h, self._participants[h].read(message.content))
-            return Message(reply.encode(), reply_to=message)
+            with self._watched():
+                reply = self.train(h, self._participants[h].read(message.content))
+                return Message(reply.encode(), reply_to=message)
 
         @app.evaluate()
         def evaluate(message: Message, context: Context) -> Message:
             h = int(context.node_config["partition-id"])
-            found = self.evaluate(h, self._participants[h].read(message.content))
-            return Message(encode_metrics(found), reply_to=message)
+            with self._watched():
+                found = self.evaluate(h, self._participants[h].read(message.content))
+                return Message(encode_metrics(found), reply_to=message)
 
         return app
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remember what is raised: an engine makes an error reply of it, as of a home that has gone
+        to pieces, and an attack that cannot even run would count as one that was withstood."""
+        try:
+            yield
+        except (DroppedOutError, NotFiniteError, MessageError):
+            # So would a deployment's household answer: by the dial, because its training has
+            # diverged, or because it missed the model that this message builds on.
+            raise
+        except Exception as error:  # code of the user's own may raise what it likes
+            self._broken = self._broken or error
+            raise
+
+    def check(self) -> None:
+        """Raise what code has raised in a household since the first round."""
+        if self._broken is not None:
+            raise self._broken
 
     def train(self, h: int, request: ModelRequest) -> ModelReply:
         """Train, or drop out, or do harm."""
         home, dial, round_ = self._homes[h], self._dial, request.round
         if dial.drops(self._seed, home.name, round_):
-            raise RuntimeError("dropped out")
+            raise DroppedOutError("dropped out")
         if home.name in self.malicious:
             return self._attack(h, request)
         if not dial.stragglers_finish and dial.straggles(self._seed, home.name, round_):

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from simulations.benchmarks.strategies.households import ERRORS
 from simulations.benchmarks.strategies.setup import Cell, Setup
 from simulations.benchmarks.strategies.statistics import means
 
-SCHEMA = 1
-_ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
-_SPENT = ("bytes_up", "bytes_down", "messages", "dropped")
+SCHEMA = 2
+_SPENT = ("bytes_up", "bytes_down", "messages", "dropped", "failed_rounds")
 _GIVEN = (
     "epsilon", "epsilon_server", "share_of_optimum", "train_loss", "simulated_s", "staleness",
 )  # fmt: skip
@@ -44,7 +44,7 @@ def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Itera
             "setup": plain,
             "rounds": int(last["round"].iloc[0]),
             "malicious": sorted(str(n) for n in last[last["malicious"]]["household"]),
-            "errors": {name: _number(honest[name].mean(skipna=False)) for name in _ERRORS},
+            "errors": {name: _number(honest[name].mean(skipna=False)) for name in ERRORS},
             "nrmse_by_household": {
                 str(name): _number(value)
                 for name, value in zip(last["household"], last["nrmse"], strict=True)

@@ -151,7 +151,7 @@ def test_a_trial_that_lost_a_home_wins_no_rung(
         rows = [
             {"round": setup.rounds, "household": f"H{h}", "nrmse": e} for h, e in enumerate(errors)
         ]
-        return rows, {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0}
+        return rows, {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0, "failure": ""}
 
     monkeypatch.setattr(grid, "run_cell", ran)
     [found] = tuning.tune([entry_of("fedavg")], SETUP, 4, SEEDS, 1, tmp_path, workers=1)
