@@ -126,6 +126,29 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
     )  # fmt: skip
 
 
+def failed_rounds(rows: pd.DataFrame) -> Table | None:
+    """Strategies that made no model in some of their rounds, under any dial."""
+    end = stat.final(rows).groupby([*stat.KEYS, "seed"])[["failed_rounds", "round"]].first()
+    sums = end.groupby(level=[0, 1]).sum()
+    some = sums[sums["failed_rounds"] > 0]
+    if some.empty:
+        return None
+    lines = [
+        [str(dial), str(strategy), str(int(failed)), str(int(rounds))]
+        for (dial, strategy), failed, rounds in zip(
+            some.index, some["failed_rounds"], some["round"], strict=True
+        )
+    ]
+    return Table(
+        "Rounds that failed",
+        ("dial", "strategy", "failed", "of rounds"),
+        lines,
+        "Sums over seeds. A round has failed where the strategy raised, or made no new model of "
+        "what came: the model stays as it was. Where no round of a seed made a model the seed has "
+        "no result, and has failed in every table.",
+    )
+
+
 def fairness(rows: pd.DataFrame) -> Table | None:
     """How the error is spread over the homes."""
     if not _has(rows, CLEAN):
@@ -297,10 +320,14 @@ def attacks(rows: pd.DataFrame, dials: dict[str, Dial]) -> AttackGrid | None:
     seven = stat.difference(rows, ("mean-7-days", CLEAN), (BASE, CLEAN))
     note = (
         f"Error of the honest homes against {BASE} without attack, same homes and seeds, mean ± "
-        "half of the 95 % interval; ✓: within 5 %. The mean of the last 7 days, which no attack "
-        f"can reach, stands at {percent(seven.change)}."
+        "half of the 95 % interval; ✓: within 5 %; in brackets how many homes attack. The "
+        f"mean of the last 7 days, which no attack can reach, stands at {percent(seven.change)}."
     )
-    table = Table("Attacks and defences", ("strategy", *columns), lines, note)
+    bad = rows[rows["malicious"]].groupby(["dial", "seed"])["household"].nunique()
+    count = bad.groupby(level=0).max()
+    homes = rows.groupby("dial")["household"].nunique()
+    titles = [CLEAN, *(f"{n} ({count.get(n, 0)} of {homes[n]})" for n in named)]
+    table = Table("Attacks and defences", ("strategy", *titles), lines, note)
     return AttackGrid(names, columns, found[0], found[1], table)
 
 
