@@ -33,7 +33,9 @@ def _interval(one: power.Effect) -> str:
 
 def _better(one: power.Effect) -> str:
     low, value, high = (100 * x for x in (one.better.low, one.better.value, one.better.high))
-    return text.MISSING if np.isnan(value) else f"{value:.0f} % ({low:.0f} to {high:.0f})"
+    if np.isnan(value):
+        return text.MISSING
+    return f"{value:.0f} %" + ("" if np.isnan(low) else f" ({low:.0f} to {high:.0f})")
 
 
 def ranks(rows: pd.DataFrame) -> power.Ranks | None:
@@ -72,8 +74,9 @@ def table(rows: pd.DataFrame) -> Table | None:
     note = (
         f"Relative change of a home's error against {base}, mean over {effects[0].seeds} seeds and "
         f"{effects[0].homes} homes; intervals of 95 % from seeds and homes drawn anew, each side "
-        "for itself (Owen 2007). Better: share of (seed, home) pairs. Failed: pairs in which one "
-        "of the two has no error, as a model has diverged. Would have been found: the "
+        "for itself (Owen 2007), Student's with the freedom of the smaller side. Better: share of "
+        "(seed, home) pairs. Failed: pairs in which one of the two has no error, as a model has "
+        "diverged. Would have been found: the "
         "least true change that four of five such comparisons see (Bloom 1995); what is smaller "
         "may be there. Intervals are not corrected for their number: the table above is."
     )
