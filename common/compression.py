@@ -25,6 +25,10 @@ _BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 _HEAD = struct.Struct("<BBI")  # kind, sparse or not, number of values
 
 
+class NotFiniteError(ValueError):
+    """A training has diverged, and there is nothing to send."""
+
+
 @dataclass(frozen=True)
 class Compression:
     """``values`` says how a number is written, ``share`` which part of them (the largest).
@@ -46,11 +50,11 @@ class Compression:
         return self.values == "int8" or self.share < 1.0
 
     def compress(self, delta: Arrays) -> bytes:
-        """Bytes of an update; raises ValueError where it holds NaN or infinity."""
+        """Bytes of an update; raises NotFiniteError where it holds NaN or infinity."""
         # By name: the order of a dict does not survive every way of storing a model.
         arrays = [np.ravel(delta[name]).astype(np.float32, copy=False) for name in sorted(delta)]
         if not all(np.isfinite(array).all() for array in arrays):
-            raise ValueError("the update holds NaN or infinity")
+            raise NotFiniteError("the update holds NaN or infinity")
         sizes = [array.size for array in arrays]
         mask = _largest(np.concatenate(arrays), self.share) if self.share < 1.0 else None
         parts = [_HEAD.pack(_KINDS.index(self.values), mask is not None, sum(sizes))]

@@ -1,6 +1,7 @@
 """Aggregation strategies: the project's FedAvg, Flower's own, and any importable class."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 
 from flwr.serverapp import strategy as flower
@@ -76,6 +77,28 @@ def _imported(path: str) -> type[Strategy]:
     return kind
 
 
+def _read(key: str, value: Option, accepted: inspect.Parameter, kind: type[Strategy]) -> Option:
+    """An option as its strategy's constructor is annotated. Raises InputError.
+
+    A number that is none would be compared with, and found neither too small nor too large.
+    """
+    where = f"fl.strategy_options.{key} = {value!r}"
+    wanted = getattr(accepted.annotation, "__name__", accepted.annotation)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: not a finite number")
+    if wanted in ("int", "float") and not number:
+        raise InputError(f"{where}: not a number")
+    if wanted == "int" and isinstance(value, float):
+        if not value.is_integer():
+            raise InputError(f"{where}: not a whole number")
+        value = int(value)
+    # Flower's own take what is below 0 as it is.
+    if number and kind.__module__.startswith("flwr.") and float(value) < 0:
+        raise InputError(f"{where}: below 0")
+    return value
+
+
 def make_strategy(
     name: str,
     options: Mapping[str, Option],
@@ -94,7 +117,8 @@ def make_strategy(
     if kind is None:
         raise InputError(f"fl.strategy = {name!r}: known are {', '.join(known_strategies())}")
     accepted = inspect.signature(kind).parameters
-    keywords: dict[str, object] = {**_DEFAULTS.get(name.lower(), {}), **options}
+    read = {k: _read(k, v, accepted[k], kind) if k in accepted else v for k, v in options.items()}
+    keywords: dict[str, object] = {**_DEFAULTS.get(name.lower(), {}), **read}
     # Flower waits for ever when fewer than its default of two nodes are connected.
     given = {
         "fraction_train": fraction_train,

@@ -2,12 +2,19 @@
 
 Both are drawn anew, independently of each other (Owen 2007, "The pigeonhole bootstrap", Annals of
 Applied Statistics 1(2), arXiv:0704.1866): seeds of one home are alike, as are weeks of one weather.
-It errs on the wide side.
+That gives the standard error. One fewer than there are is drawn of each side (McCarthy and Snowden
+1985), or the spread of few would come out too small by sqrt((n - 1) / n).
+
+The interval is Student's, with the degrees of freedom of the smaller side: percentiles of so few
+that are drawn anew hold the truth far less often than they say. Of normal effects it held the truth
+in 95 % of tables or more, for 2 to 10 seeds of 5 to 15 homes; where seeds or homes alone make the
+difference, or neither does, it is wider than it need be.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from common.arrays import Floats
 from common.rng import generator
@@ -18,7 +25,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, its 95 % interval and its standard error."""
+    """A mean, its 95 % interval and its standard error; nan where nothing can be said of them."""
 
     value: float
     low: float
@@ -31,20 +38,28 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), float("nan"))
+"""Of nothing, or of what has no value: never sure."""
+
+
 def pigeonhole(cells: Floats, resamples: int = RESAMPLES) -> Interval:
     """Mean of ``cells`` (N, M) with its interval from rows and columns drawn anew.
 
-    With one row, or one column, that side is taken as it is: the interval speaks of the other.
+    With one row, or one column, nothing is known of how much others would differ, and there is no
+    interval.
     """
     rows, columns = cells.shape
+    if min(rows, columns) < 2:
+        return replace(UNKNOWN, value=float(cells.mean()))
     rng = generator(0, "", 0, "paired bootstrap")
-    drawn = [(_shares(rng, rows), _shares(rng, columns)) for _ in range(resamples)]
-    by_row, by_column = (np.stack(side) for side in zip(*drawn, strict=True))
+    by_row, by_column = (_shares(rng, count, resamples) for count in cells.shape)
     means = np.einsum("bn,nm,bm->b", by_row, cells, by_column)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(cells.mean()), float(low), float(high), float(means.std()))
+    value, error = float(cells.mean()), float(means.std())
+    half = float(stats.t.ppf((1 + LEVEL) / 2, min(rows, columns) - 1)) * error
+    return Interval(value, value - half, value + half, error)
 
 
-def _shares(rng: np.random.Generator, count: int) -> Floats:
-    """How often each of ``count`` is drawn, as a share of all draws."""
-    return np.bincount(rng.integers(count, size=count), minlength=count) / count
+def _shares(rng: np.random.Generator, count: int, resamples: int) -> Floats:
+    """(resamples, count): how often each is drawn in ``count`` - 1 draws, as a share of them."""
+    drawn = rng.multinomial(count - 1, np.full(count, 1.0 / count), resamples)
+    return np.asarray(drawn / (count - 1))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from common.forecast.windows import Batch, Rows, Windows
 from common.model_messages import Weights
 from common.named import is_named, named
@@ -50,10 +51,8 @@ def corrupted(
     called with what was sent, what was trained, the scale, and a generator of this household's.
     """
     if is_named(kind):
-        own: Weights = named(kind, "attack")(
-            sent, trained, scale, generator(seed, name, round_, "an attack of one's own")
-        )
-        return own
+        rng = generator(seed, name, round_, "an attack of one's own")
+        return _checked(kind, named(kind, "attack")(sent, trained, scale, rng), sent)
     match kind:
         case "sign-flip" | "collude":
             back = np.float32(scale)
@@ -70,6 +69,18 @@ def corrupted(
         case "nan":
             return {n: np.full_like(v, np.nan) for n, v in sent.items()}
     return trained
+
+
+def _checked(kind: str, made: object, sent: Weights) -> Weights:
+    """What an attack of one's own returns, in float32. Raises InputError for what is no model: it
+    would be dropped unread, and the attack would count as one that was withstood."""
+    if not isinstance(made, Mapping) or set(made) != set(sent):
+        raise InputError(f"attack = {kind!r}: returned no arrays by the names it was sent")
+    arrays = {name: np.asarray(made[name], dtype=np.float32) for name in sent}
+    for name, array in arrays.items():
+        if array.shape != sent[name].shape:
+            raise InputError(f"attack = {kind!r}: {name}: shape {array.shape}, not that sent")
+    return arrays
 
 
 def _length(arrays: Mapping[str, NDArray[np.float32]]) -> float:

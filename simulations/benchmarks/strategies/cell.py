@@ -7,7 +7,8 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from flwr.app import ConfigRecord
 
 from common.cadence import HALF_HOUR
 from common.config import Training
+from common.errors import InputError
 from common.forecast.forecaster import load_weights, weights_of
 from common.forecast.transformer import build_model
 from common.forecast.windows import pool
@@ -29,21 +31,24 @@ from fl_server.initial import initial_weights
 from fl_server.privacy import Privacy, Spent
 from fl_server.roster import Roster
 from fl_server.rounds import RoundResult, Rounds
-from fl_server.strategy import check_asynchronous, check_privacy, make_strategy
+from fl_server.strategy import make_strategy
 from fl_server.strategy.asynchronous import STALENESS, Asynchronous
 from simulations.benchmarks.strategies.clock import ClockGrid
 from simulations.benchmarks.strategies.homes import Home, homes_of
 from simulations.benchmarks.strategies.households import (
+    ERRORS,
     Errors,
     Households,
     day_errors,
     forecast_day,
 )
 from simulations.benchmarks.strategies.money import share_of_optimum
-from simulations.benchmarks.strategies.setup import Cell, Setup, options_of
+from simulations.benchmarks.strategies.setup import Cell, Setup, check_together, options_of
 from simulations.engine.loop import LoopGrid, server_context
 
 Row = dict[str, Any]
+Cost = dict[str, Any]
+"""Seconds, memory, and why there is no result."""
 _FLOAT = 4  # bytes
 
 
@@ -60,6 +65,9 @@ class Account:
     simulated_s: float = float("nan")
     stale: float = 0.0
     used: int = 0
+    failed_rounds: int = 0
+    moved: bool = False
+    failure: str = ""
 
     @property
     def staleness(self) -> float:
@@ -81,8 +89,41 @@ class Account:
             self.used += result.screening.accepted
 
 
-def run_cell(cell: Cell, setup: Setup) -> tuple[list[Row], dict[str, float]]:
-    """Run a cell. Returns its rows, a function of the arguments alone, and what it cost to run."""
+def _round(results: Sequence[RoundResult], account: Account, moved: bool) -> None:
+    """Add the results of a round; ``moved``: they have made a new model.
+
+    A strategy that raises leaves the model as it was, in a benchmark as in a deployment: a round of
+    that kind is counted, for its error says nothing of the strategy.
+    """
+    for result in results:
+        account.add(result)
+    told = [result.failed for result in results if result.failed is not None]
+    account.failed_rounds += bool(told) or not moved
+    account.moved |= moved
+    account.failure = told[-1] if told else account.failure
+
+
+def run_cell(cell: Cell, setup: Setup) -> tuple[list[Row], Cost]:
+    """Run a cell. Returns its rows, a function of the arguments alone, and what it cost to run.
+
+    A strategy that never made a model has no errors after round 0; the cost then says in
+    ``failure`` what it raised. Raises InputError naming the cell where anything else fails in it,
+    the user's own code among that.
+    """
+    try:
+        return _run(cell, setup)
+    except InputError as error:
+        raise InputError(f"cell {cell.key}: {error}") from error
+    except OSError:
+        raise  # a full disk is no mistake of the cell's
+    except Exception as error:  # strategies, attacks and models of the user's own
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        where = f"{Path(at.filename).name}, line {at.lineno}"
+        raise InputError(f"cell {cell.key}: {why} ({where})") from error
+
+
+def _run(cell: Cell, setup: Setup) -> tuple[list[Row], Cost]:
     torch.set_num_threads(1)
     _prepare_process()
     begin, cpu = time.perf_counter(), time.process_time()
@@ -98,11 +139,15 @@ def run_cell(cell: Cell, setup: Setup) -> tuple[list[Row], dict[str, float]]:
         cell.seed,
         setup.before_seeds,
     )
-    rows = _reference(cell, setup, homes) if cell.entry.reference else _strategy(cell, setup, homes)
+    if cell.entry.reference:
+        rows, failure = _reference(cell, setup, homes), ""
+    else:
+        rows, failure = _strategy(cell, setup, homes)
     cost = {
         "wall_s": time.perf_counter() - begin,
         "cpu_s": time.process_time() - cpu,
         "peak_mb": _peak_mb(),
+        "failure": failure,
     }
     return rows, cost
 
@@ -137,7 +182,7 @@ def _seeded_torch() -> Iterator[None]:
         yield
 
 
-def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
+def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> tuple[list[Row], str]:
     dial, names = cell.dial, [home.name for home in homes]
     rounds_, steps = _lengths(cell, setup)
     asked = int(np.ceil(dial.participation * len(homes) - 1e-9))
@@ -151,13 +196,7 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     privacy = None
     if dial.privacy_clip is not None:
         privacy = Privacy(dial.privacy_clip, dial.privacy_noise)
-    check_privacy(cell.entry.name, private=privacy is not None)
-    check_asynchronous(
-        cell.entry.name,
-        strategy,
-        private=privacy is not None,
-        compression_down=dial.compression_down,
-    )
+    check_together(cell.entry, strategy, dial)
     asynchronous = isinstance(strategy, Asynchronous)
     measured = setup.measured(rounds_)
     arrays = encode_arrays(initial_weights(setup.preset, None, cell.seed))
@@ -191,29 +230,35 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             compression_down=dial.compression_down,
         )
         _, account.bytes_down, _ = rounds.broadcast(0, ConfigRecord())
+        households.check()
         account.messages, account.simulated_s = 2 * len(homes), 0.0
         rows += _rows(cell, 0, homes, households.errors, households.malicious, account)
         number = came = 0
         for round_ in range(1, rounds_ + 1):
+            before = rounds.arrays
+            results: list[RoundResult] = []
             # Rounds of an asynchronous strategy have as many updates as those of others.
-            while asynchronous and came < round_ * asked:
+            while came < round_ * asked if asynchronous else not results:
                 number += 1
                 households.round_of[number] = round_
-                result = rounds.train(number, ConfigRecord())
-                came += result.screening.received
-                account.add(result)
-            if asynchronous:
-                account.bytes_down += rounds.broadcast(number, ConfigRecord())[1]
-            else:
-                account.add(rounds.run(round_, ConfigRecord(), ConfigRecord()))
+                results.append(rounds.train(number, ConfigRecord()))
+                households.check()
+                came += results[-1].screening.received
+            _round(results, account, moved=rounds.arrays is not before)
+            account.bytes_down += rounds.broadcast(number, ConfigRecord())[1]
+            households.check()
             account.messages += 2 * len(homes)
             account.simulated_s = clock.now_s
             account.bytes_up += clock.late_bytes
             clock.late_bytes = 0
             if round_ in measured:
                 rows += _rows(cell, round_, homes, households.errors, households.malicious, account)
+        if not account.moved:
+            for row in rows:
+                # The first weights are no result of the strategy's.
+                row |= dict.fromkeys(ERRORS, float("nan")) if row["round"] else {}
         _add_money(rows, cell, setup, rounds_, households.forecasting)
-    return rows
+    return rows, "" if account.moved else account.failure
 
 
 def _rows(
@@ -224,6 +269,9 @@ def _rows(
     malicious: set[str],
     account: Account,
 ) -> list[Row]:
+    missing = [home.name for home in homes if (round_, home.name) not in errors]
+    if missing:
+        raise InputError(f"round {round_}: nobody has sent {missing[0]} the model to measure")
     return [
         {
             "strategy": cell.entry.text,
@@ -238,6 +286,7 @@ def _rows(
             "bytes_down": account.bytes_down,
             "messages": account.messages,
             "dropped": account.dropped,
+            "failed_rounds": account.failed_rounds,
             "epsilon": account.spent.epsilon if account.spent else float("nan"),
             "epsilon_server": account.spent.epsilon_server if account.spent else float("nan"),
             "share_of_optimum": float("nan"),
@@ -317,6 +366,8 @@ def _add_money(
     changed = cell.dial.model_dump(exclude_defaults=True).keys()
     if setup.money_days <= 0 or changed - {"privacy_clip", "privacy_noise"}:
         return
+    if not all(np.isfinite(row["nrmse"]) for row in rows if row["round"] == last):
+        return  # no forecasts, or none of some home's
     share = share_of_optimum(setup, cell.seed, weights)
     for row in rows:
         if row["round"] == last:

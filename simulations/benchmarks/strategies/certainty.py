@@ -19,6 +19,25 @@ def _percent(value: float) -> str:
     return text.MISSING if np.isnan(value) else f"{100 * value:+.2f} %"
 
 
+def _change(one: power.Effect) -> str:
+    if one.failed:
+        return f"failed {one.failed} of {one.seeds * one.homes}"
+    return _percent(one.change.value)
+
+
+def _interval(one: power.Effect) -> str:
+    if np.isnan(one.change.low):
+        return text.MISSING
+    return f"{_percent(one.change.low)} to {_percent(one.change.high)}"
+
+
+def _better(one: power.Effect) -> str:
+    low, value, high = (100 * x for x in (one.better.low, one.better.value, one.better.high))
+    if np.isnan(value):
+        return text.MISSING
+    return f"{value:.0f} %" + ("" if np.isnan(low) else f" ({low:.0f} to {high:.0f})")
+
+
 def ranks(rows: pd.DataFrame) -> power.Ranks | None:
     """Average ranks of the federated strategies of the clean community over its homes."""
     names = [n for n in stat.strategies_of(rows, CLEAN) if n not in REFERENCES]
@@ -42,11 +61,10 @@ def table(rows: pd.DataFrame) -> Table | None:
         lines.append(
             [
                 name + (" (reference)" if name in REFERENCES else ""),
-                _percent(one.change.value),
-                f"{_percent(one.change.low)} to {_percent(one.change.high)}",
+                _change(one),
+                _interval(one),
                 "yes" if one.change.sure else "no",
-                f"{100 * one.better.value:.0f} % ({100 * one.better.low:.0f} to "
-                f"{100 * one.better.high:.0f})",
+                _better(one),
                 text.MISSING if np.isnan(one.found) else f"{100 * one.found:.2f} %",
                 f"{of[name]:.2f}" if name in of else text.MISSING,
             ]
@@ -56,7 +74,9 @@ def table(rows: pd.DataFrame) -> Table | None:
     note = (
         f"Relative change of a home's error against {base}, mean over {effects[0].seeds} seeds and "
         f"{effects[0].homes} homes; intervals of 95 % from seeds and homes drawn anew, each side "
-        "for itself (Owen 2007). Better: share of (seed, home) pairs. Would have been found: the "
+        "for itself (Owen 2007), Student's with the freedom of the smaller side. Better: share of "
+        "(seed, home) pairs. Failed: pairs in which one of the two has no error, as a model has "
+        "diverged. Would have been found: the "
         "least true change that four of five such comparisons see (Bloom 1995); what is smaller "
         "may be there. Intervals are not corrected for their number: the table above is."
     )

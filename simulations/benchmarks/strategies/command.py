@@ -24,11 +24,12 @@ def strategies(
         Path | None, typer.Option(help="YAML file of dials; default: those of the parts")
     ] = None,
     parts: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="of the full grid: table,dials,attacks,compression,privacy,clock,newcomers"
+            help="of the full grid: table,dials,attacks,compression,privacy,clock,newcomers; "
+            "default: all"
         ),
-    ] = "table,dials,attacks,compression,privacy,clock,newcomers",
+    ] = None,
     data: Annotated[
         str,
         typer.Option(
@@ -64,15 +65,14 @@ def strategies(
     a cell), OUT/tables.md and OUT/report.html. With --tune, OUT/tuning.json, and a row of each
     strategy as it was given and as tuned.
     """
-    from simulations.benchmarks.strategies import grid, report, tuning
-    from simulations.benchmarks.strategies.homes import sources_of
-    from simulations.benchmarks.strategies.setup import Setup, check, entry_of
+    from simulations.benchmarks.strategies import checks, grid, report, tuning
+    from simulations.benchmarks.strategies.setup import Setup, entry_of
 
     find_preset(preset)
     if optimiser not in ("adamw", "sgd"):
         raise InputError(f"--optimiser {optimiser!r}: expected adamw or sgd")
-    if money_days and sources_of(data)[1] is not None:
-        raise InputError("--money-days: homes of two sources have no market in common")
+    if quick and parts is not None:
+        raise InputError("--parts: --quick has parts of its own")
     if quick:
         households, rounds, seeds = min(households, 8), min(rounds, 4), min(seeds, 2)
     setup = Setup(
@@ -89,10 +89,12 @@ def strategies(
         evaluate_every=evaluate_every,
         money_days=money_days,
     )
-    jobs = grid.plan("quick" if quick else parts, strategies, dials)
-    for entries, _ in jobs:
-        for entry in entries:
-            check(entry, households)
+    jobs: list[checks.Job] = [
+        *grid.plan("quick" if quick and dials is None else parts, strategies, dials)
+    ]
+    if dials is None:
+        jobs = checks.fitting(jobs, households)
+    checks.check(jobs, setup)
     every = {name: dial for _, part in jobs for name, dial in part.items()}
     processes = workers or os.cpu_count() or 1
     found = []
@@ -111,3 +113,10 @@ def strategies(
     table = tuning.table(found) if found else None
     path = report.write(rows, costs, setup, every, out, table)
     print(f"{count} cells run, {len(cells)} in the table: {path}")
+    failed = costs[costs["failure"] != ""]
+    if len(failed):
+        one = failed.iloc[0]
+        raise InputError(
+            f"{len(failed)} of {len(cells)} cells have no result, as no round made a model, "
+            f"{one['strategy']} under {one['dial']} for one: {one['failure']}"
+        )

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from common.compression import parse_compression
 from common.config import Count, Fraction, NonNegative, Positive, Section
 from common.errors import InputError
-from common.named import is_named
+from common.named import is_named, named
 from common.rng import generator
 from common.yaml_text import read_yaml
 from simulations.benchmarks.strategies.collusion import COLLUDING
@@ -141,6 +141,18 @@ class Dial(Section):
         share = 0.0 if self.attack == "none" else self.attackers
         return self.chosen(share, seed, names, "malicious")
 
+    def too_few(self, households: int) -> str:
+        """Why so many homes hold too few attackers, if so: one colluder's updates have no spread
+        that it could hide in, and what it sends is honest."""
+        least = 0 if self.attack == "none" else 2 if self.attack in COLLUDING else 1
+        count = round(self.attackers * households)
+        if count >= least:
+            return ""
+        return (
+            f"attack = {self.attack} needs {least} attackers, and attackers = {self.attackers} of "
+            f"{households} homes is {count}"
+        )
+
     def drifted(self, seed: int, names: Sequence[str]) -> set[str]:
         """Whose day moves in round ``drift_round``."""
         return self.chosen(self.drift_share, seed, names, "drift")
@@ -203,6 +215,12 @@ _CLOCK = (
 CLEAN = "clean"
 
 
+def _check_named(path: str, key: str) -> None:
+    """Raise InputError unless ``path`` names a function, before any cell comes to need it."""
+    if not callable(named(path, key)):
+        raise InputError(f"{key} = {path!r}: not a function")
+
+
 def read_dials(source: Path | Mapping[str, object], where: str = "dials") -> dict[str, Dial]:
     """Dials by name from a YAML file, or from what it holds. Raises InputError naming the key."""
     if isinstance(source, Path):
@@ -222,6 +240,10 @@ def read_dials(source: Path | Mapping[str, object], where: str = "dials") -> dic
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"]) or "values"
             raise InputError(f"{where}: {name}: {key}: {first['msg']}") from None
+        for key in ("attack", "change"):
+            value = getattr(dial, key)
+            if value is not None and is_named(value):
+                _check_named(value, f"{where}: {name}: {key}")
         parse_compression(dial.compression)
         parse_compression(dial.compression_down)
         dials[str(name)] = dial

@@ -46,7 +46,7 @@ def _curves(rows: pd.DataFrame, axis: str, title: str, axis_title: str) -> Marku
     for i, name in enumerate(stat.strategies_of(rows, CLEAN)):
         if axis == "bytes" and name in REFERENCES:
             continue
-        curve = clean[clean["strategy"] == name].groupby("round")[["nrmse", "bytes"]].mean()
+        curve = stat.means(clean[clean["strategy"] == name], "round", ["nrmse", "bytes"])
         x = curve.index.tolist() if axis == "round" else [round(b, 4) for b in curve["bytes"]]
         traces.append(_line(name, x, curve["nrmse"].tolist(), i))
     layout = {
@@ -66,7 +66,7 @@ def compression_curves(rows: pd.DataFrame, dials: list[str], strategy: str) -> M
         if own.empty:
             continue
         own = own.assign(bytes=(own["bytes_up"] + own["bytes_down"]) / 1e6)
-        curve = own[own["round"] > 0].groupby("round")[["nrmse", "bytes"]].mean()
+        curve = stat.means(own[own["round"] > 0], "round", ["nrmse", "bytes"])
         traces.append(_line(dial, [round(b, 4) for b in curve["bytes"]], list(curve["nrmse"]), i))
     layout = {
         "xaxis": {"title": {"text": "Bytes up and down, whole community [MB]"}, "type": "log"},
@@ -81,7 +81,7 @@ def error_by_second(rows: pd.DataFrame, dial: str) -> Markup | str:
     traces = []
     for i, name in enumerate(n for n in stat.strategies_of(rows, dial) if n not in REFERENCES):
         own = rows[(rows["dial"] == dial) & (rows["strategy"] == name)]
-        curve = own.groupby("round")[["nrmse", "simulated_s"]].mean()
+        curve = stat.means(own, "round", ["nrmse", "simulated_s"])
         seconds = [round(s, 3) for s in curve["simulated_s"]]
         traces.append(_line(name, seconds, curve["nrmse"].tolist(), i))
     layout = {

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from common.errors import InputError
 from common.files import open_folder, whole, write_whole
 from simulations.benchmarks.strategies import presets
-from simulations.benchmarks.strategies.cell import Row, run_cell
+from simulations.benchmarks.strategies.cell import Cost, Row, run_cell
 from simulations.benchmarks.strategies.dials import CLEAN, Dial, read_dials
 from simulations.benchmarks.strategies.lines import cell_lines
 from simulations.benchmarks.strategies.setup import (
@@ -40,23 +40,29 @@ _HASH = b"fedwatt-cell"
 
 
 def plan(
-    parts: str, strategies: str | None, dials: Path | None
+    parts: str | None, strategies: str | None, dials: Path | None
 ) -> list[tuple[list[Entry], dict[str, Dial]]]:
     """What is run with what: strategies and dials of each of ``parts`` ("quick", or names of
-    ``presets.PARTS`` with commas), or of one part of the user's own where ``dials`` are given.
+    ``presets.PARTS`` with commas; None: all), or of one part of the user's own where ``dials`` are
+    given.
 
     ``strategies`` replaces those of the parts. Raises InputError for what is not known.
     """
     if dials is not None:
+        if parts is not None:
+            raise InputError("--parts: --dials names the one part there is")
         return [(split_entries(strategies or presets.STRATEGIES), read_dials(dials))]
     if parts == "quick":
         chosen = [(presets.QUICK_STRATEGIES, presets.QUICK_DIALS)]
     else:
         chosen = []
-        for part in filter(None, (part.strip() for part in parts.split(","))):
+        asked = list(presets.PARTS) if parts is None else parts.split(",")
+        for part in filter(None, (part.strip() for part in asked)):
             if part not in presets.PARTS:
                 raise InputError(f"--parts {part!r}: known are {', '.join(presets.PARTS)}")
             chosen.append(presets.PARTS[part])
+        if not chosen:
+            raise InputError(f"--parts {parts!r}: known are {', '.join(presets.PARTS)}")
     return [(split_entries(strategies or named), read_dials(values)) for named, values in chosen]
 
 
@@ -93,7 +99,8 @@ def _home_of(name: str, dials: dict[str, Dial]) -> str:
 def run_grid(cells: Sequence[Cell], setup: Setup, out: Path, workers: int) -> int:
     """Run the cells that are missing in ``out``; returns how many were run.
 
-    ``workers`` above 1: that many Ray processes. Raises RuntimeError naming a cell that failed.
+    ``workers`` above 1: that many Ray processes. Raises InputError as ``run_cell`` does; what was
+    finished before stays.
     """
     folder = out / "cells"
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +111,8 @@ def run_grid(cells: Sequence[Cell], setup: Setup, out: Path, workers: int) -> in
     results = _parallel(missing, setup, workers) if workers > 1 else _serial(missing, setup)
     for cell, rows, cost in track(results, "cells", len(missing)):
         _write(folder, cell, setup, rows, cost)
+        if cost["failure"]:
+            print(f"cell {cell.key}: no round made a model: {cost['failure']}")
     return len(missing)
 
 
@@ -144,6 +153,8 @@ def _parallel(
             try:
                 rows, cost = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, InputError):
+                    raise error.cause from None
                 raise RuntimeError(f"cell {cell.key}: {error.cause}") from error
             yield cell, rows, cost
     finally:
@@ -171,7 +182,7 @@ def _finished(folder: Path, cell: Cell, setup: Setup) -> bool:
     return kept.decode() == cell.digest(setup)
 
 
-def _write(folder: Path, cell: Cell, setup: Setup, rows: list[Row], cost: dict[str, float]) -> None:
+def _write(folder: Path, cell: Cell, setup: Setup, rows: list[Row], cost: Cost) -> None:
     path = _file(folder, cell)
     table = pa.Table.from_pylist(rows)
     meta = {_HASH: cell.digest(setup).encode(), b"cost": json.dumps(cost).encode()}
@@ -179,10 +190,10 @@ def _write(folder: Path, cell: Cell, setup: Setup, rows: list[Row], cost: dict[s
         pq.write_table(table.replace_schema_metadata(meta), part)
 
 
-def read_cell(cell: Cell, out: Path) -> tuple[pd.DataFrame, dict[str, float]]:
+def read_cell(cell: Cell, out: Path) -> tuple[pd.DataFrame, Cost]:
     """Rows of a finished cell, and what it cost to run."""
     table = pq.read_table(_file(out / "cells", cell))
-    cost: dict[str, float] = json.loads(table.schema.metadata[b"cost"])
+    cost: Cost = json.loads(table.schema.metadata[b"cost"])
     return table.replace_schema_metadata({}).to_pandas(), cost
 
 

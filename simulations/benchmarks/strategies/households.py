@@ -1,6 +1,7 @@
 """The households of a cell behind Flower messages, and what they measure on held-out days."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from common.compression import NotFiniteError
 from common.config import Training
 from common.forecast import metrics
 from common.forecast.forecaster import load_weights
 from common.forecast.transformer import build_model
-from common.messages import NUM_EXAMPLES, encode_metrics
+from common.messages import NUM_EXAMPLES, MessageError, encode_metrics
 from common.model_messages import ModelReply, ModelRequest, Weights
 from fl_client.participant import Participant
 from fl_client.personal_store import PersonalStore
@@ -24,6 +26,11 @@ from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.homes import Home, Phase
 
 Errors = dict[str, float]
+ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
+
+
+class DroppedOutError(Exception):
+    """A household does not answer, as the dial says."""
 
 
 def day_errors(forecast: NDArray[np.float64], home: Home, round_: int) -> Errors:
@@ -50,6 +57,13 @@ def forecast_day(model: torch.nn.Module, home: Home, round_: int) -> NDArray[np.
     return forecast
 
 
+def _change(reply: ModelReply, request: ModelRequest) -> NDArray[np.float64]:
+    """(P,) by which a training has moved the model."""
+    assert reply.weights is not None
+    moved = [(reply.weights[n] - sent).reshape(-1) for n, sent in request.weights.items()]
+    return np.concatenate(moved).astype(np.float64)
+
+
 class Households:
     """Answers train and evaluate messages for all homes; ``errors`` holds what was measured.
 
@@ -74,7 +88,7 @@ class Households:
         names = [home.name for home in homes]
         self.malicious = dial.malicious(seed, names)
         self._leader = min(self.malicious, default="")
-        self._by_name = {home.name: home for home in homes}
+        self._place = {name: h for h, name in enumerate(names)}
         self._participants = [
             Participant(
                 name=name,
@@ -88,7 +102,10 @@ class Households:
             for name in names
         ]
         self.errors: dict[tuple[int, str], Errors] = {}
-        self._crafted_round, self._change = -1, np.zeros(0, np.float32)
+        self._broken: Exception | None = None
+        self._together: tuple[int, Weights] = (-1, {})
+        self._honest: dict[str, ModelReply] = {}
+        self._change: NDArray[np.float32] | None = None
         self.forecasting: dict[str, Weights] = {}
         self.round_of: dict[int, int] = {}
         """The community's round by the number that messages carry, where the two differ."""
@@ -103,22 +120,43 @@ class Households:
         @app.train()
         def train(message: Message, context: Context) -> Message:
             h = int(context.node_config["partition-id"])
-            reply = self.train(h, self._participants[h].read(message.content))
-            return Message(reply.encode(), reply_to=message)
+            with self._watched():
+                reply = self.train(h, self._participants[h].read(message.content))
+                return Message(reply.encode(), reply_to=message)
 
         @app.evaluate()
         def evaluate(message: Message, context: Context) -> Message:
             h = int(context.node_config["partition-id"])
-            found = self.evaluate(h, self._participants[h].read(message.content))
-            return Message(encode_metrics(found), reply_to=message)
+            with self._watched():
+                found = self.evaluate(h, self._participants[h].read(message.content))
+                return Message(encode_metrics(found), reply_to=message)
 
         return app
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remember what is raised: an engine makes an error reply of it, as of a home that has gone
+        to pieces, and an attack that cannot even run would count as one that was withstood."""
+        try:
+            yield
+        except (DroppedOutError, NotFiniteError, MessageError):
+            # So would a deployment's household answer: by the dial, because its training has
+            # diverged, or because it missed the model that this message builds on.
+            raise
+        except Exception as error:  # code of the user's own may raise what it likes
+            self._broken = self._broken or error
+            raise
+
+    def check(self) -> None:
+        """Raise what code has raised in a household since the first round."""
+        if self._broken is not None:
+            raise self._broken
 
     def train(self, h: int, request: ModelRequest) -> ModelReply:
         """Train, or drop out, or do harm."""
         home, dial, round_ = self._homes[h], self._dial, request.round
         if dial.drops(self._seed, home.name, round_):
-            raise RuntimeError("dropped out")
+            raise DroppedOutError("dropped out")
         if home.name in self.malicious:
             return self._attack(h, request)
         if not dial.stragglers_finish and dial.straggles(self._seed, home.name, round_):
@@ -132,16 +170,17 @@ class Households:
         train = self._phase(home, request.round).train
         if kind == "label-poison":
             return participant.train(request, Poisoned(train))  # type: ignore[arg-type]
+        plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
+        if kind in COLLUDING:
+            reply = self._honestly(home.name, plain)
+            return replace(reply, weights=self._crafted(kind, plain))
         if kind == "collude":
             # All send the very same update, that of the first of them.
-            home = self._by_name[self._leader]
-            train = self._phase(home, request.round).train
-            participant = replace(participant, name=self._leader)
-        plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
-        reply = participant.train(plain, train)
+            home = self._homes[self._place[self._leader]]
+            reply = self._honestly(home.name, plain)
+        else:
+            reply = participant.train(plain, train)
         assert reply.weights is not None
-        if kind in COLLUDING:
-            return replace(reply, weights=self._crafted(kind, plain))
         bad = corrupted(
             kind,
             self._dial.attack_scale,
@@ -153,25 +192,36 @@ class Households:
         )
         return replace(reply, weights=bad)
 
+    def _honestly(self, name: str, request: ModelRequest) -> ModelReply:
+        """What an attacker would have sent, trained by itself, with its own files, once a round.
+
+        Whoever of them is asked first asks the others. They are sent the same model, unless a
+        strategy has several; then this begins anew.
+        """
+        round_, sent = self._together
+        if round_ != request.round or any(
+            not np.array_equal(sent[n], value) for n, value in request.weights.items()
+        ):
+            self._together = request.round, request.weights
+            self._honest, self._change = {}, None
+        if name not in self._honest:
+            h = self._place[name]
+            reply = self._participants[h].train(
+                request, self._phase(self._homes[h], request.round).train
+            )
+            assert reply.weights is not None
+            # They may be views of the model that the next of them trains.
+            kept = {n: np.array(value) for n, value in reply.weights.items()}
+            self._honest[name] = replace(reply, weights=kept)
+        return self._honest[name]
+
     def _crafted(self, kind: str, request: ModelRequest) -> Weights:
         """What all colluders send in a round, from what each of them would have sent."""
-        if self._crafted_round != request.round:
-            honest = []
-            for name in sorted(self.malicious):
-                home = self._by_name[name]
-                participant = replace(self._participants[0], name=name)
-                reply = participant.train(request, self._phase(home, request.round).train)
-                assert reply.weights is not None
-                honest.append(
-                    np.concatenate([
-                        (reply.weights[n] - sent).astype(np.float64).reshape(-1)
-                        for n, sent in request.weights.items()
-                    ])
-                )  # fmt: skip
-            self._change = crafted(
-                kind, np.stack(honest), self._dial.attack_scale, len(self._homes)
-            ).astype(np.float32)
-            self._crafted_round = request.round
+        replies = [self._honestly(name, request) for name in sorted(self.malicious)]
+        if self._change is None:
+            honest = np.stack([_change(reply, request) for reply in replies])
+            scale = self._dial.attack_scale
+            self._change = crafted(kind, honest, scale, len(self._homes)).astype(np.float32)
         made, at = {}, 0
         for name, sent in request.weights.items():
             made[name] = sent + self._change[at : at + sent.size].reshape(sent.shape)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from simulations.benchmarks.strategies.households import ERRORS
 from simulations.benchmarks.strategies.setup import Cell, Setup
+from simulations.benchmarks.strategies.statistics import means
 
-SCHEMA = 1
-_ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
-_SPENT = ("bytes_up", "bytes_down", "messages", "dropped")
+SCHEMA = 2
+_SPENT = ("bytes_up", "bytes_down", "messages", "dropped", "failed_rounds")
 _GIVEN = (
     "epsilon", "epsilon_server", "share_of_optimum", "train_loss", "simulated_s", "staleness",
 )  # fmt: skip
@@ -21,8 +22,9 @@ _GIVEN = (
 def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Iterator[str]:
     """The lines of ``cells``, sorted by dial, strategy and seed; ``rows`` hold them all.
 
-    Errors are those of the last round: by household, and their mean over the honest ones. What is
-    not known is null. Two runs of one grid write the same bytes.
+    Errors are those of the last round: by household, and their mean over the honest ones, null
+    where one of them has none. What is not known is null. Two runs of one grid write the same
+    bytes.
     """
     plain = asdict(setup)
     for cell in sorted(cells, key=lambda c: (c.dial_name, c.entry.text, c.seed)):
@@ -31,7 +33,7 @@ def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Itera
         last = own[own["round"] == own["round"].max()]
         honest = last[~last["malicious"]]
         spent = ["nrmse", "bytes_up", "bytes_down", "simulated_s"]
-        curve = own[~own["malicious"]].groupby("round")[spent].mean()
+        curve = means(own[~own["malicious"]], "round", spent)
         line: dict[str, Any] = {
             "schema": SCHEMA,
             "strategy": cell.entry.name,
@@ -42,7 +44,7 @@ def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Itera
             "setup": plain,
             "rounds": int(last["round"].iloc[0]),
             "malicious": sorted(str(n) for n in last[last["malicious"]]["household"]),
-            "errors": {name: _number(honest[name].mean()) for name in _ERRORS},
+            "errors": {name: _number(honest[name].mean(skipna=False)) for name in ERRORS},
             "nrmse_by_household": {
                 str(name): _number(value)
                 for name, value in zip(last["household"], last["nrmse"], strict=True)

@@ -5,14 +5,14 @@ so would other homes. Every seed has every home, so the two are crossed in the b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from common.arrays import Floats
-from simulations.benchmarks.bootstrap import LEVEL, Interval, pigeonhole
+from simulations.benchmarks.bootstrap import LEVEL, UNKNOWN, Interval, pigeonhole
 from simulations.benchmarks.strategies.statistics import final, honest
 
 POWER = 0.8
@@ -67,8 +67,9 @@ def average_ranks(errors: Floats, names: Sequence[str]) -> Ranks:
     n, k = errors.shape
     if n < 2 or k < 2:
         raise ValueError("ranks need at least two homes and two strategies")
-    ranks = stats.rankdata(errors, axis=1).mean(axis=0)
-    chi = 12.0 * n / (k * (k + 1)) * (float((ranks**2).sum()) - k * (k + 1) ** 2 / 4.0)
+    placed = stats.rankdata(errors, axis=1)
+    ranks = placed.mean(axis=0)
+    chi = _chi_square(placed)
     left = n * (k - 1) - chi
     f = float("inf") if left <= 0 else (n - 1) * chi / left
     return Ranks(
@@ -80,6 +81,17 @@ def average_ranks(errors: Floats, names: Sequence[str]) -> Ranks:
         float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))),
         critical_difference(k, n),
     )
+
+
+def _chi_square(ranks: Floats) -> float:
+    """Friedman's, of ranks (n homes, k strategies), corrected for ties; 0 where all are tied."""
+    if np.ptp(ranks) == 0.0:
+        return 0.0
+    if ranks.shape[1] > 2:
+        return float(stats.friedmanchisquare(*ranks.T).statistic)
+    # For two strategies, which scipy leaves to the sign test, the same formula without ties.
+    better, worse = (ranks[:, 0] < ranks[:, 1]).sum(), (ranks[:, 0] > ranks[:, 1]).sum()
+    return float((better - worse) ** 2 / (better + worse))
 
 
 def critical_difference(k: int, n: int, level: float = 0.05) -> float:
@@ -94,7 +106,8 @@ class Effect:
 
     ``change`` of a home's error, relative; ``better``: share of (seed, home) pairs in which its
     error is the smaller, ties half; ``found``: the least change that would have been found in four
-    of five such comparisons.
+    of five such comparisons. ``failed``: pairs in which one of the two has no error; of a change
+    nothing is said then.
     """
 
     change: Interval
@@ -102,11 +115,17 @@ class Effect:
     found: float
     seeds: int
     homes: int
+    failed: int = 0
 
 
 def errors_of(rows: pd.DataFrame, dial: str, column: str = "nrmse") -> dict[str, pd.DataFrame]:
-    """Final errors (seeds, homes) of each strategy under a dial, of the seeds and homes of all."""
+    """Final errors (seeds, homes) of each strategy under a dial, of the seeds and homes of all.
+
+    Infinite where a home has no error, as its model has diverged; nan where it does not count, as
+    it is malicious in that seed.
+    """
     last = final(honest(rows[rows["dial"] == dial]))
+    last = last.assign(**{column: last[column].where(np.isfinite(last[column]), np.inf)})
     return {
         str(name): one.pivot(index="seed", columns="household", values=column)
         for name, one in last.groupby("strategy")
@@ -121,15 +140,22 @@ def effect(own: pd.DataFrame, other: pd.DataFrame) -> Effect:
     left, right = own.align(other, join="inner")
     kept = left.notna().all() & right.notna().all()
     a, b = left.loc[:, kept].to_numpy(np.float64), right.loc[:, kept].to_numpy(np.float64)
-    change = pigeonhole(a / b - 1.0)
-    better = pigeonhole((a < b) + 0.5 * (a == b))
-    # Of two crossed samples the smaller bounds what is known of the error itself.
-    freedom = min((n for n in a.shape if n > 1), default=1) - 1
-    return Effect(change, better, smallest_effect(change.error, freedom), *a.shape)
+    failed = int((~np.isfinite(a) | ~np.isfinite(b)).sum())
+    change = UNKNOWN if failed or not a.size else pigeonhole(a / b - 1.0)
+    better = pigeonhole((a < b) + 0.5 * (a == b)) if a.size else UNKNOWN
+    # It is a share, which Student's interval knows nothing of.
+    low, high = max(0.0, better.low), min(1.0, better.high)
+    better = better if np.isnan(better.low) else replace(better, low=low, high=high)
+    # Of two crossed samples the smaller bounds what is known of the error itself, as in intervals.
+    found = smallest_effect(change.error, min(a.shape) - 1)
+    return Effect(change, better, found, *a.shape, failed)
 
 
 def ranks_of(found: dict[str, pd.DataFrame], names: Sequence[str]) -> Ranks | None:
-    """Ranks of strategies by each home's mean error over seeds; None where there are too few."""
+    """Ranks of strategies by each home's mean error over seeds; None where there are too few.
+
+    A home whose model has diverged puts its strategy last.
+    """
     means = pd.concat([found[name].mean(axis=0) for name in names], axis=1).dropna()
     if means.shape[0] < 2 or means.shape[1] < 2:
         return None

@@ -43,7 +43,8 @@ def write(
         tables.privacy(rows, dials),
     ]
     overview, sure, fair, data, time, kind, attack, small, private = found
-    found.append(tuned)
+    failed = tables.failed_rounds(rows)
+    found += [failed, tuned]
     timed = [name for name, dial in dials.items() if dial.of_time]
     compressed = [
         n for n, d in dials.items() if (d.compression, d.compression_down) != ("none", "none")
@@ -76,6 +77,7 @@ def write(
             else [],
         ),
         Section("Privacy", [_table(private)]),
+        Section("Failed", [_table(failed)]),
     ]
     seeds = rows["seed"].nunique()
     subtitle = (

@@ -3,14 +3,30 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil
+from math import ceil, isfinite
 
+from flwr.serverapp.strategy import Strategy
+
+from common import __version__
 from common.errors import InputError
-from fl_server.strategy import Option, make_strategy
+from common.named import is_named
+from fl_server.strategy import (
+    Option,
+    check_asynchronous,
+    check_privacy,
+    make_strategy,
+)
 from simulations.benchmarks.strategies.dials import Dial
+from simulations.benchmarks.strategies.origins import data_of, source_of
 
 REFERENCES = ("mean-7-days", "local-only", "centralised")
+OF_BENCHMARK = (
+    "fraction_train", "fraction_evaluate", "seed", "min_train_nodes", "min_evaluate_nodes",
+    "min_available_nodes",
+)  # fmt: skip
+"""What no entry says: dials and seeds do, and every home's error is measured."""
 OF_HOMES = ("learning_rate", "local_steps")
 """Options of an entry that say how homes train, in place of the run's."""
 
@@ -72,23 +88,35 @@ class Entry:
 def entry_of(text: str) -> Entry:
     """Read ``name`` or ``name(option=value,...)``; ``module:Class`` names one of your own.
 
-    Raises InputError.
+    Names are those of ``fl.strategy``, in any spelling of their letters. Raises InputError.
     """
     found = re.fullmatch(r"\s*([^()\s]+)\s*(?:\(([^()]*)\))?\s*", text)
     if found is None:
         raise InputError(f"--strategies: {text!r}: expected NAME or NAME(option=value,...)")
-    name, inside = found.groups()
+    written, inside = found.groups()
+    name = written if is_named(written) else written.lower()
     options: dict[str, Option] = {}
     for pair in filter(None, (inside or "").split(",")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"--strategies: {text!r}: {pair!r} is not option=value")
-        options[key.strip()] = _value(value.strip())
-    for key in OF_HOMES:
-        wrong = not isinstance(options.get(key, 1), int | float) or float(options.get(key, 1)) <= 0
-        if wrong or (key == "local_steps" and not isinstance(options.get(key, 1), int)):
+        key = key.strip()
+        if key in options:
+            raise InputError(f"--strategies: {text!r}: {key} is given twice")
+        if key in OF_BENCHMARK:
+            raise InputError(f"--strategies: {text!r}: {key} is set by dials and seeds")
+        options[key] = given = _value(value.strip())
+        if isinstance(given, float) and not isfinite(given):
+            raise InputError(f"--strategies: {text!r}: {key} is not finite")
+    for key, kind in zip(OF_HOMES, ((int, float), (int,)), strict=True):
+        # Of bool, which is an int in Python, too.
+        of_homes = options.get(key, 1)
+        if type(of_homes) not in kind or float(of_homes) <= 0:
             raise InputError(f"--strategies: {text!r}: {key} is no such number above 0")
-    return Entry(text.strip().replace(" ", ""), name, tuple(options.items()))
+    if options and name in REFERENCES:
+        raise InputError(f"--strategies: {text!r}: references have no options")
+    plain = text.strip().replace(" ", "")
+    return Entry(name + plain[len(written) :], name, tuple(options.items()))
 
 
 def _value(text: str) -> Option:
@@ -124,16 +152,32 @@ def options_of(entry: Entry, asked: int) -> dict[str, Option]:
     return {**defaults, **own}
 
 
-def check(entry: Entry, households: int) -> None:
-    """Build the strategy once, so that a mistake shows before anything is run."""
-    if not entry.reference:
-        make_strategy(
-            entry.name,
-            options_of(entry, households),
-            fraction_train=1.0,
-            fraction_evaluate=1.0,
-            seed=0,
-        )
+def check(entry: Entry, households: int, dials: Mapping[str, Dial] | None = None) -> None:
+    """Build the strategy once, and hold it against every dial, so that a mistake shows before
+    anything is run. Raises InputError."""
+    if entry.reference:
+        return
+    strategy = make_strategy(
+        entry.name,
+        options_of(entry, households),
+        fraction_train=1.0,
+        fraction_evaluate=1.0,
+        seed=0,
+    )
+    for name, dial in (dials or {}).items():
+        try:
+            check_together(entry, strategy, dial)
+        except InputError as error:
+            raise InputError(f"{entry.text} under {name}: {error}") from None
+
+
+def check_together(entry: Entry, strategy: Strategy, dial: Dial) -> None:
+    """Refuse a strategy beside what it does not go with. Raises InputError."""
+    private = dial.privacy_clip is not None
+    check_privacy(entry.name, private=private)
+    check_asynchronous(
+        entry.name, strategy, private=private, compression_down=dial.compression_down
+    )
 
 
 @dataclass(frozen=True)
@@ -147,11 +191,24 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """File name of the cell."""
-        slug = re.sub(r"[^A-Za-z0-9.=-]+", "_", self.entry.text)
+        """File name of the cell; entries that would be written alike have a part of their hash."""
+        text = self.entry.text
+        slug = re.sub(r"[^A-Za-z0-9.=-]+", "_", text)[:120]
+        if slug != text:
+            slug += "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{slug}--{self.dial_name}--{self.seed}"
 
     def digest(self, setup: Setup) -> str:
-        """Hash of all that the cell's rows depend on."""
-        plain = [asdict(setup), self.entry.text, self.dial.model_dump(), self.seed]
+        """Hash of all that the cell's rows depend on: settings, the user's own code, readings and
+        fedwatt's version."""
+        named = (self.entry.name, self.dial.attack, self.dial.change or "", setup.preset)
+        plain = [
+            asdict(setup),
+            self.entry.text,
+            self.dial.model_dump(),
+            self.seed,
+            [source_of(name) for name in named if is_named(name)],
+            [data_of(part.strip()) for part in setup.data.split(",")],
+            __version__,
+        ]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

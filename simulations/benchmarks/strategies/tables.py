@@ -34,6 +34,8 @@ class Table:
 
 def percent(mean: stat.Mean) -> str:
     """A relative change with its interval."""
+    if mean.failed:
+        return mean.failure
     if np.isnan(mean.value):
         return text.MISSING
     half = "" if np.isnan(mean.half) else f" ± {100 * mean.half:.1f}"
@@ -41,7 +43,9 @@ def percent(mean: stat.Mean) -> str:
 
 
 def share(mean: stat.Mean) -> str:
-    """A share with its interval."""
+    """A share with its interval; where no seed has one it was not measured."""
+    if 0 < mean.failed < mean.count:
+        return mean.failure
     if np.isnan(mean.value):
         return text.MISSING
     half = "" if np.isnan(mean.half) else f" ± {100 * mean.half:.1f}"
@@ -51,6 +55,12 @@ def share(mean: stat.Mean) -> str:
 def probability(p: float) -> str:
     """A p value."""
     return text.MISSING if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _mean(values: pd.Series, form: str) -> str:
+    """Their mean, where every one of them is there."""
+    found = float(values.mean(skipna=False))
+    return format(found, form) if np.isfinite(found) else text.MISSING
 
 
 def _has(rows: pd.DataFrame, dial: str) -> bool:
@@ -87,9 +97,9 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
                 else text.MISSING,
                 text.MISSING if name == base else percent(against[name].change),
                 probability(corrected.get(name, float("nan"))),
-                f"{own['mae'].mean():.3f}",
-                f"{own['mase'].mean():.3f}",
-                f"{own['bias'].mean():+.3f}",
+                _mean(own["mae"], ".3f"),
+                _mean(own["mase"], ".3f"),
+                _mean(own["bias"], "+.3f"),
                 f"{goal['rounds'].mean():.1f} ({hit}/{len(goal)})" if hit else text.MISSING,
                 text.size(goal["bytes"].mean()) if hit else text.MISSING,
                 text.size(one["bytes_up"]),
@@ -109,10 +119,34 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
         ),
         lines,
         f"Errors of day-ahead consumption on held-out days, mean over homes, ± half of the 95 % "
-        f"interval over seeds. Target: the error at which {base} has made {100 * TARGET:.0f} % of "
+        f"interval over seeds; failed: seeds in which a home has no error, as its model has "
+        f"diverged. Target: the error at which {base} has made {100 * TARGET:.0f} % of "
         "its gain over the first weights, per seed; in brackets how many seeds reach it. Peak: "
         "memory of the process, model code included.",
     )  # fmt: skip
+
+
+def failed_rounds(rows: pd.DataFrame) -> Table | None:
+    """Strategies that made no model in some of their rounds, under any dial."""
+    end = stat.final(rows).groupby([*stat.KEYS, "seed"])[["failed_rounds", "round"]].first()
+    sums = end.groupby(level=[0, 1]).sum()
+    some = sums[sums["failed_rounds"] > 0]
+    if some.empty:
+        return None
+    lines = [
+        [str(dial), str(strategy), str(int(failed)), str(int(rounds))]
+        for (dial, strategy), failed, rounds in zip(
+            some.index, some["failed_rounds"], some["round"], strict=True
+        )
+    ]
+    return Table(
+        "Rounds that failed",
+        ("dial", "strategy", "failed", "of rounds"),
+        lines,
+        "Sums over seeds. A round has failed where the strategy raised, or made no new model of "
+        "what came: the model stays as it was. Where no round of a seed made a model the seed has "
+        "no result, and has failed in every table.",
+    )
 
 
 def fairness(rows: pd.DataFrame) -> Table | None:
@@ -122,10 +156,15 @@ def fairness(rows: pd.DataFrame) -> Table | None:
     found = stat.fairness(rows, CLEAN).sort_values("p90", ignore_index=True)
     spread = found[["p10", "median", "p90", "worst"]].to_numpy(np.float64)
     worse = found["worse"].to_numpy(np.float64)
+    lost, count = found["failed"].tolist(), found["homes"].tolist()
     lines = [
         [
             str(name),
-            *(f"{value:.3f}" for value in spread[i]),
+            *(
+                (f"{value:.3f}" for value in spread[i])
+                if not lost[i]
+                else (f"failed {lost[i]} of {count[i]}", *[text.MISSING] * 3)
+            ),
             text.MISSING if np.isnan(worse[i]) else f"{100 * worse[i]:.0f} %",
         ]
         for i, name in enumerate(found["strategy"])
@@ -135,7 +174,7 @@ def fairness(rows: pd.DataFrame) -> Table | None:
         ("strategy", "p10", "median", "p90", "worst home", "worse than local-only"),
         lines,
         "nRMSE of each home, mean over seeds. Last column: share of (home, seed) pairs with a "
-        "larger error than a model trained on that home alone for the same steps.",
+        "larger error than a model trained on that home alone for the same steps, or none.",
     )
 
 
@@ -228,9 +267,9 @@ def kinds(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
         own = own.assign(kind=kind)
         for one in sorted(set(own["kind"])):
             of = own[own["kind"] == one]
-            means = of.groupby(["strategy", "seed"])["nrmse"].mean()
+            means = stat.means(of, ["strategy", "seed"], ["nrmse"])["nrmse"]
             found = {str(s): stat.mean_of(m.to_numpy()) for s, m in means.groupby(level=0)}
-            for strategy in sorted(found, key=lambda s: found[s].value):
+            for strategy in sorted(found, key=lambda s: (found[s].failed, found[s].value)):
                 homes = of[of["strategy"] == strategy].groupby("seed").size().mean()
                 label = strategy + (" (reference)" if strategy in REFERENCES else "")
                 lines.append([name, one, f"{homes:.0f}", label, str(found[strategy])])
@@ -281,10 +320,14 @@ def attacks(rows: pd.DataFrame, dials: dict[str, Dial]) -> AttackGrid | None:
     seven = stat.difference(rows, ("mean-7-days", CLEAN), (BASE, CLEAN))
     note = (
         f"Error of the honest homes against {BASE} without attack, same homes and seeds, mean ± "
-        "half of the 95 % interval; ✓: within 5 %. The mean of the last 7 days, which no attack "
-        f"can reach, stands at {percent(seven.change)}."
+        "half of the 95 % interval; ✓: within 5 %; in brackets how many homes attack. The "
+        f"mean of the last 7 days, which no attack can reach, stands at {percent(seven.change)}."
     )
-    table = Table("Attacks and defences", ("strategy", *columns), lines, note)
+    bad = rows[rows["malicious"]].groupby(["dial", "seed"])["household"].nunique()
+    count = bad.groupby(level=0).max()
+    homes = rows.groupby("dial")["household"].nunique()
+    titles = [CLEAN, *(f"{n} ({count.get(n, 0)} of {homes[n]})" for n in named)]
+    table = Table("Attacks and defences", ("strategy", *titles), lines, note)
     return AttackGrid(names, columns, found[0], found[1], table)
 
 

@@ -21,6 +21,7 @@ from simulations.benchmarks.strategies.dials import CLEAN, Dial
 from simulations.benchmarks.strategies.setup import Cell, Entry, Setup
 from simulations.benchmarks.strategies.spaces import space_of, with_values
 from simulations.benchmarks.strategies.tables import Table
+from simulations.report import text
 
 FOLDER = "tuning"
 FILE = "tuning.json"
@@ -114,7 +115,9 @@ def tune(
             for cell in (cell for cell in cells if cell.entry.text in own):
                 rows, cost = grid.read_cell(cell, folder)
                 last = rows[rows["round"] == rows["round"].max()]
-                found.setdefault(cell.entry.text, []).append(float(last["nrmse"].mean()))
+                found.setdefault(cell.entry.text, []).append(
+                    float(last["nrmse"].mean(skipna=False))
+                )
                 cpu_s[entry.text] += cost["cpu_s"]
             errors[entry.text] = {t: sum(e) / len(e) for t, e in found.items()}
     tuned = []
@@ -148,6 +151,16 @@ def _or_infinite(error: float) -> float:
     return error if math.isfinite(error) else math.inf
 
 
+def _told(one: Tuned) -> list[str]:
+    """Both errors and the change; where a home of every trial diverged, that."""
+    errors = (one.error, one.tuned_error)
+    change = one.tuned_error / one.error - 1
+    return [
+        *(f"{error:.4f}" if math.isfinite(error) else "failed" for error in errors),
+        f"{100 * change:+.1f} %" if all(map(math.isfinite, errors)) else text.MISSING,
+    ]
+
+
 def table(tuned: Sequence[Tuned]) -> Table:
     """What was found, and what it cost."""
     return Table(
@@ -160,9 +173,7 @@ def table(tuned: Sequence[Tuned]) -> Table:
             [
                 one.strategy,
                 "as given" if one.tuned == one.strategy else one.tuned,
-                f"{one.error:.4f}",
-                f"{one.tuned_error:.4f}",
-                f"{100 * (one.tuned_error / one.error - 1):+.1f} %",
+                *_told(one),
                 str(one.trials),
                 f"{one.cpu_s:.0f}",
             ]

@@ -1,15 +1,32 @@
 """A small grid from end to end: identical rows, resuming, references, a strategy of one's own."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from common.errors import InputError
-from simulations.benchmarks.strategies import grid, report
+from fl_server.strategy import known_strategies
+from simulations.benchmarks.strategies import checks, grid, report
+from simulations.benchmarks.strategies.collusion import COLLUDING
+from simulations.benchmarks.strategies.command import app
 from simulations.benchmarks.strategies.dials import Dial, read_dials
-from simulations.benchmarks.strategies.setup import Setup, check, entry_of, split_entries
+from simulations.benchmarks.strategies.setup import (
+    REFERENCES,
+    Cell,
+    Entry,
+    Setup,
+    check,
+    entry_of,
+    options_of,
+    split_entries,
+)
 
 SETUP = Setup("synthetic", households=4, rounds=2, local_steps=1, batch_size=4, train_days=10,
               test_days=2)  # fmt: skip
@@ -75,6 +92,41 @@ def test_a_finished_cell_is_not_run_again(finished: tuple[Path, pd.DataFrame]) -
     pd.testing.assert_frame_equal(again, rows)
 
 
+def test_a_cell_depends_on_code_readings_and_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strategy, attack, change and model of the user's own, a folder's readings, and fedwatt: where
+    any of them is another one, so is the digest, and a finished cell is not taken for this one's.
+    Where nothing changes it stays."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "homes"
+    folder.mkdir()
+    files = [tmp_path / f"own_{k}.py" for k in ("strategy", "attack", "change", "model")]
+    readings = folder / "H1.parquet"
+    for file in [*files, readings]:
+        file.write_text("one")
+    dial = Dial(attack="own_attack:f", attackers=0.5, change="own_change:f")
+    setup = Setup(str(folder), 4, 2, preset="own_model:f")
+    cell = Cell(entry_of("own_strategy:S"), "d", dial, 0)
+    seen = [cell.digest(setup)]
+    for file in [*files, readings]:
+        file.write_text("another")
+        assert cell.digest(setup) == cell.digest(setup)
+        seen.append(cell.digest(setup))
+    monkeypatch.setattr("simulations.benchmarks.strategies.setup.__version__", "another")
+    seen.append(cell.digest(setup))
+    assert len(set(seen)) == len(files) + 3
+
+
+@pytest.mark.parametrize("texts", [("a:B", "a_B"), ("a(x=1)", "a_x=1_"), ("a" * 300, "a" * 301)])
+def test_every_entry_has_files_of_its_own(texts: tuple[str, str]) -> None:
+    """Whatever is written in place of what a file's name cannot hold, however long it is."""
+    keys = [Cell(Entry(text, text), "clean", Dial(), 0).key for text in texts]
+    assert keys[0] != keys[1]
+    assert all(len(key) < 200 for key in keys)
+    assert Cell(entry_of("fedavg"), "clean", Dial(), 0).key == "fedavg--clean--0"
+
+
 def test_every_combination_has_a_row(finished: tuple[Path, pd.DataFrame]) -> None:
     """(3 strategies + 3 references) x 4 dials x 3 measured rounds x 4 homes, all errors finite."""
     rows = finished[1]
@@ -129,17 +181,112 @@ def test_another_benchmarks_folder_is_refused(finished: tuple[Path, pd.DataFrame
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("nonsense", "nonsense"), ("fedprox(mu=1)", "mu"), ("fedprox(mu)", "mu"), ("a(b", "a")],
+    [
+        ("nonsense", "nonsense"),
+        ("fedprox(mu=1)", "mu"),
+        ("fedprox(mu)", "mu"),
+        ("a(b", "a"),
+        ("local-only(learning_rate=0.01)", "references have no options"),
+        ("Local-Only(x=1)", "references have no options"),
+        ("fedavg(learning_rate=1,learning_rate=2)", "twice"),
+        ("fedavg(fraction_train=0.1)", "fraction_train is set by"),
+        ("krum(min_train_nodes=5)", "min_train_nodes is set by"),
+        ("fedavg(seed=3)", "seed is set by"),
+        ("fedavg(learning_rate=Infinity)", "learning_rate"),
+        ("fedavg(learning_rate=NaN)", "learning_rate"),
+        ("fedavg(learning_rate=true)", "learning_rate"),
+        ("fedavg(local_steps=true)", "local_steps"),
+        ("fedavg(local_steps=1.5)", "local_steps"),
+        ("fedprox(proximal_mu=NaN)", "proximal_mu"),
+        ("fedprox(proximal_mu=1e999)", "proximal_mu"),
+        ("fedprox(proximal_mu=true)", "proximal_mu"),
+        ("fedprox(proximal_mu=much)", "proximal_mu"),
+        ("fedbuff(buffer=2.5)", "buffer"),
+        ("fedasync(alpha=NaN)", "alpha"),
+        ("krum(num_malicious_nodes=-3)", "num_malicious_nodes"),
+        ("fedadam(eta=-1)", "eta"),
+    ],
 )
 def test_mistakes_in_strategies_are_named(text: str, named: str) -> None:
-    """Before anything is run."""
+    """In one line, before anything is run: what is no such number, what dials and seeds set, what
+    is said twice, what nobody reads."""
 
     def read() -> None:
         for entry in split_entries(text):
             check(entry, 8)
 
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=named) as told:
         read()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", [*known_strategies(), *REFERENCES])
+def test_a_name_means_the_same_in_every_spelling(name: str) -> None:
+    """The same entry, with the benchmark's defaults, and so the same cell; a module's keeps its
+    letters."""
+    entry = entry_of(name)
+    for other in (name.upper(), name.title()):
+        assert entry_of(other) == entry
+        assert options_of(entry_of(other), 11) == options_of(entry, 11)
+    assert entry_of("Mine:Own(x=1)").text == "Mine:Own(x=1)"
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "setup", "named"),
+    [
+        ("scaffold", {"privacy_clip": 0.3}, {}, "scaffold under d: .*fl.privacy"),
+        ("fedbuff", {"privacy_clip": 0.3}, {}, "fedbuff under d: .*fl.privacy"),
+        ("fedasync", {"compression_down": "int8"}, {}, "fedasync under d: "),
+        ("fedavg", {"climate_share": 0.5}, {}, "dial d: climate_share .* no second source"),
+        ("fedavg", {"climate_share": 0.5}, {"data": "synthetic,/no/where"}, "dial d: .*no/where"),
+        ("fedavg", {"attackers": 0.5}, {}, "dial d: .*no attack"),
+        ("fedavg", {"attack": "nan"}, {}, "dial d: .*needs 1 attacker"),
+        ("fedavg", {"attack": "alie", "attackers": 0.25}, {}, "dial d: .*needs 2 attackers"),
+        ("fedavg", {}, {"learning_rate": 0.0}, "--learning-rate"),
+        ("fedavg", {}, {"learning_rate": -1.0}, "--learning-rate"),
+        ("fedavg", {}, {"learning_rate": float("nan")}, "--learning-rate"),
+        ("fedavg", {}, {"learning_rate": float("inf")}, "--learning-rate"),
+        ("fedavg", {}, {"money_days": float("nan")}, "--money-days"),
+    ],
+)
+def test_what_no_cell_could_run_is_refused_before_the_first(
+    text: str, values: dict[str, object], setup: dict[str, Any], named: str
+) -> None:
+    """Each entry is held against each dial, and each dial against the homes: beside a healthy one,
+    a mistake is told at once and not when its cell's turn comes."""
+    jobs = [(split_entries(f"fedavg,{text}"), read_dials({"clean": {}, "d": values}))]
+    with pytest.raises(InputError, match=named) as told:
+        checks.check(jobs, replace(SETUP, **setup))
+    assert "\n" not in str(told.value)
+    healthy = [(split_entries(f"fedavg,{text}"), read_dials({"clean": {}}))]
+    checks.check(healthy, SETUP)
+
+
+@given(st.integers(2, 40))
+def test_the_parts_that_ship_fit_any_number_of_homes(homes: int) -> None:
+    """What is left of them is not refused, and every colluder left has another beside it. Nothing
+    is left out where there are homes enough."""
+    jobs = checks.fitting(grid.plan(None, None, None), homes)
+    checks.check(jobs, replace(SETUP, households=homes))
+    kept = {name: dial for _, dials in jobs for name, dial in dials.items()}
+    names = [f"H{i}" for i in range(homes)]
+    for dial in kept.values():
+        if dial.attack in COLLUDING:
+            assert len(dial.malicious(0, names)) >= 2
+    assert ("alie-10" in kept) == (homes >= 15)
+    assert "clean" in kept
+
+
+@pytest.mark.parametrize("beside", [["--quick"], ["--dials", "dials.yaml"]])
+def test_parts_are_not_passed_over(beside: list[str], tmp_path: Path) -> None:
+    """Beside what has parts of its own, or is one."""
+    (tmp_path / "dials.yaml").write_text("clean: {}\n")
+    args = [str(tmp_path / a) if a.endswith("yaml") else a for a in beside]
+    out = tmp_path / "out"
+    found = CliRunner().invoke(app, ["--out", str(out), "--parts", "table", *args])
+    assert isinstance(found.exception, InputError)
+    assert "--parts" in str(found.exception)
+    assert not out.exists()
 
 
 def test_options_are_read() -> None:

@@ -30,7 +30,8 @@ def rows() -> pd.DataFrame:
                 **dict.fromkeys(("rmse", "mae", "mase", "bias"), 0.5),
                 "nrmse": (h + 1.0) * (1 if round_ else 10),
                 "train_loss": np.nan, "bytes_up": 100 * round_, "bytes_down": 50 + 10 * round_,
-                "messages": 6, "dropped": 1, "epsilon": np.inf, "epsilon_server": np.nan,
+                "messages": 6, "dropped": 1, "failed_rounds": 1,
+                "epsilon": np.inf, "epsilon_server": np.nan,
                 "share_of_optimum": np.nan, "simulated_s": 3.0 * round_, "staleness": np.nan,
             }
             for cell in CELLS
@@ -50,6 +51,7 @@ def test_lines_hold_to_the_schema_and_to_the_rows() -> None:
     assert lines[1]["options"] == {"share": 0.5, "fast": True}
     first = lines[0]
     assert first["errors"]["nrmse"] == 1.5
+    assert first["failed_rounds"] == 1
     assert first["nrmse_by_household"] == {"H0": 1.0, "H1": 2.0, "H2": 3.0}
     assert first["malicious"] == ["H2"]
     assert first["dial_values"] == {"attack": "nan", "attackers": 0.3}
@@ -61,7 +63,19 @@ def test_lines_hold_to_the_schema_and_to_the_rows() -> None:
     assert list(cell_lines(rows(), CELLS[::-1], SETUP)) == list(cell_lines(rows(), CELLS, SETUP))
 
 
-@pytest.mark.parametrize("change", [{"seed": -1}, {"errors": {}}, {"extra": 1}, {"schema": 2}])
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_the_mean_of_a_line_hides_no_home_that_diverged(lost: float) -> None:
+    """H1 is honest and has no error after round 2: neither have the means there."""
+    table = rows()
+    table.loc[(table["household"] == "H1") & (table["round"] == 2), "nrmse"] = lost
+    line = json.loads(next(cell_lines(table, CELLS, SETUP)))
+    jsonschema.validate(line, SCHEMA)
+    assert line["errors"]["nrmse"] is None
+    assert line["nrmse_by_household"]["H1"] is None
+    assert [one["nrmse"] for one in line["curve"]] == [15.0, None]
+
+
+@pytest.mark.parametrize("change", [{"seed": -1}, {"errors": {}}, {"extra": 1}, {"schema": 1}])
 def test_the_schema_refuses_other_lines(change: dict[str, object]) -> None:
     """A seed below 0, an error that is missing, an unknown key, another schema."""
     line = json.loads(next(cell_lines(rows(), CELLS, SETUP)))

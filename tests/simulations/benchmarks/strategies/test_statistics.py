@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
+from simulations.benchmarks.strategies import certainty, tables
 from simulations.benchmarks.strategies import statistics as stat
-from simulations.benchmarks.strategies import tables
 from simulations.benchmarks.strategies.dials import Dial
 
 
@@ -114,3 +116,71 @@ def test_fairness_counts_homes_worse_off_than_alone() -> None:
     assert found.loc["a", "worse"] == 0.25
     assert found.loc["a", "worst"] == pytest.approx(0.6)
     assert np.isnan(found.loc["local-only", "worse"])
+
+
+@given(
+    st.lists(st.floats(0.1, 5.0), min_size=6, max_size=6),
+    st.integers(0, 1),
+    st.integers(0, 2),
+    st.sampled_from([np.nan, np.inf]),
+)
+def test_a_home_that_diverged_never_makes_its_strategy_look_better(
+    errors: list[float], seed: int, home: int, lost: float
+) -> None:
+    """Whatever the errors of the others, a strategy that lost one home in one seed stands last, in
+    order and in rank; no change, test or interval is given of it; and the table counts the seed."""
+    own = [errors[:3], errors[3:]]
+    own[seed][home] = lost
+    table = rows(
+        {
+            ("fedavg", "clean"): [[5.1, 5.2, 9.0], [5.3, 5.2, 9.5]],
+            ("b", "clean"): [[6.0, 6.0, 10.0], [6.0, 6.0, 10.0]],
+            ("lost", "clean"): own,
+        }
+    )
+    assert stat.strategies_of(table, "clean")[-1] == "lost"
+    found = stat.difference(table, ("lost", "clean"), ("fedavg", "clean"))
+    assert str(found.own) == tables.percent(found.change) == "failed 1 of 2"
+    assert np.isnan([found.own.value, found.change.value, found.p]).all()
+    assert found.seeds == 1
+    spread = stat.fairness(table, "clean").set_index("strategy")
+    assert spread.loc["lost", "failed"] == 1
+    assert np.isnan(spread.loc["lost", "p90"])
+    goals = dict.fromkeys((0, 1), 8.0)
+    reached = stat.to_target(table, ["clean"], goals)
+    ends = reached[(reached["strategy"] == "lost") & (reached["seed"] == seed)]
+    assert not (ends["rounds"] == 2.0).any(), "the round in which it has no error"
+    ranked = certainty.ranks(table)
+    assert ranked is not None
+    place = dict(zip(ranked.names, ranked.ranks, strict=True))
+    without = certainty.ranks(table[table["household"] != f"H{home}"])
+    assert without is not None
+    assert place["lost"] > dict(zip(without.names, without.ranks, strict=True))["lost"] - 1e-9
+    sure = certainty.table(table)
+    assert sure is not None
+    line = next(one for one in sure.lines if one[0] == "lost")
+    assert line[1:4] == ["failed 1 of 6", "\N{EN DASH}", "no"]
+
+
+def test_of_a_strategy_without_any_error_nothing_is_claimed() -> None:
+    """Every home of every seed diverged: no table prints nan, and none says that it is sure."""
+    nothing = [[np.nan] * 3] * 2
+    table = rows(
+        {("fedavg", "clean"): [[1.0, 2.0, 3.0]] * 2, ("lost", "clean"): nothing}
+    ).assign(mae=1.0, mase=1.0, bias=0.0, messages=6, share_of_optimum=np.nan)  # fmt: skip
+    costs = pd.DataFrame(
+        [{"strategy": s, "dial": "clean", "cpu_s": 1.0, "wall_s": 1.0, "peak_mb": 1.0}
+         for s in ("fedavg", "lost")]
+    )  # fmt: skip
+    found = [tables.overview(table, costs), tables.fairness(table), certainty.table(table)]
+    for one in found:
+        assert one is not None
+        text = one.markdown()
+        assert "nan" not in text
+        assert "failed" in next(line for line in text.splitlines() if line.startswith("| lost"))
+
+
+def test_a_share_that_was_not_measured_has_not_failed() -> None:
+    """Without money in any seed there is a dash; with money in some, what is missing is told."""
+    assert tables.share(stat.mean_of([np.nan, np.nan])) == "\N{EN DASH}"
+    assert tables.share(stat.mean_of([0.9, np.nan])) == "failed 1 of 2"

@@ -139,6 +139,26 @@ def test_a_killed_tuning_goes_on_and_ends_with_the_same_values(
     assert 2 <= len(list(second.iterdir())) <= 4
 
 
+def test_a_trial_that_lost_a_home_wins_no_rung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other homes have the least error of all; the strategy as given is chosen, as no trial
+    kept all homes."""
+
+    def ran(cell, setup):  # type: ignore[no-untyped-def]
+        good = cell.entry.text == "fedavg"
+        errors = [0.9, 0.9, 0.9] if good else [0.1, 0.1, float("nan")]
+        rows = [
+            {"round": setup.rounds, "household": f"H{h}", "nrmse": e} for h, e in enumerate(errors)
+        ]
+        return rows, {"wall_s": 0.0, "cpu_s": 0.0, "peak_mb": 0.0, "failure": ""}
+
+    monkeypatch.setattr(grid, "run_cell", ran)
+    [found] = tuning.tune([entry_of("fedavg")], SETUP, 4, SEEDS, 1, tmp_path, workers=1)
+    assert (found.tuned, found.tuned_error) == ("fedavg", pytest.approx(0.9))
+    assert "nan" not in tuning.table([replace(found, error=float("nan"))]).markdown()
+
+
 def test_tuning_needs_days_to_train_on() -> None:
     """12 days less 4 leave 8."""
     with pytest.raises(InputError, match="train-days"):
