@@ -12,6 +12,7 @@ import pytest
 from common.data.store import household_files
 from simulations.cli import main
 from simulations.processes import text_of, wait_for
+from tests.support.signals import as_at_a_terminal
 
 
 def fedwatt(
@@ -184,7 +185,10 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     words += ["--set", "fl.enabled=false", "--set", "run.references=none"]
     program = "from simulations.cli import main; main()"
     command = [sys.executable, "-c", program, "simulate", *words, "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=as_at_a_terminal,
+    )  # fmt: skip
     try:
         wait_for(lambda: len(text_of(out / "intervals.jsonl").splitlines()) > 2, "the run", 240)
         process.send_signal(signal.SIGINT)

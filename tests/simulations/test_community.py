@@ -25,6 +25,7 @@ from simulations.community import Ports, commands, prepare
 from simulations.house import read_house
 from simulations.processes import free_ports, wait_for
 from tests.support.broker import MOSQUITTO
+from tests.support.signals import as_at_a_terminal
 
 PORTS = Ports(1883, 9092, 8000, 9480)
 
@@ -119,7 +120,9 @@ run(app, "fedwatt")
 def parts(out: Path, seconds: float) -> "tuple[subprocess.Popen[str], list[int]]":
     """A community of two processes, and their ids once both are there."""
     command = [sys.executable, "-c", _PARTS, str(out), str(seconds)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=as_at_a_terminal
+    )
     logs = [out / "log" / f"{name}.txt" for name in ("broker", "run")]
     wait_for(lambda: all(log.exists() and log.read_text() for log in logs), "parts", 60)
     return process, [int(log.read_text()) for log in logs]

@@ -45,13 +45,14 @@ def _check_dial(dial: Dial, setup: Setup) -> None:
             span_of(household, 0, setup.train_days, setup.test_days)
 
 
-def fitting(jobs: Sequence[Job], households: int) -> list[Job]:
-    """Parts of the full grid without the attacks that so few homes cannot make; says so."""
-    kept = []
+def fitting(jobs: Sequence[Job], households: int) -> tuple[list[Job], list[str]]:
+    """(Parts of the full grid without the attacks that so few homes cannot make, a line for each of
+    these)."""
+    kept, said = [], []
     for entries, dials in jobs:
         few = {name: dial.too_few(households) for name, dial in dials.items()}
         for name, why in few.items():
             if why:
-                print(f"{name} is left out: {why}")
+                said.append(f"{name} is left out: {why}")
         kept.append((entries, {n: dial for n, dial in dials.items() if not few[n]}))
-    return kept
+    return kept, said

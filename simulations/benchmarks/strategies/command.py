@@ -92,8 +92,9 @@ def strategies(
     jobs: list[checks.Job] = [
         *grid.plan("quick" if quick and dials is None else parts, strategies, dials)
     ]
+    left_out: list[str] = []
     if dials is None:
-        jobs = checks.fitting(jobs, households)
+        jobs, left_out = checks.fitting(jobs, households)
     checks.check(jobs, setup)
     every = {name: dial for _, part in jobs for name, dial in part.items()}
     processes = workers or os.cpu_count() or 1
@@ -108,6 +109,8 @@ def strategies(
     cells = grid.unique([cell for e, d in jobs for cell in grid.cells_of(e, d, seeds)])
     named = sorted({cell.entry.text: cell.entry for cell in cells}.values(), key=lambda e: e.text)
     grid.open_grid(out, setup, named, every)
+    for line in left_out:
+        print(line)
     count = grid.run_grid(cells, setup, out, processes)
     rows, costs = grid.gather(cells, every, setup, out)
     table = tuning.table(found) if found else None

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from fl_client.host.keeper import split
+from tests.support.signals import as_at_a_terminal
 
 
 def _wait(happened, seconds=20.0):
@@ -33,7 +34,8 @@ def test_a_process_that_dies_is_started_again_and_harms_no_other(tmp_path, told)
     )
     commands = [[sys.executable, "-c", write, str(tmp_path / name)] for name in "ab"]
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "fl_client.host.keeper", *commands[0], "--and", *commands[1]]
+        [sys.executable, "-m", "fl_client.host.keeper", *commands[0], "--and", *commands[1]],
+        preexec_fn=as_at_a_terminal,
     )
     pids = {}
 

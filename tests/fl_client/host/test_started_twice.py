@@ -17,6 +17,7 @@ from fl_client.host.folder import init_client
 from fl_server.host.tls import make_authority
 from tests.support.commands import refused
 from tests.support.ports import free_port
+from tests.support.signals import as_at_a_terminal
 
 FILE = ClientFile("maple-7", "synthetic", "127.0.0.1:9")
 START = [sys.executable, "-c", "from fl_client.host.commands import main; main()", "start"]
@@ -33,7 +34,7 @@ def home(tmp_path: Path) -> Path:
 def test_a_second_client_of_a_home_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends with status 2 and one line, which names the first; that one goes on, and leaves the
     folder free when its terminal is closed. A port that another process has is refused too."""
-    first = subprocess.Popen([*START, home], stderr=subprocess.DEVNULL)
+    first = subprocess.Popen([*START, home], stderr=subprocess.DEVNULL, preexec_fn=as_at_a_terminal)
     lock = home / "client.lock"
     try:
         end = time.monotonic() + 60

@@ -266,7 +266,7 @@ def test_what_no_cell_could_run_is_refused_before_the_first(
 def test_the_parts_that_ship_fit_any_number_of_homes(homes: int) -> None:
     """What is left of them is not refused, and every colluder left has another beside it. Nothing
     is left out where there are homes enough."""
-    jobs = checks.fitting(grid.plan(None, None, None), homes)
+    jobs, left_out = checks.fitting(grid.plan(None, None, None), homes)
     checks.check(jobs, replace(SETUP, households=homes))
     kept = {name: dial for _, dials in jobs for name, dial in dials.items()}
     names = [f"H{i}" for i in range(homes)]
@@ -274,6 +274,7 @@ def test_the_parts_that_ship_fit_any_number_of_homes(homes: int) -> None:
         if dial.attack in COLLUDING:
             assert len(dial.malicious(0, names)) >= 2
     assert ("alie-10" in kept) == (homes >= 15)
+    assert any(line.startswith("alie-10 is left out") for line in left_out) == (homes < 15)
     assert "clean" in kept
 
 
