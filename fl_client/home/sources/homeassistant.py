@@ -131,7 +131,10 @@ class HomeAssistant:
             session.close()
 
     def _subscribe(self, session: Session, inbox: Inbox) -> None:
-        """Learn units and values now, then what was missed: what changes meanwhile comes after."""
+        """Learn units and values now, then what was missed: what changes meanwhile comes after.
+
+        Home Assistant runs before all of its integrations have made their entities.
+        """
         number = session.send(type="subscribe_entities", entity_ids=sorted(self._channels))
         while True:
             message = session.receive()
@@ -145,7 +148,7 @@ class HomeAssistant:
                 for one in channels:
                     inbox.doubt(one, f"Home Assistant has no entity {entity}")
                 continue
-            self._units[entity] = added[entity].get("a", {}).get("unit_of_measurement", "")
+            self._learn(entity, added[entity])
         self._backfill(session, inbox)
         self._event(message["event"], inbox)
         inbox.state(self.name, "connected")
@@ -173,11 +176,18 @@ class HomeAssistant:
         for entity in event.get("r", []):
             self._values.pop(entity, None)
         for entity, state in changes.items():
+            self._learn(entity, state)
             if "s" in state:
                 self._values[entity] = state["s"]
             at = state.get("lu", state.get("lc"))
             if at is not None and entity in self._values:
                 self._take(entity, self._values[entity], float(at), ARRIVAL, inbox)
+
+    def _learn(self, entity: str, state: Mapping[str, Any]) -> None:
+        """Note an entity's unit, which may come when it is added, or later."""
+        unit = state.get("a", {}).get("unit_of_measurement")
+        if unit is not None:
+            self._units[entity] = str(unit)
 
     def _hold(self, now: float, inbox: Inbox) -> None:
         """Say once more what has not changed. Where nothing changes at all, nobody knows."""
