@@ -7,7 +7,8 @@ writes by an ``Adapter``. Whatever it does not understand, it hands the battery 
 import logging
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -167,10 +168,8 @@ class Controller:
         self._setpoint, self._course = None, None
         self._following.end()
         snapshot = self._snapshot(now, OWN, because.words)
-        try:
+        with self._though_unwritten(because.words):
             self._record.put(snapshot)
-        except sqlite3.Error as error:
-            _log.error("%s: %s", self._record.path, error)
         return snapshot
 
     def close(self, now: float) -> None:
@@ -180,13 +179,11 @@ class Controller:
         why = "control does not run; the battery serves its own house"
         if self._owes:
             why = f"control does not run, and {self._unpaid}"
-        try:
+        with self._though_unwritten(why):
             before = self._record.snapshot()
             if before is not None:
                 last = replace(before, at=now, state=OWN, why=why, setpoint_kw=None, follow_kw=None)
                 self._record.put(last)
-        except sqlite3.Error as error:
-            _log.error("%s: %s", self._record.path, error)
 
     # ---- whether to steer ---------------------------------------------------------------------
 
@@ -283,9 +280,7 @@ class Controller:
     @property
     def _unpaid(self) -> str:
         """What is to be said while the battery could not be handed back."""
-        line = "" if self._adapter is None else self._adapter.trouble
-        if self._adapter is None:
-            line = "control.yaml names no way to it"
+        line = "control.yaml names no way to it" if self._adapter is None else self._adapter.trouble
         return ("the battery was not handed back yet, and may go on as it was told last"
                 f"{': ' * bool(line)}{line}")  # fmt: skip
 
@@ -569,10 +564,8 @@ class Controller:
         self._held = self._again = self._owes = False
         self._setpoint, self._handed_at = None, now
         self._as_before = self._own_way = 0
-        try:
+        with self._though_unwritten(why):  # the next process hands back once more then
             self._record.settle()
-        except sqlite3.Error as error:  # handed back once more by the next process
-            _log.error("%s: %s", self._record.path, error)
 
     def _check_handed_back(self, now: float, seen: Seen) -> None:
         """A hand-back that is ignored is repeated, in ever longer pauses: the battery goes on as it
@@ -615,10 +608,16 @@ class Controller:
         self, at: float, command: str, reason: str, kw: float | None = None, *, sent: bool = False
     ) -> None:
         """Add a line to the log of commands; what was sent was sent, where it cannot be written."""
-        try:
+        with self._though_unwritten(reason):
             self._record.log(at, command, reason, kw, sent=sent)
+
+    @contextmanager
+    def _though_unwritten(self, words: str) -> Iterator[None]:
+        """Go on where the record cannot be written; the process's own log has it then."""
+        try:
+            yield
         except sqlite3.Error as error:
-            _log.error("%s: %s: %s", self._record.path, error, reason)
+            _log.error("%s: %s: %s", self._record.path, error, words)
 
     def _faults(self, now: float) -> tuple[str, ...]:
         faults = [] if self._paused is None else [self._paused[1].words]

@@ -65,8 +65,7 @@ class Proof:
 
     def commanded(self, at: float) -> bool:
         """Whether the terminals can show nothing but commands at ``at``."""
-        acting = self._acting(at)
-        return bool(acting) and not math.isnan(acting[0])
+        return bool(self._acting(at))
 
     def see(self, at: float, kw: float) -> str:
         """The terminals showed ``kw`` at ``at``: WAITING, FOLLOWS, WEAKER or IGNORES."""
@@ -74,7 +73,7 @@ class Proof:
             return WAITING
         self._seen = at
         acting = self._acting(at)
-        if not acting or math.isnan(acting[0]):
+        if not acting:
             return WAITING
         low, high = min(acting), max(acting)
         slack = slack_kw(max(abs(low), abs(high)))
@@ -93,14 +92,16 @@ class Proof:
         return WEAKER if weaker and max(powers) - min(powers) <= slack else IGNORES
 
     def _acting(self, at: float) -> list[float]:
-        """Setpoints of which the terminals may show something at ``at``."""
+        """Setpoints of which the terminals may show something at ``at``; none while they may still
+        show what the inverter did by itself."""
         while len(self._sent) > 1:
             (_, before), (sent_at, kw) = self._sent[0], self._sent[1]
             step = _LARGEST_KW if math.isnan(before) else kw - before
             if sent_at + self._delay.settle_s(step) + _SLACK_S > at:
                 break
             self._sent.popleft()
-        return [kw for sent_at, kw in self._sent if sent_at <= at]
+        acting = [kw for sent_at, kw in self._sent if sent_at <= at]
+        return [] if acting and math.isnan(acting[0]) else acting
 
 
 class Tally:

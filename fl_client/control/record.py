@@ -7,6 +7,7 @@ page, a switch, a command) writes the override; all may read at any time. Times 
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,11 +225,8 @@ def owed(home: Path) -> bool:
     """Whether the battery of the household in folder ``home`` was taken and not handed back."""
     if not (home / RECORD).exists():
         return False
-    record = Record(home)
-    try:
+    with closing(Record(home)) as record:
         return record.owed
-    finally:
-        record.close()
 
 
 def _snapshot(plain: dict[str, Any]) -> Snapshot:

@@ -187,6 +187,12 @@ class Lock:
             os.close(self._file)
             raise Busy(f"{path.parent}: {words}") from None
 
+    def pass_on(self, words: str) -> None:
+        """Hold it in the program too that this process becomes, and write ``words`` into it."""
+        os.set_inheritable(self._file, True)
+        os.ftruncate(self._file, 0)
+        os.write(self._file, words.encode())
+
     def close(self) -> None:
         """Let another process have it."""
         os.close(self._file)

@@ -250,10 +250,7 @@ class Store:
             ).fetchone()
             until = until if last is None else min(until, last)
         self._db.execute("DELETE FROM readings WHERE channel = ? AND measured_ms < ?", (key, until))
-        self._db.execute(
-            "DELETE FROM ahead WHERE channel = ? AND stamp_ms < ?",
-            (self._known(channel), _ms(before)),
-        )
+        self._db.execute("DELETE FROM ahead WHERE channel = ? AND stamp_ms < ?", (key, _ms(before)))
 
     # ---- intervals ----------------------------------------------------------------------------
 

@@ -35,14 +35,14 @@ class Running:
     """The control of the household in folder ``home``. Raises InputError."""
 
     def __init__(self, home: Path) -> None:
-        control = read_control(home)
-        if control.mode == NONE and not owed(home):
+        control, owes = read_control(home), owed(home)
+        if control.mode == NONE and not owes:
             raise InputError(f"{home}: control.yaml says none, or is not there")
         self._lock = Lock(home / "control.lock", "its battery is controlled by another process")
         self.clock: HouseClock = read_clock(home)
         self._adapter: Adapter | None = None
         # In whatever mode: who was killed while it steered owes the battery to its inverter.
-        if control.mode == COMMAND or (control.adapter and owed(home)):
+        if control.mode == COMMAND or (control.adapter and owes):
             self._adapter = open_adapter(control, secrets(home), read_client(home).name)
         channels = [*read_mapping(home / MAPPING), *control.readback]
         self._store = Store(home / STORE)

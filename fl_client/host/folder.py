@@ -266,7 +266,4 @@ def _hold(root: Path) -> None:
     path = root / _LOCK
     known = path.read_text() if path.exists() else ""
     lock = Lock(path, f"its client runs already (process {known or 'unknown'})")
-    held = vars(lock)["_file"]
-    os.set_inheritable(held, True)
-    os.ftruncate(held, 0)
-    os.write(held, str(os.getpid()).encode())
+    lock.pass_on(str(os.getpid()))

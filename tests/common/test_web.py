@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,21 +69,28 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
 
+@contextmanager
+def serving(host: str, token: str) -> Iterator[Served]:
+    """A site that is served as long as it is looked at."""
+    made = Served(host, token)
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        made.server.server_close()
+
+
 @pytest.fixture
 def served() -> Iterator[Served]:
-    made = Served("127.0.0.1", "never asked for")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving("127.0.0.1", "never asked for") as made:
+        yield made
 
 
 @pytest.fixture
 def lan() -> Iterator[Served]:
     """One that the house's other devices reach."""
-    made = Served("0.0.0.0", "0123456789abcdef")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving("0.0.0.0", "0123456789abcdef") as made:
+        yield made
 
 
 def test_a_form_of_the_page_is_taken_once(served: Served) -> None:
@@ -149,8 +157,7 @@ def test_every_answer_forbids_frames_and_foreign_content(served: Served) -> None
 def test_away_from_loopback_the_token_lets_in(tmp_path: Path) -> None:
     """Page and form alike; the form still takes its own page's Origin and token."""
     token = token_of(tmp_path / "page.token")
-    served = Served("0.0.0.0", token)
-    try:
+    with serving("0.0.0.0", token) as served:
         fields, right = {FORM_TOKEN: served.site.form_token}, f"Bearer {token}"
         assert served.ask("GET", "/")[0] == 401
         assert served.ask("GET", "/", Authorization=right, Host="home.lan")[0] == 200
@@ -159,9 +166,6 @@ def test_away_from_loopback_the_token_lets_in(tmp_path: Path) -> None:
             asked = served.post(fields, Host="home.lan", Origin=origin, Authorization=right)
             assert asked == code
         assert served.sent == [{}]
-    finally:
-        served.server.shutdown()
-        served.server.server_close()
 
 
 @alike
