@@ -48,7 +48,7 @@ class NetCorrector:
         made = net_inputs(
             rows, np.array([origin]), np.array([lag]), np.array([first]), _STEPS[None]
         )
-        corrected = self._corrected(made)[0]
+        corrected = self.corrected(made)[0]
         days = np.stack([made.own[0], made.other[0]])
         lowest, highest = days.min((0, 2)) - _BEYOND, days.max((0, 2)) + _BEYOND
         # nan is neither.
@@ -56,8 +56,8 @@ class NetCorrector:
             return np.full((corrected.shape[1], corrected.shape[0]), np.nan)
         return np.ascontiguousarray(corrected.T * made.unit[0])
 
-    def _corrected(self, made: NetInputs) -> Floats:
-        """(B, K, 14) sorted, in units."""
+    def corrected(self, made: NetInputs) -> Floats:
+        """Own days as the model corrects them: (B, K, 14) sorted quantiles, in units."""
         with torch.inference_mode():
             moved = self._head(
                 torch.from_numpy(made.inputs),
@@ -73,7 +73,7 @@ class NetCorrector:
         """
         came = (actual / made.unit[:, None])[..., None]
         with np.errstate(invalid="ignore"):
-            gained = _pinball(made.own, came) - _pinball(self._corrected(made), came)
+            gained = pinball(made.own, came) - pinball(self.corrected(made), came)
         return float(np.nansum(gained))
 
 
@@ -91,7 +91,11 @@ def recent_past(rows: NetRows, stop: int) -> tuple[NetInputs, Floats]:
     return made, rows.load[at] - rows.pv[at]
 
 
-def _pinball(quantiles: Floats, actual: Floats) -> Floats:
+def pinball(quantiles: Floats, actual: Floats) -> Floats:
+    """Pinball loss (..., 14) of quantiles (..., 14) at ``LEVELS`` of what came, (..., 1).
+
+    Twice their mean estimates the continuous ranked probability score (Gneiting and Ranjan 2011).
+    """
     levels = np.array(LEVELS)
     error = actual - quantiles
     return np.asarray(np.maximum(levels * error, (levels - 1.0) * error))

@@ -8,6 +8,7 @@ DOES = {
     "strategies": "aggregation strategies under dials, attacks, compression, privacy",
     "truth": "strategies on small problems whose answer is published",
     "forecasts": "federated against local, pooled and plain forecasts",
+    "netload": "net load of the next day: federated, alone, pooled, LightGBM",
     "traders": "what traders save against the optimum",
     "newcomers": "what others learned is worth to homes that have just joined",
     "market": "clearing mechanisms: welfare, truthfulness, speed",

@@ -1,7 +1,7 @@
 """A community's days under one setting: a run of the product, in this process.
 
-What a benchmark changes about a run it changes by settings, but for one thing that no setting can:
-what a household is told of the future in place of what its model says.
+What a benchmark changes about a run it changes by settings, but for what no setting can: what a
+household is told of the future in place of what its model says.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from common.config import Settings
 from common.energy.battery import BatterySpec
 from fl_client.app import app
 from fl_client.batch import JOIN_TYPE
-from fl_client.deciding import AskModel
+from fl_client.deciding import AskModel, AskNet
 from fl_client.household import Group
 from fl_client.session import HERE
 from fl_client.state import QUANTITIES, State
@@ -29,26 +29,41 @@ HOUSEHOLDS = "households"
 
 Foresee = Callable[[Group], AskModel]
 """What the households of a group are told of the future."""
+Correct = Callable[[Group], AskNet]
+"""How their own days are corrected."""
 
 
-def live(settings: Settings, directory: Path, foresee: Foresee | None = None) -> dict[str, Any]:
+def live(
+    settings: Settings,
+    directory: Path,
+    foresee: Foresee | None = None,
+    correct: Correct | None = None,
+) -> dict[str, Any]:
     """Run ``settings`` with the loop engine into ``directory`` and return its summary."""
-    told = None if foresee is None else foreseeing(foresee)
-    simulate(settings, directory, client_app=told)
+    simulate(settings, directory, client_app=told(foresee, correct))
     summary = summarise(directory, settings, 0.0)
     # A pinned household is kept in memory as long as its process lives.
     HERE.forget(list((directory / HOUSEHOLDS).iterdir()))
     return summary
 
 
-def foreseeing(foresee: Foresee) -> ClientAppCallable:
-    """The household's app, whose trader is told ``foresee`` from the moment it joins."""
+def told(
+    foresee: Foresee | None = None, correct: Correct | None = None
+) -> ClientAppCallable | None:
+    """The household's app, whose trader is told this from the moment it joins; None where that is
+    what its model says."""
+    if foresee is None and correct is None:
+        return None
 
     def answer(message: Message, context: Context) -> Message:
         reply = app(message, context)
         if message.metadata.message_type == JOIN_TYPE:
             session, _ = HERE.place(context)
-            session.group.deciding.ask = foresee(session.group)
+            deciding = session.group.deciding
+            if foresee is not None:
+                deciding.ask = foresee(session.group)
+            if correct is not None:
+                deciding.ask_net = correct(session.group)
         return reply
 
     return answer

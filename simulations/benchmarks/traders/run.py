@@ -21,7 +21,7 @@ from fl_client.deciding import AskModel
 from fl_client.household import Group
 from fl_server.run_files import REPORTS
 from simulations.benchmarks.traders import foresights
-from simulations.benchmarks.traders.life import live, logged, priced_by_interval
+from simulations.benchmarks.traders.life import Correct, live, logged, priced_by_interval
 from simulations.references import LOSER, Case, no_battery_no_trade
 from simulations.summary import case_of, share_of_optimum
 
@@ -63,6 +63,7 @@ ROWS: dict[str, Row] = {
     "bid-curve, both sets of days": Row("bid-curve", _DAYS | {"current": "both"}),
     "bid-curve, federated": Row("bid-curve", learns=True),
     "bid-curve, capped": Row("bid-curve", _DAYS, capped=True),
+    "bid-curve, federated, capped": Row("bid-curve", learns=True, capped=True),
     "bid-curve, perfect": Row("bid-curve", _POINT, PERFECT),
 }
 """``bid-curve, federated`` is what a run does by default."""
@@ -144,9 +145,12 @@ class Days:
             "no_battery_peak_kw": self.peak_kw,
         }
 
-    def score(self, name: str) -> Score:
-        """Live the days by row ``name`` and score them."""
-        row = ROWS[name]
+    def score(self, name: str, correct: Correct | None = None) -> Score:
+        """Live the days by row ``name`` and score them.
+
+        ``correct``: a row of another name, own days corrected by this in place of the model.
+        """
+        row = ROWS[name] if correct is None else Row("bid-curve")
         trader = [f"trader.kind={row.kind}", f"fl.enabled={str(row.learns).lower()}"]
         trader += [f"trader.options.{key}={value}" for key, value in row.options.items()]
         trader.append(f"run.references={'all' if row.capped else 'none'}")
@@ -155,10 +159,10 @@ class Days:
         settings = self._load(*trader)
         directory = self._directory(name)
         foresee = None if row.foresight is None else _FORESEE[row.foresight]
-        summary = live(settings, directory, foresee)
+        summary = live(settings, directory, foresee, correct)
         if row.capped:
             self.capped_optimum = summary["cap"]["capped_optimum"]
-        return self._score(name, settings, summary, directory)
+        return self._score(name, row, settings, summary, directory)
 
     def close(self) -> None:
         """Remove the runs."""
@@ -171,7 +175,7 @@ class Days:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder.name))
 
     def _score(
-        self, name: str, settings: Settings, summary: dict[str, Any], directory: Path
+        self, name: str, row: Row, settings: Settings, summary: dict[str, Any], directory: Path
     ) -> Score:
         cost, energy = summary["cost"], summary["energy"]
         worse = np.array(
@@ -182,7 +186,7 @@ class Days:
         )
         log = logged(directory, self.names)
         paid = priced_by_interval(log, self.case.battery)
-        row, cap = ROWS[name], summary.get("cap")
+        cap = summary.get("cap")
         reports = json.loads((directory / REPORTS).read_text())["households"]
         share = self._share(cost["community"])
         assert share is not None
