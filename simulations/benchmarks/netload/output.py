@@ -110,7 +110,9 @@ def write(made: dict[str, Any], found: Found, facts: dict[str, Any], out: Path) 
         {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in it}
         for it in (asdict(one).items() for one in found.errors)
     ]
-    write_json(out / "results.json", {**facts, **made, "scores": every, "errors": errors})
+    saving = [{"start": s, "seed": n, "saving": value} for (s, n), value in found.saving.items()]
+    told = {"scores": every, "errors": errors, "saving": saving}
+    write_json(out / "results.json", {**facts, **made, **told})
     _picture(made, out / "picture.png")
 
 
