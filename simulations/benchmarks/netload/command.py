@@ -48,7 +48,8 @@ def netload(
     """
     if days <= 0:
         raise InputError(f"--days {days:g}: expected more than 0")
-    find_preset(preset)
+    if find_preset(preset).family != "slot":
+        raise InputError(f"--preset {preset}: has no head for net load; slot and slot-small have")
     look_at_folder(out)
     begins = read_starts(starts)
     if skip >= households:

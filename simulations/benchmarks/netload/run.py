@@ -22,7 +22,7 @@ from common.arrays import Floats, Ints
 from common.data.frame import Household
 from common.data.store import write_household
 from common.errors import InputError
-from common.forecast.net_corrector import NetCorrector, has_net, pinball
+from common.forecast.net_corrector import NetCorrector, pinball
 from common.forecast.net_inputs import NetInputs, NetRows, net_inputs, net_rows
 from common.forecast.streams import SLOTS
 from fl_client.deciding import AskNet
@@ -125,10 +125,7 @@ def compare(
 
 
 def learn(row: str, homes: neural.Homes, rows: Sequence[NetRows], known: int) -> Corrections:
-    """Teach the model of ``row`` what came before row ``known``.
-
-    Raises InputError where the preset has no head for net load.
-    """
+    """Teach the model of ``row`` what came before row ``known``."""
     if row == OWN:
         return lambda h, made: made.own
     if row == "lightgbm":
@@ -139,8 +136,6 @@ def learn(row: str, homes: neural.Homes, rows: Sequence[NetRows], known: int) ->
         "local_only": lambda: neural.local_only(homes),
         "centralised": lambda: neural.centralised(homes),
     }[row]()
-    if not has_net(trained.models[0]):
-        raise InputError(f"--preset {homes.plan.preset}: has no head for net load")
     heads = [NetCorrector(weights) for weights in trained.models]
     return lambda h, made: heads[h if len(heads) > 1 else 0].corrected(made)
 

@@ -122,6 +122,7 @@ def test_the_command_scores_and_lives_every_row(tmp_path: Path) -> None:
         (["--starts", "soon"], "soon"),
         (["--rows", "oracle"], "oracle"),
         (["--preset", "huge"], "huge"),
+        (["--preset", "edge"], "edge"),
         (["--skip", "10"], "--skip"),
     ],
 )
