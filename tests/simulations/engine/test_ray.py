@@ -15,6 +15,7 @@ import pytest
 import simulations
 from common.errors import InputError, RunError
 from common.messages import JOIN
+from simulations.engine import batched
 from simulations.engine.block import Block
 from simulations.engine.local_ray import import_ray
 from simulations.simulate import simulate
@@ -125,9 +126,11 @@ class Dying(Block):
 
 
 def test_an_actor_beyond_repair_ends_the_run_before_anything_is_booked(
-    homes: Path, tmp_path: Path
+    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray restarts it and asks again some times; then nothing of the interval is written."""
+    """Ray restarts it and it is asked again; when that has failed as often as may be, nothing of
+    the interval is written."""
+    monkeypatch.setattr(batched, "_RETRIES", 1)
     out = tmp_path / "run"
     out.mkdir()
     settings = small(homes, "fl.enabled=false", "run.actors=2", engine="batched")
