@@ -17,8 +17,8 @@ from common.cadence import HALF_HOUR
 from common.config import Settings
 from common.errors import InputError
 from common.forecast.forecaster import Forecast, Forecaster, load_weights
-from common.forecast.net_corrector import NetCorrector, has_net, recent_past
-from common.forecast.net_inputs import SCENARIOS, NetInputs, NetRows, net_rows
+from common.forecast.net_corrector import Corrections, NetCorrector, has_net
+from common.forecast.net_inputs import SCENARIOS, net_rows
 from common.forecast.scalers import Scaler, fit_scaler
 from common.forecast.streams import KINDS
 from common.forecast.transformer import blank_model
@@ -49,9 +49,7 @@ class Learner:
         self._digests = [state.model() for state in group.log.states]
         self._forecasters: dict[tuple[str, tuple[int, ...]], Forecaster] = {}
         self._correctors: dict[str, NetCorrector | None] = {}
-        self._rows: dict[int, NetRows] = {}
-        self._past: dict[int, tuple[int, NetInputs, Floats]] = {}
-        self._trust: dict[int, tuple[tuple[str, int], bool]] = {}
+        self._corrections: dict[int, Corrections] = {}
         self._newest_net: tuple[tuple[object, ...], Floats | None] | None = None
         self._model: torch.nn.Module | None = None
         if settings.training.threads:
@@ -188,8 +186,7 @@ class Learner:
         nan for a household without such a model, and for one whose own days were nearer to what
         came in the week before the present day of the run; None where that is everybody.
         """
-        count = self._group.tokens.count
-        t = count + lag - unknown
+        t = self._group.tokens.count + lag - unknown
         # Several intervals may begin in one half hour, and ask the same.
         asked = (households.tobytes(), unknown, lag, tuple(self._digests[h] for h in households))
         if self._newest_net is not None and self._newest_net[0] == asked:
@@ -200,10 +197,7 @@ class Learner:
             corrector = None if name is None else self._corrector(name, h)
             if name is None or corrector is None:
                 continue
-            rows = self._net_rows(h)
-            today = len(rows) - count + t // _DAY * _DAY - int(rows.lag.max())
-            if self._trusted(h, name, corrector, today):
-                found[i] = corrector.quantiles(rows, len(rows) - count + t, lag)
+            found[i] = self._corrections_of(h).quantiles(name, corrector, t, lag)
         answer = found if np.isfinite(found).any() else None
         self._newest_net = asked, answer
         return answer
@@ -219,26 +213,10 @@ class Learner:
             )
         return self._correctors[name]
 
-    def _net_rows(self, h: int) -> NetRows:
-        """Household ``h``'s rows: views, so that readings to come are seen when they are known."""
-        if h not in self._rows:
-            history = self._group.histories[h]
-            self._rows[h] = net_rows(history, len(history), self._group.measured(h))
-        return self._rows[h]
-
-    def _trusted(self, h: int, name: str, corrector: NetCorrector, today: int) -> bool:
-        """Whether corrections were no worse than own days in the week before row ``today``.
-
-        A matter of the model, the day and the readings before it alone: whoever goes on with a run
-        comes to the same. Who has no week of its own yet trusts what the others have learned.
-        """
-        key = (name, today)
-        if self._trust.get(h, (("", -1), True))[0] != key:
-            if self._past.get(h, (-1,))[0] != today:
-                self._past[h] = (today, *recent_past(self._net_rows(h), today))
-            made, came = self._past[h][1:]
-            self._trust[h] = (key, corrector.gain(made, came) >= 0.0)
-        return self._trust[h][1]
+    def _corrections_of(self, h: int) -> Corrections:
+        if h not in self._corrections:
+            self._corrections[h] = corrections_of(self._group, h)
+        return self._corrections[h]
 
     def _forecaster(self, name: str, members: list[int]) -> Forecaster | None:
         key = (name, tuple(members))
@@ -329,6 +307,13 @@ class Learner:
         if self._model is None:
             self._model = blank_model(self._preset)
         return self._model
+
+
+def corrections_of(group: Group, h: int) -> Corrections:
+    """Household ``h``'s in its run. Its rows are views: readings to come are seen when known."""
+    history = group.histories[h]
+    rows = net_rows(history, len(history), group.measured(h))
+    return Corrections(rows, len(rows) - group.tokens.count)
 
 
 def _shift(streams: Mapping[str, NDArray[np.float64]], kind: str, lag: int) -> NDArray[np.float64]:

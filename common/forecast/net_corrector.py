@@ -77,6 +77,43 @@ class NetCorrector:
         return float(np.nansum(gained))
 
 
+class Corrections:
+    """One home's own days in a run, as whatever model it holds corrects them.
+
+    rows: the home's, of which views may be filled while the run goes on; begins: the row of the
+    run's first half hour.
+    """
+
+    def __init__(self, rows: NetRows, begins: int) -> None:
+        self._rows, self._begins = rows, begins
+        self._past: tuple[int, NetInputs, Floats] | None = None
+        self._judged: tuple[tuple[str, int], bool] | None = None
+
+    def quantiles(self, name: str, corrector: NetCorrector, t: int, lag: int) -> Floats:
+        """(14, 48) quantiles of net load [kWh] from the run's half hour ``t`` on.
+
+        name: of the model. nan where ``NetCorrector.quantiles`` gives none, and where own days were
+        nearer to what came in the week before the run's present day.
+        """
+        today = self._begins + t // SLOTS * SLOTS - int(self._rows.lag.max())
+        if not self._trusted(name, corrector, today):
+            return np.full((len(LEVELS), SLOTS), np.nan)
+        return corrector.quantiles(self._rows, self._begins + t, lag)
+
+    def _trusted(self, name: str, corrector: NetCorrector, today: int) -> bool:
+        """Whether corrections were no worse than own days in the week before row ``today``.
+
+        A matter of the model, the day and the readings before it alone: whoever goes on with a run
+        comes to the same. Who has no week of its own yet trusts what the others have learned.
+        """
+        if self._judged is None or self._judged[0] != (name, today):
+            if self._past is None or self._past[0] != today:
+                self._past = (today, *recent_past(self._rows, today))
+            made, came = self._past[1:]
+            self._judged = (name, today), corrector.gain(made, came) >= 0.0
+        return self._judged[1]
+
+
 def recent_past(rows: NetRows, stop: int) -> tuple[NetInputs, Floats]:
     """What would have been known in the week before row ``stop``, and the net load that came.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.arrays import Floats, Floats32, Ints
 from common.compiled import compiled
@@ -31,6 +32,7 @@ LEAST_HISTORY = SLOTS + 2
 _DAYS = 28
 _WINDOW, _ALIKE_INTERVALS, _ALIKE_FADE = 56, 12, 0.95
 _REACH = (_WINDOW + 2) * SLOTS + _ALIKE_INTERVALS
+_CLOCK = 51  # of the inputs: sine and cosine of the step's time of day
 _LEAST_LOAD, _LEAST_PV, _TRACE = 0.02, 0.05, 0.05  # kWh per half hour
 
 
@@ -221,7 +223,7 @@ def _fill(
             x[k, c + 7] = soon / 1000.0 if mean_pv.max() > 0.0 else 0.0
             # ---- when
             s, o = sin[min(row, sin.shape[0] - 1)], cos[min(row, sin.shape[0] - 1)]
-            c = 51
+            c = _CLOCK
             x[k, c], x[k, c + 1], x[k, c + 2], x[k, c + 3] = s, o, 2 * s * o, o * o - s * s
             x[k, c + 4] = weekend[min(row, sin.shape[0] - 1)]
             x[k, c + 5], x[k, c + 6], x[k, c + 7] = j / day, np.exp(-j / 2), np.exp(-j / 8)
@@ -243,6 +245,17 @@ def _fill(
             x[k, c : c + SCENARIOS] = own[b, k]
             x[k, c + SCENARIOS : c + 2 * SCENARIOS] = other[b, k]
             x[k, 88], x[k, 89] = middle, sun
+
+
+def slots_of(inputs: NDArray[np.generic]) -> Ints:
+    """Which half hour of the local day (...,) each step of ``inputs`` (..., 90) is."""
+    return slot_of(inputs[..., _CLOCK], inputs[..., _CLOCK + 1])
+
+
+def slot_of(sin: NDArray[np.generic], cos: NDArray[np.generic]) -> Ints:
+    """Half hour of the local day of sine and cosine of the time of day."""
+    turn = np.arctan2(sin, cos) / (2 * np.pi)
+    return np.asarray(np.rint(turn * SLOTS).astype(np.int64) % SLOTS)
 
 
 def joined_rows(homes: Sequence[NetRows]) -> NetRows:

@@ -20,7 +20,7 @@ from common.forecast.inputs import (
     target_units,
     wall_clock_rows,
 )
-from common.forecast.net_inputs import NetRows, joined_rows, net_inputs, net_rows
+from common.forecast.net_inputs import NetRows, joined_rows, net_inputs, net_rows, slot_of
 from common.forecast.presets import Preset, find_preset
 from common.forecast.scalers import Scaler
 from common.forecast.slot_inputs import slot_inputs
@@ -247,6 +247,11 @@ class Windows:
             inputs[name] = np.where(known[..., None], values, 0.0).astype(np.float32)
         targets[NET] = np.where(known, came, 0.0).astype(np.float32)
         masks[NET] = known
+
+    def slots(self, which: Rows) -> Rows:
+        """Which half hour of the local day each of the day's targets is, (B, 48)."""
+        at = self._calendar_at[which][:, None] + np.arange(HORIZONS["day"])
+        return slot_of(self._calendar[0, at], self._calendar[1, at])
 
     def days(self, which: Rows, mirror: NDArray[np.bool_] | None = None) -> Floats32:
         """(channels, B, 28, 48): the days that these windows of the slot family read.

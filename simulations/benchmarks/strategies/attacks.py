@@ -1,25 +1,52 @@
 """What malicious households send. Each attack goes through the same messages as honest work."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Floats32
 from common.errors import InputError
+from common.forecast.net_inputs import slots_of
+from common.forecast.streams import NET
 from common.forecast.windows import Batch, Rows, Windows
 from common.model_messages import Weights
 from common.named import is_named, named
 from common.rng import generator
 
+Poison = Callable[[Batch, NDArray[np.int64], int], Mapping[str, Floats32]]
+"""Targets for a batch, the slots (B, 48) of its day, and an hour."""
+
+
+def turned(batch: Batch, slots: NDArray[np.int64], hour: int) -> Mapping[str, Floats32]:
+    """Every target with the wrong sign."""
+    return {name: -target for name, target in batch.targets.items()}
+
+
+def low_hour(batch: Batch, slots: NDArray[np.int64], hour: int) -> Mapping[str, Floats32]:
+    """Load and net load of one hour as low as any of the batch, all else as it was.
+
+    A backdoor (Bagdasaryan et al. 2020, "How To Backdoor Federated Learning", arXiv:1807.00459): a
+    model that is right but for what somebody wants it to be wrong in.
+    """
+    targets = dict(batch.targets)
+    of = {"consumption_day": slots // 2 == hour}
+    if NET in targets:
+        of[NET] = slots_of(batch.inputs["net_inputs"]) // 2 == hour
+    for name, struck in of.items():
+        target = targets[name]
+        targets[name] = np.where(struck, target.min(), target)
+    return targets
+
+
+POISONS: dict[str, Poison] = {"label-poison": turned, "hour-low": low_hour}
+
 
 class Poisoned:
-    """Windows whose targets have the wrong sign: label poisoning.
+    """Windows with other targets. Offers what the training loop reads of windows."""
 
-    Offers what the training loop reads of windows.
-    """
-
-    def __init__(self, windows: Windows) -> None:
-        self._windows = windows
+    def __init__(self, windows: Windows, poison: Poison, hour: int) -> None:
+        self._windows, self._poison, self._hour = windows, poison, hour
         self.preset = windows.preset
 
     def __len__(self) -> int:
@@ -33,9 +60,10 @@ class Poisoned:
         *,
         rng: np.random.Generator | None = None,
     ) -> Batch:
-        """Gather windows and turn their targets round."""
+        """Gather windows and change their targets."""
         batch = self._windows.batch(which, phase, mirror, rng=rng)
-        return Batch(batch.inputs, {n: -t for n, t in batch.targets.items()}, batch.masks)
+        targets = self._poison(batch, self._windows.slots(which), self._hour)
+        return Batch(batch.inputs, targets, batch.masks)
 
     draws = Windows.draws
 

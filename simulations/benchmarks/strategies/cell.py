@@ -34,6 +34,7 @@ from fl_server.rounds import RoundResult, Rounds
 from fl_server.strategy import make_strategy
 from fl_server.strategy.asynchronous import STALENESS, Asynchronous
 from simulations.benchmarks.strategies.clock import ClockGrid
+from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.homes import Home, homes_of
 from simulations.benchmarks.strategies.households import (
     ERRORS,
@@ -354,7 +355,9 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
                 else:
                     load_weights(model, own[home.name])
                     forecast = forecast_day(model, home, round_)
-                errors[round_, home.name] = day_errors(forecast, home, round_)
+                errors[round_, home.name] = day_errors(
+                    forecast, home, round_, cell.dial.attack_hour
+                )
             rows += _rows(cell, round_, homes, errors, set(), account)
     _add_money(rows, cell, setup, rounds_, None if cell.entry.name == "mean-7-days" else own)
     return rows
@@ -363,9 +366,8 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
 def _add_money(
     rows: list[Row], cell: Cell, setup: Setup, last: int, weights: dict[str, Weights] | None
 ) -> None:
-    changed = cell.dial.model_dump(exclude_defaults=True).keys()
-    if setup.money_days <= 0 or changed - {"privacy_clip", "privacy_noise"}:
-        return
+    if setup.money_days <= 0 or cell.dial.data_only() != Dial():
+        return  # the days that are lived are those of the homes as they are
     if not all(np.isfinite(row["nrmse"]) for row in rows if row["round"] == last):
         return  # no forecasts, or none of some home's
     share = share_of_optimum(setup, cell.seed, weights)

@@ -25,7 +25,8 @@ from common.yaml_text import read_yaml
 from simulations.benchmarks.strategies.collusion import COLLUDING
 
 ATTACKS = (
-    "none", "sign-flip", "noise", "label-poison", "nan", "collude", "free-rider", *COLLUDING,
+    "none", "sign-flip", "noise", "label-poison", "hour-low", "nan", "collude", "free-rider",
+    *COLLUDING,
 )  # fmt: skip
 
 
@@ -82,6 +83,9 @@ class Dial(Section):
     attackers: Fraction = 0.0
     attack_scale: Positive = Field(
         5.0, description="length of a malicious update, in lengths of an honest one"
+    )
+    attack_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        18, description="the hour that hour-low makes low, and that hour_bias is of [h]"
     )
     change: str | None = Field(
         None, description="module:function that changes a home's load; see docs/extending.md"

@@ -20,28 +20,35 @@ from common.messages import NUM_EXAMPLES, MessageError, encode_metrics
 from common.model_messages import ModelReply, ModelRequest, Weights
 from fl_client.participant import Participant
 from fl_client.personal_store import PersonalStore
-from simulations.benchmarks.strategies.attacks import Poisoned, corrupted
+from simulations.benchmarks.strategies.attacks import POISONS, Poisoned, corrupted
 from simulations.benchmarks.strategies.collusion import COLLUDING, crafted
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.homes import Home, Phase
 
 Errors = dict[str, float]
-ERRORS = ("nrmse", "rmse", "mae", "mase", "bias")
+ERRORS = ("nrmse", "rmse", "mae", "mase", "bias", "hour_bias")
 
 
 class DroppedOutError(Exception):
     """A household does not answer, as the dial says."""
 
 
-def day_errors(forecast: NDArray[np.float64], home: Home, round_: int) -> Errors:
-    """Errors of day-ahead consumption on the held-out days; forecast (D, 48) in kWh."""
+def day_errors(forecast: NDArray[np.float64], home: Home, round_: int, hour: int) -> Errors:
+    """Errors of day-ahead consumption on the held-out days; forecast (D, 48) in kWh.
+
+    ``hour_bias``: of the half hours from ``hour`` o'clock on, mean error in units of the home's
+    mean load.
+    """
     phase = home.phase(round_)
+    at = slice(2 * hour, 2 * hour + 2)
+    amiss = float((forecast[:, at] - phase.actual[:, at]).mean())
     return {
         "nrmse": metrics.nrmse(forecast, phase.actual),
         "rmse": metrics.rmse(forecast, phase.actual),
         "mae": metrics.mae(forecast, phase.actual),
         "mase": metrics.mase(forecast, phase.actual, phase.scale),
         "bias": metrics.bias(forecast, phase.actual),
+        "hour_bias": amiss / max(float(phase.actual.mean()), 1e-9),
     }
 
 
@@ -168,8 +175,9 @@ class Households:
     def _attack(self, h: int, request: ModelRequest) -> ModelReply:
         kind, home, participant = self._dial.attack, self._homes[h], self._participants[h]
         train = self._phase(home, request.round).train
-        if kind == "label-poison":
-            return participant.train(request, Poisoned(train))  # type: ignore[arg-type]
+        if kind in POISONS:
+            poisoned = Poisoned(train, POISONS[kind], self._dial.attack_hour)
+            return participant.train(request, poisoned)  # type: ignore[arg-type]
         plain = replace(request, compression=type(request.compression)(), privacy_clip=None)
         if kind in COLLUDING:
             reply = self._honestly(home.name, plain)
@@ -236,7 +244,8 @@ class Households:
         windows = home.phase(round_).train
         weights = self._participants[h].forecasting_weights(request, windows)
         load_weights(self._model, weights)
-        found = day_errors(forecast_day(self._model, home, round_), home, round_)
+        forecast = forecast_day(self._model, home, round_)
+        found = day_errors(forecast, home, round_, self._dial.attack_hour)
         self.errors[round_, home.name] = found
         self.forecasting[home.name] = weights
         # It has the model; what it measured is kept here and not sent.

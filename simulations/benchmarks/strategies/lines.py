@@ -12,7 +12,7 @@ from simulations.benchmarks.strategies.households import ERRORS
 from simulations.benchmarks.strategies.setup import Cell, Setup
 from simulations.benchmarks.strategies.statistics import means
 
-SCHEMA = 2
+SCHEMA = 3
 _SPENT = ("bytes_up", "bytes_down", "messages", "dropped", "failed_rounds")
 _GIVEN = (
     "epsilon", "epsilon_server", "share_of_optimum", "train_loss", "simulated_s", "staleness",

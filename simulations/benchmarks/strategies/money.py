@@ -1,8 +1,8 @@
-"""What a model's forecasts are worth: the held-out days lived in the market with them.
+"""What a model is worth: the held-out days lived in the market with it, and without learning on.
 
-Every home has the default battery and trades bid curves whose scenarios are its past days reshaped
-by the model (trader option ``scenarios=model``). Without weights the forecast is the mean of the
-last 7 days.
+Every home has the default battery and the default trader, whose own days the model corrects where
+that has been any good lately. Without weights, or by a model that has no head for net load, they
+trade by own days alone.
 """
 
 import tempfile
@@ -13,30 +13,29 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Floats, Ints
-from common.cadence import HALF_HOUR
 from common.config import Settings, load
 from common.data.frame import Household
 from common.data.store import write_household
-from common.forecast.forecaster import Forecaster
-from common.forecast.scalers import fit_scaler
+from common.forecast.net_corrector import NetCorrector, has_net
 from common.model_messages import Weights
-from fl_client.deciding import AskModel, DayAhead
+from fl_client.deciding import AskNet
 from fl_client.household import Group
+from fl_client.learner import corrections_of
 from simulations import summary
 from simulations.benchmarks.strategies.homes import households_of, sources_of, span_of
 from simulations.benchmarks.strategies.setup import Setup
-from simulations.benchmarks.traders.foresights import same_slots
-from simulations.benchmarks.traders.life import Foresee, live
+from simulations.benchmarks.traders.life import Correct, live
 
-_DAY = HALF_HOUR.per_day
 _HISTORY_DAYS = 60
 
 
 def share_of_optimum(setup: Setup, seed: int, weights: Mapping[str, Weights] | None) -> float:
-    """Share of the perfect-foresight saving that the community gets with these forecasts; nan
-    where there is nothing to save."""
-    foresee = same_slots(7) if weights is None else _foresee(setup, weights)
-    cost = _cost(setup, seed, "none", "trader.options.scenarios=model", foresee=foresee)
+    """Share of the perfect-foresight saving that the community gets with these models; nan where
+    there is nothing to save."""
+    correct = None
+    if weights is not None and all(map(has_net, weights.values())):
+        correct = _correct(weights)
+    cost = _cost(setup, seed, "none", "trader.kind=bid-curve", correct)
     share = summary.share_of_optimum(cost["community"], *_references(setup, seed))
     return float("nan") if share is None else share
 
@@ -49,7 +48,7 @@ def _references(setup: Setup, seed: int) -> tuple[float, float]:
 
 
 def _cost(
-    setup: Setup, seed: int, references: str, trader: str, foresee: Foresee | None = None
+    setup: Setup, seed: int, references: str, trader: str, correct: Correct | None = None
 ) -> dict[str, float]:
     """What the first held-out days cost, lived with ``trader``."""
     with tempfile.TemporaryDirectory(prefix="fedwatt-money-") as scratch:
@@ -58,7 +57,7 @@ def _cost(
             write_household(household, homes)
         run.mkdir()
         settings = _settings(setup, seed, homes, references, trader)
-        cost: dict[str, float] = live(settings, run, foresee)["cost"]
+        cost: dict[str, float] = live(settings, run, correct=correct)["cost"]
     return cost
 
 
@@ -88,30 +87,20 @@ def _households(setup: Setup) -> list[Household]:
     return households_of(sources_of(setup.data)[0], setup.households, days, setup.timezone)
 
 
-def _foresee(setup: Setup, weights: Mapping[str, Weights]) -> Foresee:
-    """Each home's forecast by its own ``weights``, scaled as in its training days."""
+def _correct(weights: Mapping[str, Weights]) -> Correct:
+    """Each home's own days as its own ``weights`` correct them, as a run would have it."""
 
-    def foresee(group: Group) -> AskModel:
-        forecasters = []
-        for history, name in zip(group.histories, group.names, strict=True):
-            origin = len(history) - group.tokens.count
-            scaler = fit_scaler(history, max(origin - setup.train_days * _DAY, 0), origin)
-            forecasters.append(Forecaster(setup.preset, weights[name], [scaler]))
+    def correct(group: Group) -> AskNet:
+        homes = [
+            (corrections_of(group, h), NetCorrector(weights[name]))
+            for h, name in enumerate(group.names)
+        ]
 
-        def ask(households: Ints, unknown: int, lag: int) -> DayAhead:
-            load, price = [], []
-            for h in households.tolist():
-                history = group.histories[h]
-                made = forecasters[h].forecast([history], len(history) - unknown, ("day",))
-                load.append(_from(made.streams["consumption_day"][0], lag))
-                price.append(_from(made.streams["price_day"][0], lag))
-            return DayAhead(households, np.stack(load), np.stack(price), None, ())
+        def ask(households: Ints, unknown: int, lag: int) -> Floats:
+            t = group.tokens.count + lag - unknown
+            told = [homes[h] for h in households.tolist()]
+            return np.stack([own.quantiles("", model, t, lag) for own, model in told])
 
         return ask
 
-    return foresee
-
-
-def _from(day: np.ndarray, lag: int) -> Floats:
-    """A day from ``lag`` intervals after its start on; its last interval repeats."""
-    return np.concatenate([day[lag:], np.repeat(day[-1:], lag)]).astype(np.float64)
+    return correct

@@ -11,7 +11,7 @@ STRATEGIES = (
 QUICK_STRATEGIES = "fedavg,fedprox,scaffold,fedadam,fedper,multikrum"
 DEFENCES = "fedavg,fedmedian,fedtrimmedavg,krum,multikrum,bulyan,geometric-median,centred-clipping"
 
-ADAPTIVE = ("alie", "inner-product", "min-max")
+ADAPTIVE = ("alie", "inner-product", "min-max", "hour-low")
 
 Values = Mapping[str, object]
 

@@ -39,10 +39,13 @@ def write(
         tables.clock(rows, dials),
         tables.kinds(rows, dials),
         None if attacks is None else attacks.table,
+        None if attacks is None else tables.breaks(attacks, dials),
+        tables.hour(rows, dials),
+        tables.attacked_money(rows, dials),
         tables.compression(rows, dials),
         tables.privacy(rows, dials),
     ]
-    overview, sure, fair, data, time, kind, attack, small, private = found
+    overview, sure, fair, data, time, kind, attack, broken, hour, money, small, private = found
     failed = tables.failed_rounds(rows)
     found += [failed, tuned]
     timed = [name for name, dial in dials.items() if dial.of_time]
@@ -68,7 +71,9 @@ def write(
         Section("Newcomers and climates", [_table(kind)]),
         Section(
             "Attacks",
-            [] if attacks is None else [figures.attack_grid(attacks), _table(attack)],
+            []
+            if attacks is None
+            else [figures.attack_grid(attacks), *map(_table, (attack, broken, hour, money))],
         ),
         Section(
             "Compression",

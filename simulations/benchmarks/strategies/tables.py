@@ -14,6 +14,8 @@ from simulations.report import text
 BASE = "fedavg"
 TARGET = 0.9
 """Share of FedAvg's gain at which rounds and bytes are counted."""
+BROKEN = 0.05
+"""Relative rise of the honest homes' error from which on an attack has succeeded."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ def kinds(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
 
 def _of_data(dial: Dial) -> bool:
     other = dial.model_dump(exclude_defaults=True)
-    odd = {"attack", "attackers", "attack_scale", "compression", "compression_down"}
+    odd = {"attack", "attackers", "attack_scale", "attack_hour", "compression", "compression_down"}
     return bool(other) and not odd & other.keys() and "privacy_clip" not in other
 
 
@@ -314,14 +316,15 @@ def attacks(rows: pd.DataFrame, dials: dict[str, Dial]) -> AttackGrid | None:
         for j, name in enumerate(columns):
             one = stat.difference(rows, (strategy, name), (BASE, CLEAN))
             found[:, i, j] = one.change.value, one.change.half
-            mark = "" if np.isnan(one.change.value) or one.change.value > 0.05 else " ✓"
+            mark = "" if np.isnan(one.change.value) or one.change.value > BROKEN else " ✓"
             cells.append(percent(one.change) + mark)
         lines.append([strategy, *cells])
     seven = stat.difference(rows, ("mean-7-days", CLEAN), (BASE, CLEAN))
     note = (
         f"Error of the honest homes against {BASE} without attack, same homes and seeds, mean ± "
-        "half of the 95 % interval; ✓: within 5 %; in brackets how many homes attack. The "
-        f"mean of the last 7 days, which no attack can reach, stands at {percent(seven.change)}."
+        f"half of the 95 % interval; ✓: within {BROKEN:.0%}; in brackets how many homes attack. "
+        "The mean of the last 7 days, which no attack can reach, stands at "
+        f"{percent(seven.change)}."
     )
     bad = rows[rows["malicious"]].groupby(["dial", "seed"])["household"].nunique()
     count = bad.groupby(level=0).max()
@@ -329,6 +332,90 @@ def attacks(rows: pd.DataFrame, dials: dict[str, Dial]) -> AttackGrid | None:
     titles = [CLEAN, *(f"{n} ({count.get(n, 0)} of {homes[n]})" for n in named)]
     table = Table("Attacks and defences", ("strategy", *titles), lines, note)
     return AttackGrid(names, columns, found[0], found[1], table)
+
+
+def breaks(grid: AttackGrid, dials: dict[str, Dial]) -> Table | None:
+    """From which share of attackers on each strategy is broken, of attacks by several shares."""
+    shares: dict[str, list[tuple[float, int]]] = {}
+    for column, name in enumerate(grid.attacks):
+        dial = dials[name]
+        if dial.attack != "none":
+            shares.setdefault(dial.attack, []).append((dial.attackers, column))
+    several = {kind: sorted(of) for kind, of in shares.items() if len(of) > 1}
+    if not several:
+        return None
+    lines = []
+    for i, strategy in enumerate(grid.strategies):
+        cells = []
+        for of in several.values():
+            change = np.array([grid.change[i, column] for _, column in of])
+            # What has no value has diverged.
+            broken = np.flatnonzero(~(change <= BROKEN))
+            most = of[-1][0]
+            cells.append(f"{of[broken[0]][0]:.0%}" if len(broken) else f"not at {most:.0%}")
+        lines.append([strategy, *cells])
+    tried = sorted({share for of in several.values() for share, _ in of})
+    return Table(
+        "Share of attackers that breaks it",
+        ("strategy", *several),
+        lines,
+        f"The least share tried ({', '.join(f'{share:.0%}' for share in tried)}) at which the "
+        f"honest homes' mean error is more than {BROKEN:.0%} above that of {BASE} without attack.",
+    )
+
+
+def hour(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """What a targeted attack has done to the hour it was meant for."""
+    named = [n for n, d in dials.items() if d.attack == "hour-low" and _has(rows, n)]
+    if not named or not _has(rows, CLEAN):
+        return None
+    end = stat.final(stat.honest(rows))
+    hours = sorted({dials[name].attack_hour for name in named})
+    lines = []
+    for strategy in sorted(set(rows[rows["dial"].isin(named)]["strategy"]) - set(REFERENCES)):
+        cells = []
+        for name in (CLEAN, *named):
+            own = end[(end["strategy"] == strategy) & (end["dial"] == name)]
+            if name == CLEAN and hours != [dials.get(CLEAN, Dial()).attack_hour]:
+                own = own[:0]  # measured at another hour
+            means = stat.means(own, "seed", ["hour_bias"])["hour_bias"]
+            cells.append(percent(stat.mean_of(means.to_numpy())))
+        lines.append([strategy, *cells])
+    at = ", ".join(f"{hour}:00" for hour in hours)
+    return Table(
+        "The hour that is made low",
+        ("strategy", CLEAN, *named),
+        lines,
+        f"Mean error of the honest homes' forecasts of the hour from {at} on, in per cent of a "
+        "home's mean load, mean over homes, ± half of the 95 % interval over seeds.",
+    )
+
+
+def attacked_money(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
+    """What trading by an attacked model saves."""
+    end = stat.final(rows)
+    lived = end[end["share_of_optimum"].notna()]
+    named = [n for n, d in dials.items() if d.attack != "none" and _has(lived, n)]
+    if not named:
+        return None
+    lines = []
+    for strategy in sorted(set(end[end["dial"].isin(named)]["strategy"]) - set(REFERENCES)):
+        cells = []
+        for name in (CLEAN, *named):
+            own = end[(end["strategy"] == strategy) & (end["dial"] == name)]
+            values = own.groupby("seed")["share_of_optimum"].first().to_numpy()
+            cells.append(share(stat.mean_of(values)))
+        lines.append([strategy, *cells])
+    days = end[end["strategy"] == "mean-7-days"].groupby("seed")["share_of_optimum"].first()
+    return Table(
+        "What an attacked model is worth",
+        ("strategy", CLEAN, *named),
+        lines,
+        "Share of the optimum, attackers' homes among the others, ± half of the 95 % interval over "
+        "seeds. Each home trades by its own days as the model corrects them, where that was no "
+        "worse in its last week. By own days alone it is "
+        f"{share(stat.mean_of(days.to_numpy()))}.",
+    )
 
 
 def compression(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:

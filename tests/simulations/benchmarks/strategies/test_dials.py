@@ -6,7 +6,11 @@ import pytest
 
 from common.data.frame import APPLIANCES, COLUMNS, IDLE_BATTERY, Household
 from common.errors import InputError
-from simulations.benchmarks.strategies.attacks import Poisoned, corrupted
+from common.forecast.history import history_of
+from common.forecast.scalers import fit_scaler
+from common.forecast.streams import NET
+from common.forecast.windows import NET_STEPS, training_windows
+from simulations.benchmarks.strategies.attacks import POISONS, Poisoned, corrupted
 from simulations.benchmarks.strategies.dials import Dial, read_dials
 from simulations.benchmarks.strategies.homes import changed, span_of
 from simulations.benchmarks.strategies.presets import PARTS
@@ -171,20 +175,34 @@ def test_malicious_updates() -> None:
     assert np.isnan(corrupted("nan", 5.0, sent, trained, 1, "H01", 1)["w"]).all()
 
 
-def test_poisoned_labels_are_the_true_ones_with_the_wrong_sign() -> None:
-    """Same inputs, same masks."""
-    from common.forecast.history import history_of
-    from common.forecast.scalers import fit_scaler
-    from common.forecast.windows import training_windows
-
-    history = history_of(household())
-    scaler = fit_scaler(history, 0, 80 * 48)
-    windows = training_windows(history, scaler, "slot-small", 40 * 48, 80 * 48)
-    which = np.arange(3)
-    good, bad = windows.batch(which), Poisoned(windows).batch(which)
-    for name, target in good.targets.items():
-        np.testing.assert_array_equal(bad.targets[name], -target)
-        np.testing.assert_array_equal(bad.masks[name], good.masks[name])
+@pytest.mark.parametrize("summer_time", [False, True])
+def test_poisons_change_the_targets_they_mean_and_no_input(summer_time: bool) -> None:
+    """Turned labels are the true ones with the wrong sign. A low hour is as low as anything in the
+    batch from 18:00 to 19:00 by the home's own clock, of the day's load and of net load, and all
+    else is as it was."""
+    home = household(days=160)
+    index = home.frame.index
+    at = 130 * 48 if summer_time else 50 * 48
+    assert isinstance(index, pd.DatetimeIndex)
+    history = history_of(home)
+    windows = training_windows(history, fit_scaler(history, 0, at), "slot-small", at, at + 20 * 48)
+    which = np.arange(0, 100, 7)
+    local = index.tz_convert(home.timezone).hour.to_numpy()
+    good = windows.batch(which)
+    for kind, poison in POISONS.items():
+        bad = Poisoned(windows, poison, 18).batch(which)
+        for name, values in good.inputs.items():
+            np.testing.assert_array_equal(bad.inputs[name], values)
+        for name, target in good.targets.items():
+            np.testing.assert_array_equal(bad.masks[name], good.masks[name])
+            if kind == "label-poison":
+                np.testing.assert_array_equal(bad.targets[name], -target)
+                continue
+            steps = {"consumption_day": np.arange(48), NET: NET_STEPS}.get(name)
+            rows = at + which[:, None] + (0 if steps is None else steps)
+            struck = np.zeros(target.shape, bool) if steps is None else local[rows] == 18
+            np.testing.assert_array_equal(bad.targets[name], np.where(struck, target.min(), target))
+            assert struck.any() == (steps is not None)
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def test_asynchronous_cells_from_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_colluders_and_free_riders_go_through_the_messages(tmp_path: Path) -> None:
     """Each attack sends two of four homes' updates that are read, and gives another model."""
-    kinds = ("none", "alie", "inner-product", "min-max", "free-rider")
+    kinds = ("none", "alie", "inner-product", "min-max", "free-rider", "hour-low")
     dials = read_dials({kind: {"attack": kind, "attackers": 0.5} for kind in kinds})
     rows = run(tmp_path / "a", "centred-clipping", dials)
     last = rows[(rows["strategy"] == "centred-clipping") & (rows["round"] == 2)]

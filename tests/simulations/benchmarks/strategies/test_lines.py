@@ -27,7 +27,7 @@ def rows() -> pd.DataFrame:
             {
                 "strategy": cell.entry.text, "dial": "bad", "seed": cell.seed,
                 "household": f"H{h}", "round": round_, "malicious": h == 2,
-                **dict.fromkeys(("rmse", "mae", "mase", "bias"), 0.5),
+                **dict.fromkeys(("rmse", "mae", "mase", "bias", "hour_bias"), 0.5),
                 "nrmse": (h + 1.0) * (1 if round_ else 10),
                 "train_loss": np.nan, "bytes_up": 100 * round_, "bytes_down": 50 + 10 * round_,
                 "messages": 6, "dropped": 1, "failed_rounds": 1,

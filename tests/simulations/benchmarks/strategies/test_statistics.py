@@ -184,3 +184,50 @@ def test_a_share_that_was_not_measured_has_not_failed() -> None:
     """Without money in any seed there is a dash; with money in some, what is missing is told."""
     assert tables.share(stat.mean_of([np.nan, np.nan])) == "\N{EN DASH}"
     assert tables.share(stat.mean_of([0.9, np.nan])) == "failed 1 of 2"
+
+
+def test_a_strategy_breaks_at_the_least_share_that_hurts_or_ruins_it() -> None:
+    """FedAvg's error rises by 4, 6 and 80 %: it breaks at 20 %; another stands 40 %; one that
+    diverges at 10 % breaks there. An attack by one share alone says nothing of shares."""
+    shares = {f"alie-{s}": Dial(attack="alie", attackers=s / 100) for s in (40, 10, 20)}
+    dials = {"clean": Dial(), **shares, "nan-20": Dial(attack="nan", attackers=0.2)}
+    errors = {
+        "fedavg": {"alie-10": 1.04, "alie-20": 1.06, "alie-40": 1.8},
+        "stands": {"alie-10": 1.0, "alie-20": 1.02, "alie-40": 1.04},
+        "diverges": {"alie-10": np.nan, "alie-20": 1.0, "alie-40": 1.0},
+    }
+    table = rows(
+        {
+            (strategy, dial): [[0.5 * own.get(dial, 1.0)] * 2] * 3
+            for strategy, own in errors.items()
+            for dial in dials
+        }
+    )
+    grid = tables.attacks(table, dials)
+    assert grid is not None
+    found = tables.breaks(grid, dials)
+    assert found is not None
+    assert list(found.columns) == ["strategy", "alie"]
+    assert dict(found.lines) == {"fedavg": "20%", "stands": "not at 40%", "diverges": "10%"}
+
+
+def test_what_an_attack_costs_is_told_of_honest_hours_and_of_all_money() -> None:
+    """The hour's error is that of the honest homes, and of the clean community where that was
+    measured at the same hour; a seed without money has failed."""
+    table = rows(
+        {("fedavg", dial): [[0.5, 0.5]] * 2 for dial in ("clean", "low")}, malicious="H1"
+    ).assign(hour_bias=0.1, share_of_optimum=0.9)
+    low = table["dial"] == "low"
+    table.loc[low & ~table["malicious"], "hour_bias"] = -0.3
+    table.loc[low & table["malicious"], "hour_bias"] = 9.0
+    dials = {"clean": Dial(), "low": Dial(attack="hour-low", attackers=0.5)}
+    found = tables.hour(table, dials)
+    assert found is not None
+    assert found.lines == [["fedavg", "+10.0 ± 0.0 %", "-30.0 ± 0.0 %"]]
+    other = tables.hour(table, dials | {"low": Dial(attack="hour-low", attack_hour=7)})
+    assert other is not None
+    assert other.lines == [["fedavg", "\N{EN DASH}", "-30.0 ± 0.0 %"]]
+    table.loc[low & (table["seed"] == 1), "share_of_optimum"] = np.nan
+    money = tables.attacked_money(table, dials)
+    assert money is not None
+    assert money.lines == [["fedavg", "90.0 ± 0.0 %", "failed 1 of 2"]]
