@@ -9,6 +9,7 @@ from common.errors import InputError
 from common.forecast.baselines import BASELINES
 from common.forecast.streams import SLOTS
 from common.rng import generator
+from simulations.benchmarks.boosted import regressor
 from simulations.benchmarks.forecasts.panel import LOOKBACK_DAYS, Panel, Rows, Span
 
 LAGS = (1, 2, 3, 4, 5, 6, 7, 14, 21, 28)
@@ -59,23 +60,7 @@ def _model(name: str) -> Any:
         from sklearn.preprocessing import StandardScaler
 
         return make_pipeline(StandardScaler(), Ridge(alpha=10.0))
-    try:
-        from lightgbm import LGBMRegressor
-    except ImportError:
-        raise InputError("lightgbm is not installed: pip install 'fedwatt[benchmark]'") from None
-    return LGBMRegressor(
-        n_estimators=300,
-        learning_rate=0.05,
-        num_leaves=63,
-        min_child_samples=200,
-        subsample=0.8,
-        subsample_freq=1,
-        colsample_bytree=0.6,
-        n_jobs=1,
-        random_state=0,
-        deterministic=True,
-        verbosity=-1,
-    )
+    return regressor(n_estimators=300, num_leaves=63)
 
 
 def regression(name: str, panel: Panel, span: Span, origins: Rows, seed: int) -> Floats:

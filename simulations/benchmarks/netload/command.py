@@ -54,9 +54,9 @@ def netload(
     begins = read_starts(starts)
     if skip >= households:
         raise InputError(f"--skip {skip}: nobody is left of {households} households")
+    from simulations.benchmarks.boosted import regressor
     from simulations.benchmarks.forecasts.neural import Plan
     from simulations.benchmarks.netload import output, run
-    from simulations.benchmarks.netload.trees import find
     from simulations.homes import load_households
     from simulations.progress import track
 
@@ -65,7 +65,7 @@ def netload(
         if name not in run.ROWS:
             raise InputError(f"--rows {name!r}: expected one of {', '.join(run.ROWS)}")
     if "lightgbm" in chosen:
-        find()
+        regressor()  # whether there is one is known before anybody learns
     setup = run.Setup(
         days,
         history_days,

@@ -5,15 +5,14 @@ had to be collected for it: no federation, but what a good library makes of the 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from common.arrays import Floats
-from common.errors import InputError
 from common.forecast.net_inputs import INPUTS, LEVELS, NetInputs, NetRows, net_inputs
 from common.forecast.streams import SLOTS
 from common.rng import generator
+from simulations.benchmarks.boosted import regressor
 
 TREES = 100
 """A quantile."""
@@ -22,20 +21,10 @@ STEPS = 6
 _FIRST, _EVERY = 7 * SLOTS, 5  # origins: not the first days, and all hours of the day
 
 
-def find() -> Any:
-    """LightGBM's regressor. Raises InputError where it is not installed."""
-    try:
-        from lightgbm import LGBMRegressor
-    except ImportError:
-        raise InputError("lightgbm is not installed: pip install 'fedwatt[benchmark]'") from None
-    return LGBMRegressor
-
-
 class Trees:
     """Corrections of each of the 14 quantiles, fitted on the rows before ``known`` of all homes."""
 
     def __init__(self, homes: Sequence[NetRows], known: int, seed: int) -> None:
-        regressor = find()
         inputs, missed = [], []
         for h, rows in enumerate(homes):
             made, actual = _past(rows, known, seed, h)
@@ -44,21 +33,9 @@ class Trees:
         x, y = np.concatenate(inputs), np.concatenate(missed)
         whole = np.isfinite(y).all(1)
         self._models = [
-            regressor(
-                objective="quantile",
-                alpha=level,
-                n_estimators=TREES,
-                learning_rate=0.05,
-                num_leaves=31,
-                min_child_samples=200,
-                subsample=0.8,
-                subsample_freq=1,
-                colsample_bytree=0.6,
-                n_jobs=1,
-                random_state=0,
-                deterministic=True,
-                verbosity=-1,
-            ).fit(x[whole], y[whole, i])
+            regressor(objective="quantile", alpha=level, n_estimators=TREES, num_leaves=31).fit(
+                x[whole], y[whole, i]
+            )
             for i, level in enumerate(LEVELS)
         ]
 
