@@ -88,7 +88,7 @@ def lines(made: dict[str, Any]) -> list[str]:
         )
     for one in made["compared"]:
         text = f"{TITLES[one['row']]} beside {TITLES[one['base']]}: CRPS "
-        text += f"{_told(one['crps'], -1.0)} %, of now {_told(one['crps_now'], -1.0)} %"
+        text += f"{_above(one['crps'])} %, of now {_above(one['crps_now'])} %"
         if "points" in one:
             points = one["points"]
             text += f", {points['points']:+.2f} points of the optimum "
@@ -97,9 +97,9 @@ def lines(made: dict[str, Any]) -> list[str]:
     return told
 
 
-def _told(found: dict[str, float], sign: float) -> str:
-    low, high = sorted((sign * found["low"], sign * found["high"]))
-    return f"{sign * found['value']:+.1f} ({low:+.1f} to {high:+.1f})"
+def _above(lower: dict[str, float]) -> str:
+    """By how much it is higher, of how much it is lower."""
+    return f"{-lower['value']:+.1f} ({-lower['high']:+.1f} to {-lower['low']:+.1f})"
 
 
 def write(made: dict[str, Any], found: Found, facts: dict[str, Any], out: Path) -> None:

@@ -11,7 +11,7 @@ STRATEGIES = (
 QUICK_STRATEGIES = "fedavg,fedprox,scaffold,fedadam,fedper,multikrum"
 DEFENCES = "fedavg,fedmedian,fedtrimmedavg,krum,multikrum,bulyan,geometric-median,centred-clipping"
 
-ADAPTIVE = ("alie", "inner-product", "min-max", "hour-low")
+BY_SHARES = ("alie", "inner-product", "min-max", "hour-low")
 
 Values = Mapping[str, object]
 
@@ -34,7 +34,7 @@ ATTACKS: dict[str, Values] = {
     "clean": {},
     **{
         f"{kind}-{share}": {"attack": kind, "attackers": share / 100}
-        for kind in ADAPTIVE
+        for kind in BY_SHARES
         for share in (10, 20, 40)
     },
     **{

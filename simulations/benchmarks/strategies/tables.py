@@ -1,6 +1,6 @@
 """The benchmark's results as tables: a title, columns, lines of text, and what to read in them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -364,6 +364,23 @@ def breaks(grid: AttackGrid, dials: dict[str, Dial]) -> Table | None:
     )
 
 
+def _attacked(
+    end: pd.DataFrame, named: Sequence[str], cell: Callable[[pd.DataFrame], str]
+) -> list[list[str]]:
+    """A line a strategy: what ``cell`` says of its last rows, clean and under each attack."""
+    attacked = sorted(set(end[end["dial"].isin(named)]["strategy"]) - set(REFERENCES))
+    return [
+        [
+            strategy,
+            *(
+                cell(end[(end["strategy"] == strategy) & (end["dial"] == name)])
+                for name in (CLEAN, *named)
+            ),
+        ]
+        for strategy in attacked
+    ]
+
+
 def hour(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
     """What a targeted attack has done to the hour it was meant for."""
     named = [n for n, d in dials.items() if d.attack == "hour-low" and _has(rows, n)]
@@ -371,16 +388,14 @@ def hour(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
         return None
     end = stat.final(stat.honest(rows))
     hours = sorted({dials[name].attack_hour for name in named})
-    lines = []
-    for strategy in sorted(set(rows[rows["dial"].isin(named)]["strategy"]) - set(REFERENCES)):
-        cells = []
-        for name in (CLEAN, *named):
-            own = end[(end["strategy"] == strategy) & (end["dial"] == name)]
-            if name == CLEAN and hours != [dials.get(CLEAN, Dial()).attack_hour]:
-                own = own[:0]  # measured at another hour
-            means = stat.means(own, "seed", ["hour_bias"])["hour_bias"]
-            cells.append(percent(stat.mean_of(means.to_numpy())))
-        lines.append([strategy, *cells])
+    if hours != [dials.get(CLEAN, Dial()).attack_hour]:
+        end = end[end["dial"] != CLEAN]  # measured at another hour
+
+    def cell(own: pd.DataFrame) -> str:
+        means = stat.means(own, "seed", ["hour_bias"])["hour_bias"]
+        return percent(stat.mean_of(means.to_numpy()))
+
+    lines = _attacked(end, named, cell)
     at = ", ".join(f"{hour}:00" for hour in hours)
     return Table(
         "The hour that is made low",
@@ -398,15 +413,11 @@ def attacked_money(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
     named = [n for n, d in dials.items() if d.attack != "none" and _has(lived, n)]
     if not named:
         return None
-    lines = []
-    for strategy in sorted(set(end[end["dial"].isin(named)]["strategy"]) - set(REFERENCES)):
-        cells = []
-        for name in (CLEAN, *named):
-            own = end[(end["strategy"] == strategy) & (end["dial"] == name)]
-            values = own.groupby("seed")["share_of_optimum"].first().to_numpy()
-            cells.append(share(stat.mean_of(values)))
-        lines.append([strategy, *cells])
-    days = end[end["strategy"] == "mean-7-days"].groupby("seed")["share_of_optimum"].first()
+
+    def cell(own: pd.DataFrame) -> str:
+        return share(stat.mean_of(own.groupby("seed")["share_of_optimum"].first().to_numpy()))
+
+    lines = _attacked(end, named, cell)
     return Table(
         "What an attacked model is worth",
         ("strategy", CLEAN, *named),
@@ -414,7 +425,7 @@ def attacked_money(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
         "Share of the optimum, attackers' homes among the others, ± half of the 95 % interval over "
         "seeds. Each home trades by its own days as the model corrects them, where that was no "
         "worse in its last week. By own days alone it is "
-        f"{share(stat.mean_of(days.to_numpy()))}.",
+        f"{cell(end[end['strategy'] == 'mean-7-days'])}.",
     )
 
 
