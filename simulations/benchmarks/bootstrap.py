@@ -14,6 +14,7 @@ difference, or neither does, it is wider than it need be.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from common.arrays import Floats
@@ -25,12 +26,14 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, its 95 % interval and its standard error; nan where nothing can be said of them."""
+    """A mean, its 95 % interval, its standard error and the p value of Student's test that it is 0;
+    nan where nothing can be said of them."""
 
     value: float
     low: float
     high: float
     error: float
+    p: float
 
     @property
     def sure(self) -> bool:
@@ -38,25 +41,43 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"), float("nan"))
+_NAN = float("nan")
+UNKNOWN = Interval(_NAN, _NAN, _NAN, _NAN, _NAN)
 """Of nothing, or of what has no value: never sure."""
 
 
-def pigeonhole(cells: Floats, resamples: int = RESAMPLES) -> Interval:
-    """Mean of ``cells`` (N, M) with its interval from rows and columns drawn anew.
+def pigeonhole(
+    cells: Floats, there: NDArray[np.bool_] | None = None, resamples: int = RESAMPLES
+) -> Interval:
+    """Mean of ``cells`` (N, M) with its interval from rows and columns drawn anew. Cells count
+    where ``there`` (N, M) says so; default: all.
 
     With one row, or one column, nothing is known of how much others would differ, and there is no
     interval.
     """
+    there = np.ones(cells.shape, dtype=np.bool_) if there is None else there
+    kept = np.ix_(there.any(axis=1), there.any(axis=0))
+    cells, there = cells[kept], there[kept]
     rows, columns = cells.shape
+    if not cells.size:
+        return UNKNOWN
+    value = float(cells[there].mean())
     if min(rows, columns) < 2:
-        return replace(UNKNOWN, value=float(cells.mean()))
+        return replace(UNKNOWN, value=value)
     rng = generator(0, "", 0, "paired bootstrap")
     by_row, by_column = (_shares(rng, count, resamples) for count in cells.shape)
-    means = np.einsum("bn,nm,bm->b", by_row, cells, by_column)
-    value, error = float(cells.mean()), float(means.std())
-    half = float(stats.t.ppf((1 + LEVEL) / 2, min(rows, columns) - 1)) * error
-    return Interval(value, value - half, value + half, error)
+    sums, weights = (
+        np.einsum("bn,nm,bm->b", by_row, grid, by_column)
+        for grid in (np.where(there, cells, 0.0), there.astype(np.float64))
+    )
+    drawn = weights > 0  # of few cells a draw may hold none
+    error = float((sums[drawn] / weights[drawn]).std())
+    freedom = min(rows, columns) - 1
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    ratio = abs(value) / error if error > 0 else float("inf") if value else 0.0
+    return Interval(
+        value, value - half, value + half, error, float(2.0 * stats.t.sf(ratio, freedom))
+    )
 
 
 def _shares(rng: np.random.Generator, count: int, resamples: int) -> Floats:

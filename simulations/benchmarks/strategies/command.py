@@ -12,6 +12,8 @@ from common.forecast.presets import find_preset
 
 app = single()
 
+QUICK_TRIALS = 9
+
 
 @app.command()
 def strategies(
@@ -51,12 +53,16 @@ def strategies(
         float, typer.Option(min=0.0, help="held-out days lived in the market; 0: no money")
     ] = 0.0,
     tune: Annotated[
-        int,
-        typer.Option(min=0, help="trials a strategy is tuned by, on days before all held-out days"),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="trials a strategy is tuned by, on days before all held-out days; default: none, "
+            f"{QUICK_TRIALS} with --quick",
+        ),
+    ] = None,
     tune_seeds: Annotated[int, typer.Option(min=1, help="seeds a trial is run with")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes; 0: one per core")] = 0,
-    quick: Annotated[bool, typer.Option(help="a small grid for a first look")] = False,
+    quick: Annotated[bool, typer.Option(help="a small grid for a first look, tuned")] = False,
 ) -> None:
     """Run the grid of strategies, dials and seeds; continue one that was stopped.
 
@@ -75,6 +81,7 @@ def strategies(
         raise InputError("--parts: --quick has parts of its own")
     if quick:
         households, rounds, seeds = min(households, 8), min(rounds, 4), min(seeds, 2)
+    trials = tune if tune is not None else QUICK_TRIALS if quick else 0
     setup = Setup(
         data=data,
         households=households,
@@ -99,11 +106,11 @@ def strategies(
     every = {name: dial for _, part in jobs for name, dial in part.items()}
     processes = workers or os.cpu_count() or 1
     found = []
-    if tune:
+    if trials:
         tuning.check(setup)
         given = {e.text: e for entries, _ in jobs for e in entries if not e.reference}
         grid.open_grid(out, setup, list(given.values()), every)
-        found = tuning.tune(list(given.values()), setup, tune, seeds, tune_seeds, out, processes)
+        found = tuning.tune(list(given.values()), setup, trials, seeds, tune_seeds, out, processes)
         better = {one.strategy: entry_of(one.tuned) for one in found}
         jobs = [([*e, *(better[x.text] for x in e if x.text in better)], d) for e, d in jobs]
     cells = grid.unique([cell for e, d in jobs for cell in grid.cells_of(e, d, seeds)])

@@ -135,19 +135,19 @@ def errors_of(rows: pd.DataFrame, dial: str, column: str = "nrmse") -> dict[str,
 def effect(own: pd.DataFrame, other: pd.DataFrame) -> Effect:
     """Compare errors (seeds, homes) of one strategy with another's, pair by pair.
 
-    A home that is not there in each seed, a malicious one for example, is left out.
+    A pair in which a home does not count, as it is malicious in that seed, is missing.
     """
     left, right = own.align(other, join="inner")
-    kept = left.notna().all() & right.notna().all()
-    a, b = left.loc[:, kept].to_numpy(np.float64), right.loc[:, kept].to_numpy(np.float64)
-    failed = int((~np.isfinite(a) | ~np.isfinite(b)).sum())
-    change = UNKNOWN if failed or not a.size else pigeonhole(a / b - 1.0)
-    better = pigeonhole((a < b) + 0.5 * (a == b)) if a.size else UNKNOWN
+    a, b = left.to_numpy(np.float64), right.to_numpy(np.float64)
+    there = ~(np.isnan(a) | np.isnan(b))
+    failed = int((there & ~(np.isfinite(a) & np.isfinite(b))).sum())
+    change = UNKNOWN if failed else pigeonhole(a / b - 1.0, there)
+    better = pigeonhole((a < b) + 0.5 * (a == b), there)
     # It is a share, which Student's interval knows nothing of.
     low, high = max(0.0, better.low), min(1.0, better.high)
     better = better if np.isnan(better.low) else replace(better, low=low, high=high)
     # Of two crossed samples the smaller bounds what is known of the error itself, as in intervals.
-    found = smallest_effect(change.error, min(a.shape) - 1)
+    found = smallest_effect(change.error, min(a.shape, default=0) - 1)
     return Effect(change, better, found, *a.shape, failed)
 
 

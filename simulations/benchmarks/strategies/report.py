@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from simulations.benchmarks.strategies import certainty, figures, tables
+from simulations.benchmarks.strategies import certainty, figures, regimes, tables
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.setup import Setup
 from simulations.report.page import Content, Section, page, paragraph, table
@@ -46,8 +46,9 @@ def write(
         tables.privacy(rows, dials),
     ]
     overview, sure, fair, data, time, kind, attack, broken, hour, money, small, private = found
+    matters = regimes.table(rows)
     failed = tables.failed_rounds(rows)
-    found += [failed, tuned]
+    found += [matters, failed, tuned]
     timed = [name for name, dial in dials.items() if dial.of_time]
     compressed = [
         n for n, d in dials.items() if (d.compression, d.compression_down) != ("none", "none")
@@ -60,6 +61,7 @@ def write(
         ),
         Section("Tuning", [_table(tuned)]),
         Section("How sure", [certainty.picture(rows), _table(sure)]),
+        Section("Where the choice matters", [_table(matters)]),
         Section("Fairness", [figures.fairness(rows), _table(fair)]),
         Section("Data and participation", [_table(data)]),
         Section(

@@ -69,7 +69,7 @@ def check(setup: Setup) -> None:
     if left < LEAST_DAYS:
         raise InputError(
             f"--tune: choosing takes {setup.test_days} of the {setup.train_days} days to train on, "
-            f"and leaves {left}; at least {LEAST_DAYS} are needed: more --train-days"
+            f"and leaves {left}; at least {LEAST_DAYS} are needed: more --train-days, or --tune 0"
         )
 
 

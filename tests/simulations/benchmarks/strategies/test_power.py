@@ -155,17 +155,52 @@ def test_intervals_are_of_use_with_seeds_enough() -> None:
     assert held >= 186
 
 
-def test_an_effect_is_paired_and_leaves_out_who_is_not_always_there() -> None:
-    """Errors twice as large in one seed cancel: every home's is 10 % above the other's."""
+def test_an_effect_is_paired_and_leaves_out_the_pairs_that_are_not_there() -> None:
+    """Errors twice as large in one seed cancel: every home's is 10 % above the other's. Of a home
+    that is malicious in one seed, the other one counts."""
     other = pd.DataFrame([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]], index=[0, 1], columns=["A", "B", "C"])
     own = 1.1 * other
     own.loc[1, "C"] = np.nan
     found = effect(own, other)
-    assert (found.seeds, found.homes) == (2, 2)
+    assert (found.seeds, found.homes) == (2, 3)
     assert found.change.value == pytest.approx(0.1)
     assert found.change.error == pytest.approx(0.0, abs=1e-12)
     assert found.change.sure
     assert found.better.value == 0.0
+    own.loc[0, "C"] = 1.7 * other.loc[0, "C"]
+    assert effect(own, other).change.value == pytest.approx((4 * 0.1 + 0.7) / 5)
+    own.loc[0, "A"] = np.inf
+    assert effect(own, other).failed == 1
+    assert np.isnan(effect(own, other).change.value)
+
+
+@pytest.mark.parametrize("spreads", [(1, 0, 0.2), (0, 1, 0.2), (1, 1, 1)])
+def test_intervals_hold_though_homes_are_missing(spreads: tuple[float, float, float]) -> None:
+    """As above, with 40 % of the homes of each seed away, others in each."""
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(500):
+        cells = (
+            spreads[0] * rng.standard_normal((5, 1))
+            + spreads[1] * rng.standard_normal((1, 15))
+            + spreads[2] * rng.standard_normal((5, 15))
+        )
+        there = np.argsort(rng.random((5, 15)), axis=1) < 9
+        found = pigeonhole(np.where(there, cells, np.nan), there, resamples=100)
+        held += found.low <= 0 <= found.high
+    assert held >= 465
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (5, 15)])
+def test_the_p_value_says_when_the_interval_leaves_0_out(shape: tuple[int, int]) -> None:
+    """Below 5 % where 0 is outside, above where it is inside; 1 of nothing, 0 of what never
+    varies."""
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        found = pigeonhole(rng.standard_normal(shape) + rng.standard_normal((shape[0], 1)) + 0.7)
+        assert (found.p < 0.05) == found.sure
+    assert pigeonhole(np.zeros(shape)).p == 1.0
+    assert pigeonhole(np.full(shape, 0.3)).p < 1e-9
 
 
 def rows_of(scales: dict[str, float], seeds: int = 3, homes: int = 6) -> pd.DataFrame:
