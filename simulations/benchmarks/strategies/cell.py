@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,19 @@ from simulations.benchmarks.strategies.households import (
     Errors,
     Households,
     day_errors,
-    forecast_day,
+    measure,
 )
 from simulations.benchmarks.strategies.money import share_of_optimum
 from simulations.benchmarks.strategies.setup import Cell, Setup, check_together, options_of
+from simulations.benchmarks.strategies.stopping import Keeper
 from simulations.engine.loop import LoopGrid, server_context
 
 Row = dict[str, Any]
 Cost = dict[str, Any]
 """Seconds, memory, and why there is no result."""
 _FLOAT = 4  # bytes
+Model = tuple[dict[str, Errors], dict[str, Weights]]
+"""What a round's model is to each home: its errors, and the weights it forecasts with."""
 
 
 @dataclass
@@ -139,6 +142,7 @@ def _run(cell: Cell, setup: Setup) -> tuple[list[Row], Cost]:
         cell.dial.data_only(),
         cell.seed,
         setup.before_seeds,
+        setup.check_days,
     )
     if cell.entry.reference:
         rows, failure = _reference(cell, setup, homes), ""
@@ -163,6 +167,26 @@ def _prepare_process() -> None:
 def _lengths(cell: Cell, setup: Setup) -> tuple[int, int]:
     steps = cell.entry.local_steps or cell.dial.local_steps or setup.local_steps
     return cell.dial.rounds or setup.rounds, steps
+
+
+def _patience(cell: Cell, setup: Setup, homes: Sequence[Home]) -> int | None:
+    """Rounds without a better error; None: all rounds are run, and the last model counts.
+
+    So it is under attack: who attacks tells errors as it likes, and no coordinator can go by them.
+    """
+    chosen = any(home.before.check is not None for home in homes)
+    return setup.patience if chosen and cell.dial.attack == "none" else None
+
+
+def _since(dial: Dial) -> int:
+    """The round from which on homes are as they will be."""
+    return dial.drift_round if dial.drift_share else 0
+
+
+def _check_error(errors: dict[str, Errors]) -> float:
+    """Mean over the homes that have days to choose by; nan where none has."""
+    told = [one["check_nrmse"] for one in errors.values() if not np.isnan(one["check_nrmse"])]
+    return float(np.mean(told)) if told else float("nan")
 
 
 def _training(cell: Cell, setup: Setup) -> Training:
@@ -233,7 +257,8 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> tuple[list[Row], s
         _, account.bytes_down, _ = rounds.broadcast(0, ConfigRecord())
         households.check()
         account.messages, account.simulated_s = 2 * len(homes), 0.0
-        rows += _rows(cell, 0, homes, households.errors, households.malicious, account)
+        keeper: Keeper[Model] = Keeper(_patience(cell, setup, homes), _since(dial))
+        rows += _measured(cell, 0, homes, households, account, keeper)
         number = came = 0
         for round_ in range(1, rounds_ + 1):
             before = rounds.arrays
@@ -253,26 +278,67 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> tuple[list[Row], s
             account.bytes_up += clock.late_bytes
             clock.late_bytes = 0
             if round_ in measured:
-                rows += _rows(cell, round_, homes, households.errors, households.malicious, account)
+                rows += _measured(cell, round_, homes, households, account, keeper)
+                if keeper.over(round_):
+                    break
+        errors, weights = _kept(keeper)
+        last = dict.fromkeys(names, Last(keeper.round, round_))
+        rows = _ended(
+            rows, _rows(cell, rounds_, homes, errors, households.malicious, account, last)
+        )
         if not account.moved:
             for row in rows:
                 # The first weights are no result of the strategy's.
                 row |= dict.fromkeys(ERRORS, float("nan")) if row["round"] else {}
-        _add_money(rows, cell, setup, rounds_, households.forecasting)
+        _add_money(rows, cell, setup, rounds_, weights)
     return rows, "" if account.moved else account.failure
+
+
+def _measured(
+    cell: Cell,
+    round_: int,
+    homes: list[Home],
+    households: Households,
+    account: Account,
+    keeper: Keeper[Model],
+) -> list[Row]:
+    """Rows of a round, whose model is kept where it is the best so far."""
+    missing = [home.name for home in homes if (round_, home.name) not in households.errors]
+    if missing:
+        raise InputError(f"round {round_}: nobody has sent {missing[0]} the model to measure")
+    errors = {home.name: households.errors[round_, home.name] for home in homes}
+    keeper.see(round_, _check_error(errors), (errors, dict(households.forecasting)))
+    return _rows(cell, round_, homes, errors, households.malicious, account)
+
+
+def _kept(keeper: Keeper[Model]) -> Model:
+    assert keeper.state is not None  # round 0 at the least
+    return keeper.state
+
+
+def _ended(rows: list[Row], last: list[Row]) -> list[Row]:
+    """Rows of a run, the last round's being those of the model that is kept."""
+    return [row for row in rows if row["round"] != last[0]["round"]] + last
+
+
+@dataclass(frozen=True)
+class Last:
+    """At the end of a run: which round's model a home has, and how many were run."""
+
+    kept: int
+    run: int
 
 
 def _rows(
     cell: Cell,
     round_: int,
     homes: list[Home],
-    errors: dict[tuple[int, str], Errors],
+    errors: dict[str, Errors],
     malicious: set[str],
     account: Account,
+    last: dict[str, Last] | None = None,
 ) -> list[Row]:
-    missing = [home.name for home in homes if (round_, home.name) not in errors]
-    if missing:
-        raise InputError(f"round {round_}: nobody has sent {missing[0]} the model to measure")
+    ends = last or dict.fromkeys(errors, Last(round_, round_))
     return [
         {
             "strategy": cell.entry.text,
@@ -281,7 +347,9 @@ def _rows(
             "household": home.name,
             "round": round_,
             "malicious": home.name in malicious,
-            **errors[round_, home.name],
+            **errors[home.name],
+            "kept_round": ends[home.name].kept,
+            "rounds_run": ends[home.name].run,
             "train_loss": account.train_loss,
             "bytes_up": account.bytes_up,
             "bytes_down": account.bytes_down,
@@ -303,63 +371,105 @@ def _rows(
 def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     """The table's references, measured in the same rounds.
 
-    ``local-only`` trains each home's own model for the steps it would take in the federation;
+    ``local-only`` trains each home's own model for the steps it would take in the federation, and
+    stops it by itself, or where a home has no days to choose by when the others' median does;
     ``centralised`` trains one model on all windows pooled, with as many steps in all as the homes
     take together. Its bytes are those of the readings it needs.
     """
+    name = cell.entry.name
+    if name == "mean-7-days":
+        return _by_own_days(cell, setup, homes)
     rounds_, steps = _lengths(cell, setup)
     measured = setup.measured(rounds_)
     training = _training(cell, setup)
-    account, errors = Account(), {}
-    rows: list[Row] = []
-    if cell.entry.name == "centralised":
+    account = Account()
+    if name == "centralised":
         readings = sum(len(h.before.train) + setup.test_days * HALF_HOUR.per_day for h in homes)
         account.bytes_up = readings * 3 * _FLOAT  # load, price, temperature
+    alone = name == "local-only"
+    groups = [[home] for home in homes] if alone else [homes]
+    since = _since(cell.dial)
+    rows: list[Row] = []
     with _seeded_torch():
         model = build_model(setup.preset)
         start = initial_weights(setup.preset, None, cell.seed)
-        own: dict[str, Weights] = {home.name: start for home in homes}
+        runs = [
+            _Centre(group, start, Keeper(_patience(cell, setup, group), since)) for group in groups
+        ]
         for round_ in range(rounds_ + 1):
-            if round_ > 0 and cell.entry.name == "local-only":
-                for home in homes:
-                    load_weights(model, own[home.name])
-                    local_update(
-                        model,
-                        home.phase(round_).train,
-                        training,
-                        steps=steps,
-                        seed=cell.seed,
-                        household=home.name,
-                        round_=round_,
-                    )
-                    own[home.name] = weights_of(model)
-            if round_ > 0 and cell.entry.name == "centralised":
-                load_weights(model, start)
-                windows = pool([home.phase(round_).train for home in homes])
+            for one in runs:
+                if round_ == 0 or one.keeper.over(one.run):
+                    continue
+                load_weights(model, one.weights)
                 local_update(
                     model,
-                    windows,
+                    pool([home.phase(round_).train for home in one.homes])
+                    if len(one.homes) > 1
+                    else one.homes[0].phase(round_).train,
                     training,
-                    steps=steps * len(homes),
+                    steps=steps * len(one.homes),
                     seed=cell.seed,
-                    household="pooled",
+                    household=one.homes[0].name if alone else "pooled",
                     round_=round_,
                 )
-                start = weights_of(model)
-                own = {home.name: start for home in homes}
+                one.weights = weights_of(model)
             if round_ not in measured:
                 continue
-            for home in homes:
-                if cell.entry.name == "mean-7-days":
-                    forecast = home.phase(round_).baseline
-                else:
-                    load_weights(model, own[home.name])
-                    forecast = forecast_day(model, home, round_)
-                errors[round_, home.name] = day_errors(
-                    forecast, home, round_, cell.dial.attack_hour
-                )
+            errors: dict[str, Errors] = {}
+            for one in runs:
+                load_weights(model, one.weights)
+                own = {h.name: measure(model, h, round_, cell.dial.attack_hour) for h in one.homes}
+                errors |= own
+                if not one.keeper.over(one.run):
+                    one.run = round_
+                    one.seen[round_] = own, dict.fromkeys(own, one.weights)
+                    one.keeper.see(round_, _check_error(own), one.seen[round_])
             rows += _rows(cell, round_, homes, errors, set(), account)
-    _add_money(rows, cell, setup, rounds_, None if cell.entry.name == "mean-7-days" else own)
+            choosing = [one for one in runs if one.keeper.patience is not None]
+            if choosing and all(one.keeper.over(one.run) for one in choosing):
+                break
+        chosen = sorted(one.keeper.round for one in choosing)
+        kept: dict[str, Errors] = {}
+        weights: dict[str, Weights] = {}
+        last: dict[str, Last] = {}
+        for one in runs:
+            if chosen and one.keeper.patience is None:
+                one.keeper.round = chosen[len(chosen) // 2]
+                one.keeper.state = one.seen[one.keeper.round]
+            own, best = _kept(one.keeper)
+            kept |= own
+            weights |= best
+            last |= dict.fromkeys(own, Last(one.keeper.round, one.run))
+        rows = _ended(rows, _rows(cell, rounds_, homes, kept, set(), account, last))
+    _add_money(rows, cell, setup, rounds_, weights)
+    return rows
+
+
+@dataclass
+class _Centre:
+    """A model that is trained in one place, on the windows of one home or of all."""
+
+    homes: list[Home]
+    weights: Weights
+    keeper: Keeper[Model]
+    run: int = 0
+    seen: dict[int, Model] = field(default_factory=dict)
+
+
+def _by_own_days(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
+    """The mean of the last 7 days, which nothing is trained for."""
+    rounds_, _ = _lengths(cell, setup)
+    rows: list[Row] = []
+    for round_ in sorted(setup.measured(rounds_)):
+        errors = {
+            home.name: {
+                **day_errors(home.phase(round_).baseline, home, round_, cell.dial.attack_hour),
+                "check_nrmse": float("nan"),
+            }
+            for home in homes
+        }
+        rows += _rows(cell, round_, homes, errors, set(), Account())
+    _add_money(rows, cell, setup, rounds_, None)
     return rows
 
 

@@ -39,10 +39,10 @@ def _check_dial(dial: Dial, setup: Setup) -> None:
         raise InputError(few)
     if dial.climate_share:
         # The first cells read the first source alone.
-        days = setup.train_days + setup.test_days + 120
+        days = setup.known_days + setup.test_days + 120
         homes = gathered(setup.data, setup.households, days, setup.timezone, dial.climate_share)
         for _, household in homes:
-            span_of(household, 0, setup.train_days, setup.test_days)
+            span_of(household, 0, setup.known_days, setup.test_days)
 
 
 def fitting(jobs: Sequence[Job], households: int) -> tuple[list[Job], list[str]]:

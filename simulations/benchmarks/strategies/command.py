@@ -47,6 +47,15 @@ def strategies(
     learning_rate: Annotated[float | None, typer.Option(help="default: the preset's")] = None,
     optimiser: Annotated[str, typer.Option(help="adamw or sgd, on the household")] = "adamw",
     train_days: Annotated[int, typer.Option(min=9, help="days to train on")] = 56,
+    check_days: Annotated[
+        int,
+        typer.Option(
+            min=0, help="days after those, which say whose round's model counts; 0: the last's"
+        ),
+    ] = 7,
+    patience: Annotated[
+        int, typer.Option(min=1, help="rounds no better by these days that end a run")
+    ] = 18,
     test_days: Annotated[int, typer.Option(min=1, help="held-out days after them")] = 14,
     evaluate_every: Annotated[int, typer.Option(min=1, help="rounds between errors")] = 1,
     money_days: Annotated[
@@ -94,6 +103,8 @@ def strategies(
         train_days=train_days,
         test_days=test_days,
         evaluate_every=evaluate_every,
+        check_days=check_days,
+        patience=patience,
         money_days=money_days,
     )
     jobs: list[checks.Job] = [

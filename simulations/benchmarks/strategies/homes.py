@@ -38,7 +38,8 @@ class Phase:
     """A home's windows to train on, and its held-out days, from one round on.
 
     ``actual`` (D, 48) kWh; ``baseline`` (D, 48): the mean of the 7 days before; ``scale``: the
-    weekly naive error of the training span, for MASE.
+    weekly naive error of the days before them, for MASE. ``check`` and ``check_actual`` (C, 48):
+    the days that say which round's model counts, between the two; None: there are none.
     """
 
     train: Windows
@@ -46,6 +47,8 @@ class Phase:
     actual: Floats
     baseline: Floats
     scale: float
+    check: Batch | None
+    check_actual: Floats
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Home:
 
 @dataclass(frozen=True)
 class Span:
-    """Rows: history before ``first`` is context only, training ends at ``cut``, test at ``end``."""
+    """Rows: history before ``first`` is context only, held-out days begin at ``cut``, and end at
+    ``end``."""
 
     first: int
     cut: int
@@ -208,21 +212,28 @@ def _mean_of_days(load: Floats, start: int, row: int) -> Floats:
 
 
 def _phase(
-    history: History, scaler: Scaler, preset: str, span: Span, begin: int, start: int | None
+    history: History,
+    scaler: Scaler,
+    preset: str,
+    span: Span,
+    begin: int,
+    stop: int,
+    start: int | None,
 ) -> Phase:
-    """``begin``: the first row to train on; ``start``: of a newcomer, the first row measured."""
+    """``begin``, ``stop``: rows to train on; ``start``: of a newcomer, the first row measured."""
     if start is not None:
         known = _since(history, start)
         load, scale_of, history = known.consumption(0, span.end), history, known
     else:
         load, scale_of = history.consumption(0, span.end), history
-    train = training_windows(history, scaler, preset, begin, span.cut)
-    test = training_windows(history, scaler, preset, span.cut, span.end).every(DAY)
-    days: Rows = np.arange(len(test))
-    at = span.cut + DAY * days
+    test, at = _days(history, scaler, preset, span.cut, span.end)
+    check: Batch | None = None
+    check_at: list[int] = []
+    if stop < span.cut:
+        check, check_at = _days(history, scaler, preset, stop, span.cut)
     return Phase(
-        train=train,
-        test=test.batch(days, horizons=("day",)),
+        train=training_windows(history, scaler, preset, begin, stop),
+        test=test,
         actual=np.stack([load[row : row + DAY] for row in at]),
         baseline=np.stack(
             [
@@ -231,7 +242,18 @@ def _phase(
             ]
         ),
         scale=weekly_naive_scale(scale_of.consumption(span.first, span.cut)),
+        check=check,
+        check_actual=np.array([load[row : row + DAY] for row in check_at]).reshape(-1, DAY),
     )
+
+
+def _days(
+    history: History, scaler: Scaler, preset: str, first: int, end: int
+) -> tuple[Batch, list[int]]:
+    """Inputs at each local midnight from row ``first`` on, and these rows."""
+    windows = training_windows(history, scaler, preset, first, end).every(DAY)
+    days: Rows = np.arange(len(windows))
+    return windows.batch(days, horizons=("day",)), [first + DAY * int(day) for day in days]
 
 
 @lru_cache(maxsize=2)
@@ -245,33 +267,37 @@ def homes_of(
     dial: Dial,
     seed: int,
     before_seeds: int = 0,
+    check_days: int = 0,
 ) -> list[Home]:
-    """All homes of a cell; ``dial`` is the part that changes data."""
-    days = train_days + test_days + 120
+    """All homes of a cell; ``dial`` is the part that changes data. Who has just begun to measure
+    keeps no more than a quarter of its days apart."""
+    known_days = train_days + check_days
+    days = known_days + test_days + 120
     households = gathered(data, count, days, timezone, dial.climate_share)
     names = [household.name for _, household in households]
     moved, new = dial.drifted(seed, names), dial.newcomers(seed, names)
     homes = []
     for source, household in households:
-        span = span_of(household, seed, train_days, test_days, before_seeds)
+        span = span_of(household, seed, known_days, test_days, before_seeds)
         history = changed(household, dial, seed, names)
         if before_seeds:
             # Days that are reported one day are not even here when something is chosen.
             history = until(history, span.end)
         start, first = None, span.first
-        begin = span.cut - max(
-            2 * DAY, round((span.cut - first) * dial.kept_share(seed, household.name))
-        )
+        stop = span.cut - check_days * DAY
+        begin = stop - max(2 * DAY, round((stop - first) * dial.kept_share(seed, household.name)))
         if household.name in new:
             start = first = span.cut - dial.newcomer_days * DAY
+            stop = span.cut - min(check_days, dial.newcomer_days // 4) * DAY
             # As `training_windows` does where a history begins: a week of past, or a day.
             begin = start + (7 * DAY if dial.newcomer_days > 7 else DAY)
-        scaler = fit_scaler(history, first, span.cut)
-        before = _phase(history, scaler, preset, span, begin, start)
+        scaler = fit_scaler(history, first, stop)
+        before = _phase(history, scaler, preset, span, begin, stop, start)
         after, drift_round = before, 2**31
         if household.name in moved:
             late = _moved(history, dial.drift_hours)
-            after, drift_round = _phase(late, scaler, preset, span, begin, start), dial.drift_round
+            after = _phase(late, scaler, preset, span, begin, stop, start)
+            drift_round = dial.drift_round
         offset, unit = target_units(scaler, find_preset(preset))
         homes.append(
             Home(

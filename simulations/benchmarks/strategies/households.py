@@ -16,6 +16,7 @@ from common.config import Training
 from common.forecast import metrics
 from common.forecast.forecaster import load_weights
 from common.forecast.transformer import build_model
+from common.forecast.windows import Batch
 from common.messages import NUM_EXAMPLES, MessageError, encode_metrics
 from common.model_messages import ModelReply, ModelRequest, Weights
 from fl_client.participant import Participant
@@ -52,10 +53,21 @@ def day_errors(forecast: NDArray[np.float64], home: Home, round_: int, hour: int
     }
 
 
-def forecast_day(model: torch.nn.Module, home: Home, round_: int) -> NDArray[np.float64]:
-    """Forecast each held-out day, (D, 48) kWh, with the weights the model holds."""
+def measure(model: torch.nn.Module, home: Home, round_: int, hour: int) -> Errors:
+    """Errors of the weights the model holds, as ``day_errors``; ``check_nrmse``: on the days that
+    say which round counts, nan of a home without any, infinite where the model has diverged."""
     phase = home.phase(round_)
-    inputs = {name: torch.from_numpy(value) for name, value in phase.test.inputs.items()}
+    found = day_errors(_forecast(model, home, phase.test), home, round_, hour)
+    check = float("nan")
+    if phase.check is not None:
+        check = metrics.nrmse(_forecast(model, home, phase.check), phase.check_actual)
+        check = check if np.isfinite(check) else float("inf")
+    return {**found, "check_nrmse": check}
+
+
+def _forecast(model: torch.nn.Module, home: Home, days: Batch) -> NDArray[np.float64]:
+    """Forecast each of ``days``, (D, 48) kWh."""
+    inputs = {name: torch.from_numpy(value) for name, value in days.inputs.items()}
     model.eval()
     with torch.inference_mode():
         streams = model(inputs)
@@ -244,8 +256,7 @@ class Households:
         windows = home.phase(round_).train
         weights = self._participants[h].forecasting_weights(request, windows)
         load_weights(self._model, weights)
-        forecast = forecast_day(self._model, home, round_)
-        found = day_errors(forecast, home, round_, self._dial.attack_hour)
+        found = measure(self._model, home, round_, self._dial.attack_hour)
         self.errors[round_, home.name] = found
         self.forecasting[home.name] = weights
         # It has the model; what it measured is kept here and not sent.

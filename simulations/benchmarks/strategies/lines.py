@@ -12,7 +12,7 @@ from simulations.benchmarks.strategies.households import ERRORS
 from simulations.benchmarks.strategies.setup import Cell, Setup
 from simulations.benchmarks.strategies.statistics import means
 
-SCHEMA = 3
+SCHEMA = 4
 _SPENT = ("bytes_up", "bytes_down", "messages", "dropped", "failed_rounds")
 _GIVEN = (
     "epsilon", "epsilon_server", "share_of_optimum", "train_loss", "simulated_s", "staleness",
@@ -43,6 +43,8 @@ def cell_lines(rows: pd.DataFrame, cells: Iterable[Cell], setup: Setup) -> Itera
             "seed": cell.seed,
             "setup": plain,
             "rounds": int(last["round"].iloc[0]),
+            "rounds_run": int(last["rounds_run"].max()),
+            "kept_round": float(last["kept_round"].mean()),
             "malicious": sorted(str(n) for n in last[last["malicious"]]["household"]),
             "errors": {name: _number(honest[name].mean(skipna=False)) for name in ERRORS},
             "nrmse_by_household": {

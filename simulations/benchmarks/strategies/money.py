@@ -63,7 +63,7 @@ def _cost(
 
 def _settings(setup: Setup, seed: int, homes: Path, references: str, trader: str) -> Settings:
     one = _households(setup)[0]
-    span = span_of(one, seed, setup.train_days, setup.test_days)
+    span = span_of(one, seed, setup.known_days, setup.test_days)
     begin = one.frame.index[span.cut].tz_convert(one.timezone)
     return load(
         None,
@@ -83,7 +83,7 @@ def _settings(setup: Setup, seed: int, homes: Path, references: str, trader: str
 
 
 def _households(setup: Setup) -> list[Household]:
-    days = setup.train_days + setup.test_days + 120
+    days = setup.known_days + setup.test_days + 120
     return households_of(sources_of(setup.data)[0], setup.households, days, setup.timezone)
 
 

@@ -90,7 +90,9 @@ def write(
     subtitle = (
         f"{setup.households} homes of {setup.data}, preset {setup.preset}, {setup.rounds} rounds "
         f"of {setup.local_steps} steps of {setup.batch_size} windows, {seeds} seeds; "
-        f"{setup.train_days} days to train on, {setup.test_days} held out, drawn by seed"
+        f"{setup.train_days} days to train on"
+        + (f", {setup.check_days} to choose the round by" if setup.check_days else "")
+        + f", {setup.test_days} held out, drawn by seed"
     )
     path = out / PAGE
     path.write_text(page("Aggregation strategies", sections, subtitle=subtitle), encoding="utf-8")

@@ -35,6 +35,10 @@ OF_HOMES = ("learning_rate", "local_steps")
 class Setup:
     """Homes, model and length. ``evaluate_every``: rounds between measurements.
 
+    Homes train on ``train_days``. The ``check_days`` after them say which round's model counts, and
+    that a run is over when ``patience`` rounds were none the better; 0: all rounds are run, and the
+    last model counts. The held-out days follow.
+
     ``before_seeds``: 0, or the held-out days are those before the earliest held-out days of seeds
     0 to ``before_seeds`` - 1, at the cost of training days: to choose by, and never to report.
     """
@@ -53,6 +57,13 @@ class Setup:
     timezone: str | None = None
     money_days: float = 0.0
     before_seeds: int = 0
+    check_days: int = 7
+    patience: int = 18
+
+    @property
+    def known_days(self) -> int:
+        """Days before the held-out ones that are trained on or chosen by."""
+        return self.train_days + self.check_days
 
     def measured(self, rounds: int) -> frozenset[int]:
         """Rounds after which the error is measured; 0 is before the first, the last is in it."""

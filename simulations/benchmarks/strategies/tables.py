@@ -102,6 +102,8 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
                 _mean(own["mae"], ".3f"),
                 _mean(own["mase"], ".3f"),
                 _mean(own["bias"], "+.3f"),
+                _mean(own["kept_round"], ".1f") if name != "mean-7-days" else text.MISSING,
+                _mean(own["rounds_run"], ".1f") if name != "mean-7-days" else text.MISSING,
                 f"{goal['rounds'].mean():.1f} ({hit}/{len(goal)})" if hit else text.MISSING,
                 text.size(goal["bytes"].mean()) if hit else text.MISSING,
                 text.size(one["bytes_up"]),
@@ -115,15 +117,16 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
         "Strategies in the clean community",
         (
             "strategy", "nRMSE", "against mean of 7 days", f"against {base}", "p (Holm)",
-            "MAE [kWh]", "MASE", "bias",
+            "MAE [kWh]", "MASE", "bias", "round kept", "rounds run",
             "rounds to target", "bytes to target", "bytes up", "bytes down", "messages", "CPU [s]",
             "wall [s]", "peak [MB]", "share of optimum",
         ),
         lines,
         f"Errors of day-ahead consumption on held-out days, mean over homes, ± half of the 95 % "
         f"interval over seeds; failed: seeds in which a home has no error, as its model has "
-        f"diverged. Target: the error at which {base} has made {100 * TARGET:.0f} % of "
-        "its gain over the first weights, per seed; in brackets how many seeds reach it. Peak: "
+        f"diverged. Round kept: whose model counts, by the days to choose by. Target: the error at "
+        f"which {base} has made {100 * TARGET:.0f} % of its gain over the first weights, per seed; "
+        "in brackets how many seeds reach it. Peak: "
         "memory of the process, model code included.",
     )  # fmt: skip
 

@@ -92,9 +92,7 @@ def tune(
     errors: dict[str, dict[str, float]] = {entry.text: {} for entry in entries}
     cpu_s = dict.fromkeys(alive, 0.0)
     for number, (count, rounds) in enumerate(rungs(trials, setup.rounds)):
-        short = replace(
-            setup, rounds=rounds, evaluate_every=rounds, money_days=0.0, before_seeds=seeds
-        )
+        short = replace(setup, rounds=rounds, money_days=0.0, before_seeds=seeds)
         folder = out / FOLDER / f"rung-{number}"
         for entry in entries:
             if number:

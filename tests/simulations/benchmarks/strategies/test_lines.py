@@ -29,6 +29,7 @@ def rows() -> pd.DataFrame:
                 "household": f"H{h}", "round": round_, "malicious": h == 2,
                 **dict.fromkeys(("rmse", "mae", "mase", "bias", "hour_bias"), 0.5),
                 "nrmse": (h + 1.0) * (1 if round_ else 10),
+                "kept_round": h if round_ else 0, "rounds_run": round_,
                 "train_loss": np.nan, "bytes_up": 100 * round_, "bytes_down": 50 + 10 * round_,
                 "messages": 6, "dropped": 1, "failed_rounds": 1,
                 "epsilon": np.inf, "epsilon_server": np.nan,
@@ -52,6 +53,7 @@ def test_lines_hold_to_the_schema_and_to_the_rows() -> None:
     first = lines[0]
     assert first["errors"]["nrmse"] == 1.5
     assert first["failed_rounds"] == 1
+    assert (first["rounds"], first["rounds_run"], first["kept_round"]) == (2, 2, 1.0)
     assert first["nrmse_by_household"] == {"H0": 1.0, "H1": 2.0, "H2": 3.0}
     assert first["malicious"] == ["H2"]
     assert first["dial_values"] == {"attack": "nan", "attackers": 0.3}

@@ -167,7 +167,8 @@ def test_of_a_strategy_without_any_error_nothing_is_claimed() -> None:
     nothing = [[np.nan] * 3] * 2
     table = rows(
         {("fedavg", "clean"): [[1.0, 2.0, 3.0]] * 2, ("lost", "clean"): nothing}
-    ).assign(mae=1.0, mase=1.0, bias=0.0, messages=6, share_of_optimum=np.nan)  # fmt: skip
+    ).assign(mae=1.0, mase=1.0, bias=0.0, messages=6, share_of_optimum=np.nan, kept_round=2,
+             rounds_run=2)  # fmt: skip
     costs = pd.DataFrame(
         [{"strategy": s, "dial": "clean", "cpu_s": 1.0, "wall_s": 1.0, "peak_mb": 1.0}
          for s in ("fedavg", "lost")]

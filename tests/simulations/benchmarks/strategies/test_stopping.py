@@ -1,0 +1,169 @@
+"""When a run ends, and which round's model counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.data.frame import APPLIANCES, Household
+from simulations.benchmarks.strategies import homes as homes_module
+from simulations.benchmarks.strategies.cell import run_cell
+from simulations.benchmarks.strategies.dials import Dial
+from simulations.benchmarks.strategies.homes import DAY, homes_of
+from simulations.benchmarks.strategies.setup import Cell, Setup, entry_of
+from simulations.benchmarks.strategies.stopping import Keeper
+
+SETUP = Setup(
+    "synthetic", households=3, rounds=6, local_steps=3, batch_size=8, train_days=10, test_days=2,
+    timezone="Europe/Berlin", learning_rate=0.02, patience=2, check_days=3,
+)  # fmt: skip
+
+
+def rows_of(strategy: str, setup: Setup = SETUP, dial: Dial | None = None) -> pd.DataFrame:
+    """The rows of one cell."""
+    rows, _ = run_cell(Cell(entry_of(strategy), "clean", dial or Dial(), 0), setup)
+    return pd.DataFrame(rows)
+
+
+@given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=20), st.integers(1, 5))
+def test_the_first_of_the_least_errors_is_kept(errors: list[float], patience: int) -> None:
+    """Up to the round in which nothing has got better for ``patience`` rounds, and no further."""
+    keeper: Keeper[int] = Keeper(patience)
+    for round_, error in enumerate(errors):
+        keeper.see(round_, error, round_)
+        best = int(np.argmin(errors[: round_ + 1]))
+        assert (keeper.round, keeper.state) == (best, best)
+        assert keeper.over(round_) == (round_ - best >= patience)
+        if keeper.over(round_):
+            break
+
+
+def test_an_error_that_is_none_is_the_largest_and_rounds_before_a_change_do_not_count() -> None:
+    """A model that diverges is not kept; one of before the homes changed is never kept after."""
+    keeper: Keeper[str] = Keeper(2)
+    for round_, error in enumerate([1.0, float("nan"), float("inf")]):
+        keeper.see(round_, error, f"{round_}")
+    assert (keeper.state, keeper.over(2)) == ("0", True)
+    keeper = Keeper(2, since=3)
+    for round_, error in enumerate([0.1, 0.2, 0.3, float("nan")]):
+        keeper.see(round_, error, f"{round_}")
+        assert not keeper.over(round_)
+    assert keeper.state == "3"
+    keeper.see(4, 0.9, "4")
+    assert keeper.state == "4"
+
+
+def test_without_patience_the_last_round_counts() -> None:
+    """However bad it is, and it is never over."""
+    keeper: Keeper[int] = Keeper(None)
+    for round_, error in enumerate([0.1, 0.9, float("nan")]):
+        keeper.see(round_, error, round_)
+        assert not keeper.over(round_)
+    assert keeper.round == 2
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "centralised", "fedasync"])
+def test_the_rows_of_the_end_are_those_of_the_round_kept(strategy: str) -> None:
+    """That with the least mean error on the days to choose by; the run is over where none was
+    better for two rounds. At this rate all of them are past their best early."""
+    rows = rows_of(strategy)
+    ends, others = rows[rows["round"] == 6], rows[rows["round"] < 6]
+    told = others.groupby("round")["check_nrmse"].mean()
+    [kept], [run] = ends["kept_round"].unique(), ends["rounds_run"].unique()
+    assert kept == told.idxmin()
+    assert run == min(kept + 2, 6)
+    assert run < 6
+    assert sorted(told.index) == list(range(run + 1))
+    values = ["nrmse", "mae", "bias", "check_nrmse"]
+    best = others[others["round"] == kept].set_index("household")[values]
+    pd.testing.assert_frame_equal(ends.set_index("household")[values], best)
+
+
+def test_each_home_alone_stops_by_itself() -> None:
+    """Its rows of the end are those of its own best round."""
+    rows = rows_of("local-only")
+    for _, own in rows.groupby("household"):
+        curve = own[own["round"] < 6].set_index("round")
+        end = own[own["round"] == 6].iloc[0]
+        assert end["kept_round"] == curve["check_nrmse"].idxmin()
+        assert end["nrmse"] == curve.loc[end["kept_round"], "nrmse"]
+
+
+def test_without_days_to_choose_by_and_under_attack_all_rounds_are_run() -> None:
+    """The last model counts: nobody goes by errors that attackers tell."""
+    plain = rows_of("fedavg", Setup(**{**SETUP.__dict__, "check_days": 0}))
+    attacked = rows_of("fedavg", dial=Dial(attack="sign-flip", attackers=0.34))
+    for rows in (plain, attacked):
+        ends = rows[rows["round"] == 6]
+        assert set(ends["kept_round"]) == set(ends["rounds_run"]) == {6}
+        assert sorted(rows["round"].unique()) == list(range(7))
+
+
+def test_a_home_without_days_to_choose_by_stops_with_the_others() -> None:
+    """A newcomer of three days trains on all it has; alone it keeps the median round of the
+    others."""
+    dial = Dial(newcomer_share=0.34, newcomer_days=3)
+    rows = rows_of("local-only", dial=dial)
+    ends = rows[rows["round"] == 6].set_index("household")
+    [new] = ends.index[ends["newcomer"]]
+    others = sorted(ends["kept_round"].drop(new))
+    assert np.isnan(ends.loc[new, "check_nrmse"])
+    assert ends.loc[new, "kept_round"] == others[len(others) // 2]
+    assert np.isfinite(ends["nrmse"]).all()
+
+
+def test_days_to_choose_by_lie_between_and_nothing_held_out_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training ends where they begin, they end where the held-out days begin. What comes after the
+    beginning of each is of no effect on what is trained on, and on what is chosen by."""
+
+    def built() -> tuple[homes_module.Home, int, Household]:
+        homes_of.cache_clear()
+        [home, *_] = homes_of("synthetic", 3, "Europe/Berlin", "slot-small", 10, 2, Dial(), 0, 0, 3)
+        [one, *_] = homes_module.households_of("synthetic", 3, 10 + 3 + 2 + 120, "Europe/Berlin")
+        return home, homes_module.span_of(one, 0, 13, 2).cut, one
+
+    home, cut, one = built()
+    phase = home.before
+    load = one.consumption
+    at = [cut - 3 * DAY + DAY * day for day in range(3)]
+    assert phase.check_actual == pytest.approx(np.stack([load[r : r + DAY] for r in at]))
+    assert phase.actual == pytest.approx(
+        np.stack([load[cut + DAY * d : cut + DAY * (d + 1)] for d in range(2)])
+    )
+    plain = homes_module.households_of
+
+    def spoilt_from(row: int) -> None:
+        def households(*args: object) -> list[Household]:
+            found = []
+            for household in plain(*args):  # type: ignore[arg-type]
+                frame = household.frame.copy()
+                frame.iloc[row:, frame.columns.get_indexer(list(APPLIANCES))] *= 1.5
+                found.append(Household(**{**household.__dict__, "frame": frame}))
+            return found
+
+        monkeypatch.setattr(homes_module, "households_of", households)
+
+    def trained(home: homes_module.Home) -> list[np.ndarray]:
+        windows = home.before.train
+        batch = windows.batch(np.arange(len(windows)))
+        return [*batch.inputs.values(), *batch.targets.values(), *batch.weights.values()]
+
+    spoilt_from(cut)
+    after, _, _ = built()
+    assert after.before.check is not None
+    assert phase.check is not None
+    for name, value in phase.check.inputs.items():
+        np.testing.assert_array_equal(value, after.before.check.inputs[name])
+    np.testing.assert_array_equal(phase.check_actual, after.before.check_actual)
+    for a, b in zip(trained(home), trained(after), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(phase.actual, after.before.actual)
+    spoilt_from(cut - 3 * DAY)
+    before, _, _ = built()
+    for a, b in zip(trained(home), trained(before), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(phase.check_actual, before.before.check_actual)
+    homes_of.cache_clear()
