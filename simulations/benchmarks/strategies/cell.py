@@ -283,9 +283,9 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> tuple[list[Row], s
                     break
         errors, weights = _kept(keeper)
         last = dict.fromkeys(names, Last(keeper.round, round_))
-        rows = _ended(
-            rows, _rows(cell, rounds_, homes, errors, households.malicious, account, last)
-        )
+        rows = [row for row in rows if row["round"] < rounds_]
+        for after in sorted({r for r in measured if r > round_} | {rounds_}):
+            rows += _rows(cell, after, homes, errors, households.malicious, account, last)
         if not account.moved:
             for row in rows:
                 # The first weights are no result of the strategy's.
@@ -316,14 +316,10 @@ def _kept(keeper: Keeper[Model]) -> Model:
     return keeper.state
 
 
-def _ended(rows: list[Row], last: list[Row]) -> list[Row]:
-    """Rows of a run, the last round's being those of the model that is kept."""
-    return [row for row in rows if row["round"] != last[0]["round"]] + last
-
-
 @dataclass(frozen=True)
 class Last:
-    """At the end of a run: which round's model a home has, and how many were run."""
+    """Which round's model a home has, and how many were run. Once a run is over, rows of all rounds
+    to come are those of the model that is kept: curves over seeds are means over all of them."""
 
     kept: int
     run: int
@@ -417,13 +413,15 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
                 continue
             errors: dict[str, Errors] = {}
             for one in runs:
+                if one.keeper.over(one.run):
+                    errors |= _kept(one.keeper)[0]
+                    continue
                 load_weights(model, one.weights)
                 own = {h.name: measure(model, h, round_, cell.dial.attack_hour) for h in one.homes}
                 errors |= own
-                if not one.keeper.over(one.run):
-                    one.run = round_
-                    one.seen[round_] = own, dict.fromkeys(own, one.weights)
-                    one.keeper.see(round_, _check_error(own), one.seen[round_])
+                one.run = round_
+                one.seen[round_] = own, dict.fromkeys(own, one.weights)
+                one.keeper.see(round_, _check_error(own), one.seen[round_])
             rows += _rows(cell, round_, homes, errors, set(), account)
             choosing = [one for one in runs if one.keeper.patience is not None]
             if choosing and all(one.keeper.over(one.run) for one in choosing):
@@ -440,7 +438,9 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             kept |= own
             weights |= best
             last |= dict.fromkeys(own, Last(one.keeper.round, one.run))
-        rows = _ended(rows, _rows(cell, rounds_, homes, kept, set(), account, last))
+        rows = [row for row in rows if row["round"] < rounds_]
+        for after in sorted({r for r in measured if r > round_} | {rounds_}):
+            rows += _rows(cell, after, homes, kept, set(), account, last)
     _add_money(rows, cell, setup, rounds_, weights)
     return rows
 

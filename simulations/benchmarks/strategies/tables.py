@@ -133,7 +133,7 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
 
 def failed_rounds(rows: pd.DataFrame) -> Table | None:
     """Strategies that made no model in some of their rounds, under any dial."""
-    end = stat.final(rows).groupby([*stat.KEYS, "seed"])[["failed_rounds", "round"]].first()
+    end = stat.final(rows).groupby([*stat.KEYS, "seed"])[["failed_rounds", "rounds_run"]].first()
     sums = end.groupby(level=[0, 1]).sum()
     some = sums[sums["failed_rounds"] > 0]
     if some.empty:
@@ -141,7 +141,7 @@ def failed_rounds(rows: pd.DataFrame) -> Table | None:
     lines = [
         [str(dial), str(strategy), str(int(failed)), str(int(rounds))]
         for (dial, strategy), failed, rounds in zip(
-            some.index, some["failed_rounds"], some["round"], strict=True
+            some.index, some["failed_rounds"], some["rounds_run"], strict=True
         )
     ]
     return Table(
@@ -244,7 +244,7 @@ def clock(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
     return Table(
         "Simulated time",
         (
-            "dial", "strategy", "nRMSE", "all rounds [s]", "to target [s]", "bytes to target",
+            "dial", "strategy", "nRMSE", "run [s]", "to target [s]", "bytes to target",
             "mean staleness", "updates left out",
         ),
         lines,
@@ -457,8 +457,9 @@ def compression(rows: pd.DataFrame, dials: dict[str, Dial]) -> Table | None:
         wide = both.pivot(index="seed", columns="dial", values="bytes").dropna(how="all")
         ratio = (wide[CLEAN] / wide[name]).dropna() if name in wide else pd.Series(dtype=float)
         end = stat.final(rows[rows["strategy"] == strategy])
-        per = end.groupby("dial")[["bytes_up", "bytes_down", "round"]].mean()
-        up, down = per["bytes_up"] / per["round"], per["bytes_down"] / (per["round"] + 0.5)
+        per = end.groupby("dial")[["bytes_up", "bytes_down", "rounds_run"]].mean()
+        run = per["rounds_run"]
+        up, down = per["bytes_up"] / run, per["bytes_down"] / (run + 0.5)
         lines.append(
             [
                 strategy,
