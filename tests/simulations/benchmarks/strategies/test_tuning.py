@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from common.data.frame import Household
 from common.errors import InputError
 from simulations.benchmarks.strategies import grid, homes, tuning
+from simulations.benchmarks.strategies.command import app
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.setup import Setup, entry_of, options_of
 from simulations.benchmarks.strategies.spaces import OWN, Range, space_of, with_values
@@ -171,3 +174,23 @@ def test_rates_and_steps_that_are_none_are_named(text: str) -> None:
     """When they are read."""
     with pytest.raises(InputError, match=r"learning_rate|local_steps"):
         entry_of(text)
+
+
+def test_a_quick_look_is_tuned(tmp_path: Path) -> None:
+    """By nine trials, unless it is told otherwise; the table has both rows where a trial won."""
+    (tmp_path / "dials.yaml").write_text("clean: {}\n")
+    small = (
+        f"--quick --strategies fedavg --dials {tmp_path / 'dials.yaml'} --data synthetic "
+        "--households 2 --rounds 3 --seeds 2 --local-steps 1 --batch-size 4 --train-days 12 "
+        "--check-days 2 --test-days 2 --workers 1"
+    ).split()
+    runner = CliRunner()
+    found = runner.invoke(app, [*small, "--out", str(tmp_path / "quick")])
+    assert found.exit_code == 0, found.output
+    [told] = json.loads((tmp_path / "quick" / tuning.FILE).read_text())["strategies"]
+    assert told["trials"] == 9
+    rows = pd.read_parquet(tmp_path / "quick" / grid.ROWS)
+    assert {told["strategy"], told["tuned"]} <= set(rows["strategy"])
+    found = runner.invoke(app, [*small, "--tune", "0", "--out", str(tmp_path / "plain")])
+    assert found.exit_code == 0, found.output
+    assert not (tmp_path / "plain" / tuning.FILE).exists()
