@@ -172,15 +172,16 @@ def _lengths(cell: Cell, setup: Setup) -> tuple[int, int]:
 def _patience(cell: Cell, setup: Setup, homes: Sequence[Home]) -> int | None:
     """Rounds without a better error; None: all rounds are run, and the last model counts.
 
-    So it is under attack: who attacks tells errors as it likes, and no coordinator can go by them.
+    So it is where no coordinator can go by them (``Dial.tells_errors``).
     """
     chosen = any(home.before.check is not None for home in homes)
-    return setup.patience if chosen and cell.dial.attack == "none" else None
+    return setup.patience if chosen and cell.dial.tells_errors else None
 
 
-def _since(dial: Dial) -> int:
-    """The round from which on homes are as they will be."""
-    return dial.drift_round if dial.drift_share else 0
+def _since(dial: Dial, rounds: int) -> int:
+    """The first round that counts: the first weights are no result, and homes that change are as
+    they will be from then on."""
+    return dial.drift_round if dial.drift_share and dial.drift_round <= rounds else 1
 
 
 def _check_error(errors: dict[str, Errors]) -> float:
@@ -257,7 +258,7 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> tuple[list[Row], s
         _, account.bytes_down, _ = rounds.broadcast(0, ConfigRecord())
         households.check()
         account.messages, account.simulated_s = 2 * len(homes), 0.0
-        keeper: Keeper[Model] = Keeper(_patience(cell, setup, homes), _since(dial))
+        keeper: Keeper[Model] = Keeper(_patience(cell, setup, homes), _since(dial, rounds_))
         rows += _measured(cell, 0, homes, households, account, keeper)
         number = came = 0
         for round_ in range(1, rounds_ + 1):
@@ -380,11 +381,12 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     training = _training(cell, setup)
     account = Account()
     if name == "centralised":
-        readings = sum(len(h.before.train) + setup.test_days * HALF_HOUR.per_day for h in homes)
+        known = (setup.check_days + setup.test_days) * HALF_HOUR.per_day
+        readings = sum(len(home.before.train) + known for home in homes)
         account.bytes_up = readings * 3 * _FLOAT  # load, price, temperature
     alone = name == "local-only"
     groups = [[home] for home in homes] if alone else [homes]
-    since = _since(cell.dial)
+    since = _since(cell.dial, rounds_)
     rows: list[Row] = []
     with _seeded_torch():
         model = build_model(setup.preset)
@@ -392,6 +394,7 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
         runs = [
             _Centre(group, start, Keeper(_patience(cell, setup, group), since)) for group in groups
         ]
+        choosing = [one for one in runs if one.keeper.patience is not None]
         for round_ in range(rounds_ + 1):
             for one in runs:
                 if round_ == 0 or one.keeper.over(one.run):
@@ -420,10 +423,18 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
                 own = {h.name: measure(model, h, round_, cell.dial.attack_hour) for h in one.homes}
                 errors |= own
                 one.run = round_
-                one.seen[round_] = own, dict.fromkeys(own, one.weights)
-                one.keeper.see(round_, _check_error(own), one.seen[round_])
-            rows += _rows(cell, round_, homes, errors, set(), account)
-            choosing = [one for one in runs if one.keeper.patience is not None]
+                told: Model = own, dict.fromkeys(own, one.weights)
+                one.keeper.see(round_, _check_error(own), told)
+                if one.keeper.patience is None and choosing:
+                    one.seen[round_] = told  # which of them it goes by is known at the end
+            over = {
+                home.name: Last(one.keeper.round, one.run)
+                if one.keeper.over(one.run) and one.run < round_
+                else Last(round_, round_)
+                for one in runs
+                for home in one.homes
+            }
+            rows += _rows(cell, round_, homes, errors, set(), account, over)
             if choosing and all(one.keeper.over(one.run) for one in choosing):
                 break
         chosen = sorted(one.keeper.round for one in choosing)

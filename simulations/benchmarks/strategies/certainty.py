@@ -21,7 +21,7 @@ def _percent(value: float) -> str:
 
 def _change(one: power.Effect) -> str:
     if one.failed:
-        return f"failed {one.failed} of {one.seeds * one.homes}"
+        return f"failed {one.failed} of {one.pairs}"
     return _percent(one.change.value)
 
 
@@ -46,12 +46,12 @@ def ranks(rows: pd.DataFrame) -> power.Ranks | None:
     return power.ranks_of(power.errors_of(rows, CLEAN), names)
 
 
-def table(rows: pd.DataFrame) -> Table | None:
+def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
     """Each strategy against the base: effect, interval, what would have been found, rank."""
     if not (rows["dial"] == CLEAN).any():
         return None
     names = stat.strategies_of(rows, CLEAN)
-    base = BASE if BASE in names else names[0]
+    base = base if base in names else names[0]
     found = power.errors_of(rows, CLEAN)
     ranked = ranks(rows)
     of = {} if ranked is None else dict(zip(ranked.names, ranked.ranks, strict=True))

@@ -12,6 +12,7 @@ from common.forecast.presets import find_preset
 
 app = single()
 
+CHECK_DAYS = 7
 QUICK_TRIALS = 9
 
 
@@ -48,11 +49,13 @@ def strategies(
     optimiser: Annotated[str, typer.Option(help="adamw or sgd, on the household")] = "adamw",
     train_days: Annotated[int, typer.Option(min=9, help="days to train on")] = 56,
     check_days: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, help="days after those, which say whose round's model counts; 0: the last's"
+            min=0,
+            help="days after those, which say whose round's model counts; 0: the last's; default: "
+            f"{CHECK_DAYS}, 0 with attacks or privacy",
         ),
-    ] = 7,
+    ] = None,
     patience: Annotated[
         int, typer.Option(min=1, help="rounds no better by these days that end a run")
     ] = 18,
@@ -82,6 +85,7 @@ def strategies(
     """
     from simulations.benchmarks.strategies import checks, grid, report, tuning
     from simulations.benchmarks.strategies.setup import Setup, entry_of
+    from simulations.benchmarks.strategies.tables import BASE
 
     find_preset(preset)
     if optimiser not in ("adamw", "sgd"):
@@ -91,6 +95,10 @@ def strategies(
     if quick:
         households, rounds, seeds = min(households, 8), min(rounds, 4), min(seeds, 2)
     trials = tune if tune is not None else QUICK_TRIALS if quick else 0
+    jobs: list[checks.Job] = [
+        *grid.plan("quick" if quick and dials is None else parts, strategies, dials)
+    ]
+    told = checks.all_tell_errors(jobs)
     setup = Setup(
         data=data,
         households=households,
@@ -103,16 +111,17 @@ def strategies(
         train_days=train_days,
         test_days=test_days,
         evaluate_every=evaluate_every,
-        check_days=check_days,
+        check_days=check_days if check_days is not None else CHECK_DAYS if told else 0,
         patience=patience,
         money_days=money_days,
     )
-    jobs: list[checks.Job] = [
-        *grid.plan("quick" if quick and dials is None else parts, strategies, dials)
-    ]
     left_out: list[str] = []
     if dials is None:
         jobs, left_out = checks.fitting(jobs, households)
+    if check_days is None and not told:
+        left_out.append(
+            "every run has all its rounds: nobody goes by errors under attack or privacy"
+        )
     checks.check(jobs, setup)
     every = {name: dial for _, part in jobs for name, dial in part.items()}
     processes = workers or os.cpu_count() or 1
@@ -132,7 +141,8 @@ def strategies(
     count = grid.run_grid(cells, setup, out, processes)
     rows, costs = grid.gather(cells, every, setup, out)
     table = tuning.table(found) if found else None
-    path = report.write(rows, costs, setup, every, out, table)
+    base = next((one.tuned for one in found if one.strategy == BASE), BASE)
+    path = report.write(rows, costs, setup, every, out, table, base)
     print(f"{count} cells run, {len(cells)} in the table: {path}")
     failed = costs[costs["failure"] != ""]
     if len(failed):

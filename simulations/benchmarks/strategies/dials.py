@@ -120,6 +120,12 @@ class Dial(Section):
         return bool(self.model_dump(exclude_defaults=True).keys() & set(_CLOCK))
 
     @property
+    def tells_errors(self) -> bool:
+        """Whether a coordinator can go by the errors that homes tell: attackers tell what they
+        like, and private homes tell none."""
+        return self.attack == "none" and self.privacy_clip is None
+
+    @property
     def of_kinds(self) -> bool:
         """Whether homes are of two kinds: newcomers, or of two climates."""
         return self.newcomer_share > 0 or self.climate_share > 0

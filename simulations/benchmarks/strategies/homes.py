@@ -140,7 +140,7 @@ def span_of(
     if not len(possible):
         raise InputError(
             f"household {household.name}: {len(index) / DAY:.0f} days of readings do not hold "
-            f"{needed} days of training and test after 28 days of history"
+            f"{needed} days of training, choice and test after 28 days of history"
         )
     cut = int(possible[generator(seed, "", 0, "held-out days").integers(len(possible))])
     return Span(cut - train_days * DAY, cut, cut + test_days * DAY)
@@ -231,6 +231,9 @@ def _phase(
     check_at: list[int] = []
     if stop < span.cut:
         check, check_at = _days(history, scaler, preset, stop, span.cut)
+    used = np.array([load[row : row + DAY] for row in check_at]).reshape(-1, DAY)
+    if used.sum() <= 0.0:
+        check = None  # no error can be related to a load that is none
     return Phase(
         train=training_windows(history, scaler, preset, begin, stop),
         test=test,
@@ -243,7 +246,7 @@ def _phase(
         ),
         scale=weekly_naive_scale(scale_of.consumption(span.first, span.cut)),
         check=check,
-        check_actual=np.array([load[row : row + DAY] for row in check_at]).reshape(-1, DAY),
+        check_actual=used,
     )
 
 
@@ -290,7 +293,7 @@ def homes_of(
             start = first = span.cut - dial.newcomer_days * DAY
             stop = span.cut - min(check_days, dial.newcomer_days // 4) * DAY
             # As `training_windows` does where a history begins: a week of past, or a day.
-            begin = start + (7 * DAY if dial.newcomer_days > 7 else DAY)
+            begin = start + (7 * DAY if stop - start > 8 * DAY else DAY)
         scaler = fit_scaler(history, first, stop)
         before = _phase(history, scaler, preset, span, begin, stop, start)
         after, drift_round = before, 2**31

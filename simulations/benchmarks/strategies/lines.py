@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from simulations.benchmarks.strategies.households import ERRORS
-from simulations.benchmarks.strategies.setup import Cell, Setup
+from simulations.benchmarks.strategies.setup import SCHEMA, Cell, Setup
 from simulations.benchmarks.strategies.statistics import means
 
-SCHEMA = 4
 _SPENT = ("bytes_up", "bytes_down", "messages", "dropped", "failed_rounds")
 _GIVEN = (
     "epsilon", "epsilon_server", "share_of_optimum", "train_loss", "simulated_s", "staleness",

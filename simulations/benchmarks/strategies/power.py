@@ -106,8 +106,8 @@ class Effect:
 
     ``change`` of a home's error, relative; ``better``: share of (seed, home) pairs in which its
     error is the smaller, ties half; ``found``: the least change that would have been found in four
-    of five such comparisons. ``failed``: pairs in which one of the two has no error; of a change
-    nothing is said then.
+    of five such comparisons. ``failed`` of ``pairs``: those in which one of the two has no error;
+    of a change nothing is said then.
     """
 
     change: Interval
@@ -115,6 +115,7 @@ class Effect:
     found: float
     seeds: int
     homes: int
+    pairs: int
     failed: int = 0
 
 
@@ -148,7 +149,7 @@ def effect(own: pd.DataFrame, other: pd.DataFrame) -> Effect:
     better = better if np.isnan(better.low) else replace(better, low=low, high=high)
     # Of two crossed samples the smaller bounds what is known of the error itself, as in intervals.
     found = smallest_effect(change.error, min(a.shape, default=0) - 1)
-    return Effect(change, better, found, *a.shape, failed)
+    return Effect(change, better, found, *a.shape, int(there.sum()), failed)
 
 
 def ranks_of(found: dict[str, pd.DataFrame], names: Sequence[str]) -> Ranks | None:

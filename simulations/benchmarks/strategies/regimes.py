@@ -3,26 +3,27 @@
 import numpy as np
 import pandas as pd
 
+from simulations.benchmarks.bootstrap import Interval
 from simulations.benchmarks.strategies import power
 from simulations.benchmarks.strategies import statistics as stat
 from simulations.benchmarks.strategies.setup import REFERENCES
-from simulations.benchmarks.strategies.tables import BASE, Table
+from simulations.benchmarks.strategies.tables import BASE, Table, probability
 from simulations.report import text
 
 LEVEL = 0.05
 
 
-def table(rows: pd.DataFrame) -> Table | None:
+def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
     """A line a dial: its best strategy against the base under the same dial, and all that differ
     from the base surely, after Holm's correction for every pair of the table."""
     effects: dict[str, dict[str, power.Effect]] = {}
     for dial in sorted(set(rows["dial"])):
         names = [n for n in stat.strategies_of(rows, dial) if n not in REFERENCES]
-        if BASE not in names or len(names) < 2:
+        if base not in names or len(names) < 2:
             continue
         errors = power.errors_of(rows, dial)
         effects[dial] = {
-            name: power.effect(errors[name], errors[BASE]) for name in names if name != BASE
+            name: power.effect(errors[name], errors[base]) for name in names if name != base
         }
     pairs = [(dial, name) for dial, found in effects.items() for name in found]
     corrected = stat.holm([effects[dial][name].change.p for dial, name in pairs])
@@ -42,8 +43,8 @@ def table(rows: pd.DataFrame) -> Table | None:
                 dial,
                 best,
                 _change(found[best]),
-                f"{100 * found[best].change.low:+.1f} to {100 * found[best].change.high:+.1f} %",
-                text.MISSING if np.isnan(p[dial, best]) else f"{p[dial, best]:.3f}",
+                _interval(found[best].change),
+                probability(p[dial, best]),
                 _named(found, [name for name in sure if found[name].change.value < 0]),
                 _named(found, worse),
                 f"{100 * np.nanmedian(least):.1f} %" if np.isfinite(least).any() else text.MISSING,
@@ -53,16 +54,23 @@ def table(rows: pd.DataFrame) -> Table | None:
     return Table(
         "Where the choice matters",
         (
-            "dial", "best but for " + BASE, f"against {BASE}", "95 % interval", "p (Holm)",
+            "dial", "best but for " + base, f"against {base}", "95 % interval", "p (Holm)",
             "surely better", "surely worse", "would be found",
         ),
         lines,
-        f"Relative change of an honest home's error against {BASE} under the same dial, mean over "
+        f"Relative change of an honest home's error against {base} under the same dial, mean over "
         f"{one.seeds} seeds and their homes; intervals and p from seeds and homes drawn anew, each "
-        f"side for itself. Surely: p below {LEVEL} after Holm's correction for all {len(pairs)} "
-        "pairs of a dial and a strategy. Would be found: the least true change that four of five "
-        "comparisons see before that correction, median over the strategies.",
+        "side for itself, the interval as if the best had been named before. Surely: p below "
+        f"{LEVEL} after Holm's correction for all {len(pairs)} pairs of a dial and a strategy. "
+        "Would be found: the least true change that four of five comparisons see before that "
+        "correction, median over the strategies.",
     )  # fmt: skip
+
+
+def _interval(change: Interval) -> str:
+    if np.isnan(change.low):
+        return text.MISSING
+    return f"{100 * change.low:+.1f} to {100 * change.high:+.1f} %"
 
 
 def _order(one: power.Effect) -> float:
@@ -71,7 +79,7 @@ def _order(one: power.Effect) -> float:
 
 def _change(one: power.Effect) -> str:
     if one.failed:
-        return f"failed {one.failed} of {one.seeds * one.homes}"
+        return f"failed {one.failed} of {one.pairs}"
     return f"{100 * one.change.value:+.1f} %"
 
 

@@ -28,12 +28,14 @@ def write(
     dials: dict[str, Dial],
     out: Path,
     tuned: tables.Table | None = None,
+    base: str = tables.BASE,
 ) -> Path:
-    """Write ``report.html`` and ``tables.md`` into ``out``; returns the page's path."""
+    """Write ``report.html`` and ``tables.md`` into ``out``; returns the page's path. ``base``: what
+    is compared with in what is said of certainty, tuned strategies with a tuned one."""
     attacks = tables.attacks(rows, dials)
     found = [
         tables.overview(rows, costs),
-        certainty.table(rows),
+        certainty.table(rows, base),
         tables.fairness(rows),
         tables.data_dials(rows, dials),
         tables.clock(rows, dials),
@@ -46,7 +48,7 @@ def write(
         tables.privacy(rows, dials),
     ]
     overview, sure, fair, data, time, kind, attack, broken, hour, money, small, private = found
-    matters = regimes.table(rows)
+    matters = regimes.table(rows, base)
     failed = tables.failed_rounds(rows)
     found += [matters, failed, tuned]
     timed = [name for name, dial in dials.items() if dial.of_time]

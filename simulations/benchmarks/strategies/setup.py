@@ -27,6 +27,8 @@ OF_BENCHMARK = (
     "min_available_nodes",
 )  # fmt: skip
 """What no entry says: dials and seeds do, and every home's error is measured."""
+SCHEMA = 4
+"""Of rows and lines; cells of another one are run again."""
 OF_HOMES = ("learning_rate", "local_steps")
 """Options of an entry that say how homes train, in place of the run's."""
 
@@ -221,5 +223,6 @@ class Cell:
             [source_of(name) for name in named if is_named(name)],
             [data_of(part.strip()) for part in setup.data.split(",")],
             __version__,
+            SCHEMA,
         ]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -44,13 +44,16 @@ class Tuned:
 
 
 def rungs(trials: int, rounds: int) -> list[tuple[int, int]]:
-    """(trials, rounds) of each rung: a third of the trials for three times as long, the last for
-    all rounds."""
+    """(trials, rounds) of each rung: a third of the trials for three times as long, or for a round
+    more where that is none, the last for all rounds."""
     last = int(math.log(trials + 0.5, SHARE))
-    return [
-        (max(1, trials // SHARE**k), max(1, round(rounds / SHARE ** (last - k))))
-        for k in range(last + 1)
-    ]
+    found: list[tuple[int, int]] = []
+    for k in range(last + 1):
+        longer = found[-1][1] + 1 if found else 1
+        length = min(rounds, max(longer, round(rounds / SHARE ** (last - k))))
+        if not found or length > found[-1][1]:
+            found.append((max(1, trials // SHARE**k), length))
+    return found
 
 
 def trials_of(entry: Entry, setup: Setup, count: int) -> list[Entry]:

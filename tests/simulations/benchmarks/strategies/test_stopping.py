@@ -1,15 +1,23 @@
 """When a run ends, and which round's model counts."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from common.data.frame import APPLIANCES, Household
+from common.errors import InputError
+from simulations.benchmarks.strategies import checks
 from simulations.benchmarks.strategies import homes as homes_module
 from simulations.benchmarks.strategies.cell import run_cell
-from simulations.benchmarks.strategies.dials import Dial
+from simulations.benchmarks.strategies.command import app
+from simulations.benchmarks.strategies.dials import Dial, read_dials
 from simulations.benchmarks.strategies.homes import DAY, homes_of
 from simulations.benchmarks.strategies.setup import Cell, Setup, entry_of
 from simulations.benchmarks.strategies.stopping import Keeper
@@ -65,14 +73,14 @@ def test_without_patience_the_last_round_counts() -> None:
 
 @pytest.mark.parametrize("strategy", ["fedavg", "centralised", "fedasync"])
 def test_the_rows_of_the_end_are_those_of_the_round_kept(strategy: str) -> None:
-    """That with the least mean error on the days to choose by; the run is over where none was
-    better for two rounds. At this rate all of them are past their best early."""
+    """That with the least mean error on the days to choose by, the first weights aside; the run is
+    over where none was better for two rounds. At this rate all are past their best early."""
     rows = rows_of(strategy)
     ends = rows[rows["round"] == 6]
     [kept], [run] = ends["kept_round"].unique(), ends["rounds_run"].unique()
     assert run < 6
     others = rows[rows["round"] <= run]
-    told = others.groupby("round")["check_nrmse"].mean()
+    told = others[others["round"] > 0].groupby("round")["check_nrmse"].mean()
     assert kept == told.idxmin()
     assert run == kept + 2
     assert sorted(rows["round"].unique()) == list(range(7))
@@ -89,16 +97,20 @@ def test_each_home_alone_stops_by_itself() -> None:
     for _, own in rows.groupby("household"):
         curve = own.set_index("round")
         end = curve.loc[6]
-        assert end["kept_round"] == curve["check_nrmse"].idxmin()
+        assert end["kept_round"] == curve.loc[1:, "check_nrmse"].idxmin()
         assert end["nrmse"] == curve.loc[end["kept_round"], "nrmse"]
-        assert (curve.loc[end["rounds_run"] + 1 :, "nrmse"] == end["nrmse"]).all()
+        after = curve.loc[end["rounds_run"] + 1 :]
+        for column in ("nrmse", "kept_round", "rounds_run"):
+            assert (after[column] == end[column]).all()
 
 
-def test_without_days_to_choose_by_and_under_attack_all_rounds_are_run() -> None:
-    """The last model counts: nobody goes by errors that attackers tell."""
-    plain = rows_of("fedavg", Setup(**{**SETUP.__dict__, "check_days": 0}))
+def test_where_nobody_can_go_by_errors_all_rounds_are_run() -> None:
+    """The last model counts: without days to choose by, where attackers tell errors, and where
+    private homes tell none."""
+    plain = rows_of("fedavg", replace(SETUP, check_days=0))
     attacked = rows_of("fedavg", dial=Dial(attack="sign-flip", attackers=0.34))
-    for rows in (plain, attacked):
+    private = rows_of("fedavg", dial=Dial(privacy_clip=0.3, privacy_noise=3.0))
+    for rows in (plain, attacked, private):
         ends = rows[rows["round"] == 6]
         assert set(ends["kept_round"]) == set(ends["rounds_run"]) == {6}
         assert sorted(rows["round"].unique()) == list(range(7))
@@ -115,6 +127,62 @@ def test_a_home_without_days_to_choose_by_stops_with_the_others() -> None:
     assert np.isnan(ends.loc[new, "check_nrmse"])
     assert ends.loc[new, "kept_round"] == others[len(others) // 2]
     assert np.isfinite(ends["nrmse"]).all()
+
+
+def test_runs_that_end_so_are_not_beside_those_that_cannot(tmp_path: Path) -> None:
+    """Half trained and overtrained models would be compared: a grid with an attack has all its
+    rounds in every cell, and days to choose by are refused there."""
+    dials = read_dials({"clean": {}, "bad": {"attack": "sign-flip", "attackers": 0.5}})
+    jobs = [([entry_of("fedavg")], dials)]
+    with pytest.raises(InputError, match="--check-days 3"):
+        checks.check(jobs, SETUP)
+    checks.check(jobs, replace(SETUP, check_days=0))
+    (tmp_path / "dials.yaml").write_text("clean: {}\nbad: {attack: nan, attackers: 0.5}\n")
+    found = CliRunner().invoke(
+        app,
+        f"--out {tmp_path / 'out'} --dials {tmp_path / 'dials.yaml'} --strategies fedavg --data "
+        "synthetic --households 2 --rounds 1 --seeds 1 --local-steps 1 --train-days 9 "
+        "--test-days 1 --workers 1".split(),
+    )
+    assert found.exit_code == 0, found.output
+    assert "all its rounds" in found.output
+    assert json.loads((tmp_path / "out" / "grid.json").read_text())["setup"]["check_days"] == 0
+
+
+@pytest.mark.parametrize("check_days", [0, 7])
+@pytest.mark.parametrize("days", range(2, 15))
+def test_who_has_just_begun_has_windows_to_train_on(days: int, check_days: int) -> None:
+    """From the second day on; some of its days to choose by from four on."""
+    dial = Dial(newcomer_share=1.0, newcomer_days=days)
+    zone = "Europe/Berlin"
+    built = homes_of("synthetic", 1, zone, "slot-small", 20, 2, dial, 0, 0, check_days)
+    phase = built[0].before
+    assert len(phase.train) > 0
+    assert len(phase.check_actual) == min(check_days, days // 4)
+    homes_of.cache_clear()
+
+
+def test_a_home_that_uses_nothing_on_those_days_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error relative to no load would be infinite in every round, for all."""
+    plain = homes_module.households_of
+
+    def households(*args: object) -> list[Household]:
+        first, *others = plain(*args)  # type: ignore[arg-type]
+        frame = first.frame.copy()
+        cut = homes_module.span_of(first, 0, 13, 2).cut
+        places = frame.columns.get_indexer(list(APPLIANCES))
+        frame.iloc[cut - 3 * DAY : cut, places] = 0.0
+        return [Household(**{**first.__dict__, "frame": frame}), *others]
+
+    monkeypatch.setattr(homes_module, "households_of", households)
+    homes_of.cache_clear()
+    rows = rows_of("centralised")
+    homes_of.cache_clear()
+    told = rows.groupby("household")["check_nrmse"].apply(lambda own: np.isnan(own).all())
+    assert told.tolist() == [True, False, False]
+    assert np.isfinite(rows["nrmse"]).all()
 
 
 def test_days_to_choose_by_lie_between_and_nothing_held_out_is_read(

@@ -23,9 +23,12 @@ SEEDS = 3
 
 
 def test_rungs_shorten_by_thirds() -> None:
-    """9 trials of 18 rounds: 9 for 2 rounds, 3 for 6, 1 for 18. Fewer than three: one rung."""
+    """9 trials of 18 rounds: 9 for 2 rounds, 3 for 6, 1 for 18. Fewer than three: one rung. Where a
+    third is less than a round, each is a round longer; two as long would say the same twice."""
     assert tuning.rungs(9, 18) == [(9, 2), (3, 6), (1, 18)]
-    assert tuning.rungs(27, 8) == [(27, 1), (9, 1), (3, 3), (1, 8)]
+    assert tuning.rungs(27, 8) == [(27, 1), (9, 2), (3, 3), (1, 8)]
+    assert tuning.rungs(9, 4) == [(9, 1), (3, 2), (1, 4)]
+    assert tuning.rungs(9, 2) == [(9, 1), (3, 2)]
     assert tuning.rungs(2, 5) == [(2, 5)]
 
 
