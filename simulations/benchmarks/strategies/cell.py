@@ -479,7 +479,8 @@ def _by_own_days(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             }
             for home in homes
         }
-        rows += _rows(cell, round_, homes, errors, set(), Account())
+        none = dict.fromkeys(errors, Last(0, 0))
+        rows += _rows(cell, round_, homes, errors, set(), Account(), none)
     _add_money(rows, cell, setup, rounds_, None)
     return rows
 

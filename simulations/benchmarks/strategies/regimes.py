@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
     """A line a dial: its best strategy against the base under the same dial, and all that differ
-    from the base surely, after Holm's correction for every pair of the table."""
+    from the base surely, after Holm's correction for the strategies of that dial."""
     effects: dict[str, dict[str, power.Effect]] = {}
     for dial in sorted(set(rows["dial"])):
         names = [n for n in stat.strategies_of(rows, dial) if n not in REFERENCES]
@@ -27,14 +27,15 @@ def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
         }
     pairs = [(dial, name) for dial, found in effects.items() for name in found]
     corrected = stat.holm([effects[dial][name].change.p for dial, name in pairs])
-    p = dict(zip(pairs, corrected, strict=True))
+    of_all = dict(zip(pairs, corrected, strict=True))
     if len(effects) < 2 or np.isnan(corrected).all():
         return None
     lines = []
     for dial, found in effects.items():
+        p = dict(zip(found, stat.holm([one.change.p for one in found.values()]), strict=True))
         best = min(found, key=lambda name: _order(found[name]))
         least = np.array([one.found for one in found.values()])
-        sure = [name for name in found if p[dial, name] < LEVEL]
+        sure = [name for name in found if p[name] < LEVEL]
         worse = [name for name in sure if found[name].change.value > 0]
         if best not in (lost := [name for name in found if found[name].failed]):
             worse += lost  # where the best has failed as well it is the base that has
@@ -44,7 +45,8 @@ def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
                 best,
                 _change(found[best]),
                 _interval(found[best].change),
-                probability(p[dial, best]),
+                probability(p[best]),
+                probability(of_all[dial, best]),
                 _named(found, [name for name in sure if found[name].change.value < 0]),
                 _named(found, worse),
                 f"{100 * np.nanmedian(least):.1f} %" if np.isfinite(least).any() else text.MISSING,
@@ -55,15 +57,16 @@ def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
         "Where the choice matters",
         (
             "dial", "best but for " + base, f"against {base}", "95 % interval", "p (Holm)",
-            "surely better", "surely worse", "would be found",
+            "p (Holm, all)", "surely better", "surely worse", "would be found",
         ),
         lines,
         f"Relative change of an honest home's error against {base} under the same dial, mean over "
         f"{one.seeds} seeds and their homes; intervals and p from seeds and homes drawn anew, each "
         "side for itself, the interval as if the best had been named before. Surely: p below "
-        f"{LEVEL} after Holm's correction for all {len(pairs)} pairs of a dial and a strategy. "
-        "Would be found: the least true change that four of five comparisons see before that "
-        "correction, median over the strategies.",
+        f"{LEVEL} after Holm's correction for the strategies of the dial; all: for all "
+        f"{len(pairs)} pairs of {len(effects)} dials and their strategies, without which one dial "
+        "in twenty may show a strategy by chance. Would be found: the least true change that four "
+        "of five comparisons see before any correction, median over the strategies.",
     )  # fmt: skip
 
 

@@ -180,7 +180,7 @@ def table(tuned: Sequence[Tuned]) -> Table:
             ]
             for one in tuned
         ],
-        "Errors on the days to choose by, which lie before the held-out days of every seed: the "
+        "Errors on days that lie before the held-out days of every seed, kept for tuning: the "
         "least of several trials, so lower than may be expected later. What comes of it on the "
         "held-out days is in the other tables, where both rows stand. Every strategy has the same "
         "number of trials, by successive halving (Jamieson and Talwalkar 2016).",

@@ -39,10 +39,10 @@ def test_what_differs_is_named_and_what_does_not_is_not() -> None:
     assert found is not None
     lines = {line[0]: line[1:] for line in found.lines}
     assert set(lines) == {"clean", "attack"}
-    assert lines["clean"][4:6] == ["none", "none"]
+    assert lines["clean"][5:7] == ["none", "none"]
     assert lines["attack"][0] == "fedmedian"
     assert lines["attack"][1] == "-20.0 %"
-    assert lines["attack"][4:6] == ["fedmedian -20.0 %", "bulyan +30.0 %"]
+    assert lines["attack"][5:7] == ["fedmedian -20.0 %", "bulyan +30.0 %"]
     assert lines["attack"][3] == "<0.001"
     assert "all 4 pairs" in found.note
 
@@ -60,8 +60,8 @@ def test_who_diverged_is_never_best() -> None:
     assert found is not None
     lines = {line[0]: line[1:] for line in found.lines}
     assert lines["clean"][0] == "ditto"
-    assert lines["clean"][5] == "ditto +2.0 %, fedadam failed 5 of 75"
-    assert lines["mix"][5] == "fedadam failed 5 of 75"
+    assert lines["clean"][6] == "ditto +2.0 %, fedadam failed 5 of 75"
+    assert lines["mix"][6] == "fedadam failed 5 of 75"
 
 
 def test_nothing_is_said_of_one_dial_or_one_seed() -> None:
