@@ -61,7 +61,10 @@ OWN: Mapping[str, Mapping[str, Range]] = {
         "exponent": Range(0.0, 1.0),
         "rho": Range(1e-3, 1.0, log=True),
     },
-    "fedbuff": {"buffer": Range(2, 10, whole=True), **_SERVER_RATE},
+    "fedbuff": {
+        "buffer": Range(2, 10, whole=True),
+        "server_learning_rate": Range(0.05, 1.5, log=True),
+    },
 }
 """Strategy -> its options. One that is not here is tuned in what homes do alone."""
 

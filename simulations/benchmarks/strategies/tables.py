@@ -179,7 +179,7 @@ def fairness(rows: pd.DataFrame) -> Table | None:
         ("strategy", "p10", "median", "p90", "worst home", "worse than local-only"),
         lines,
         "nRMSE of each home, mean over seeds. Last column: share of (home, seed) pairs with a "
-        "larger error than a model trained on that home alone for the same steps, or none.",
+        "larger error than a model trained on that home alone, or none.",
     )
 
 

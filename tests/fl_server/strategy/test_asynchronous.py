@@ -138,6 +138,27 @@ def test_fedbuff_with_everybody_in_time_is_fedavg_of_equal_weights(rate: float) 
         np.testing.assert_allclose(buffered.model, plain.model, atol=1e-6)
 
 
+def test_fedbuff_does_not_overshoot_when_all_homes_are_of_one_speed() -> None:
+    """15 homes that each go all the way to one place, K = 5: three steps a round, of one model's
+    changes. By default it comes nearer in every round; with full steps it is thrown 1.28 times as
+    far to the other side."""
+
+    def there(k: int, w: np.ndarray) -> np.ndarray:
+        return np.full_like(w, 3.0)
+
+    cautious = Toy("fedbuff", there, examples=(1,) * 15)
+    away = np.abs(X - 3.0)
+    for _ in range(4):
+        cautious.round()
+        now = np.abs(cautious.model - 3.0)
+        assert (now < 0.5 * away).all()
+        away = now
+    full = Toy("fedbuff", there, examples=(1,) * 15, options={"server_learning_rate": 1.0})
+    full.round()
+    factor = 1 + 2**-0.5 + 3**-0.5
+    np.testing.assert_allclose(full.model, X + factor * (3.0 - X), rtol=1e-5)
+
+
 def test_fedbuff_steps_when_the_buffer_is_full() -> None:
     """K = 2. Round 1: H0 and H1 fill it, x1 = x + (d0 + d1) / 2; H2 is late.
 
@@ -145,7 +166,7 @@ def test_fedbuff_steps_when_the_buffer_is_full() -> None:
     H1, now a step stale as well, stays in the buffer. Round 3: H0 completes it; H1 and H2 make the
     next step, one step stale.
     """
-    made, line = toy("fedbuff", buffer=2)
+    made, line = toy("fedbuff", buffer=2, server_learning_rate=1.0)
     step(made, line, 2)
     x1 = X + (D[0] + D[1]) / 2
     np.testing.assert_allclose(made.model, x1, atol=1e-6)

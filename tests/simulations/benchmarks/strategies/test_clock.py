@@ -126,7 +126,8 @@ def test_answers_of_one_time_go_by_name() -> None:
 
 def test_fedbuff_on_equal_homes_is_fedavg_of_equal_weights() -> None:
     """K = 3 of 3, all in time: x + mean(0.1, 0.2, 0.3) each round, in the same time."""
-    buffered, plain = timed("fedbuff", {"buffer": 3}), timed("fedavg")
+    options = {"buffer": 3, "server_learning_rate": 1.0}
+    buffered, plain = timed("fedbuff", options), timed("fedavg")
     for number in (1, 2):
         buffered.train()
         plain.train()
