@@ -22,11 +22,6 @@ def check(jobs: Sequence[Job], setup: Setup) -> None:
         raise InputError(f"--money-days {setup.money_days}: not a number of days")
     if setup.money_days and sources_of(setup.data)[1] is not None:
         raise InputError("--money-days: homes of two sources have no market in common")
-    if setup.check_days and not all_tell_errors(jobs):
-        raise InputError(
-            f"--check-days {setup.check_days}: nobody can go by errors under attack, nor by those "
-            "of private homes: run these dials by themselves, or all with --check-days 0"
-        )
     for entries, dials in jobs:
         for name, dial in dials.items():
             try:
@@ -35,6 +30,11 @@ def check(jobs: Sequence[Job], setup: Setup) -> None:
                 raise InputError(f"dial {name}: {error}") from None
         for entry in entries:
             check_entry(entry, setup.households, dials)
+    if setup.check_days and not all_tell_errors(jobs):
+        raise InputError(
+            f"--check-days {setup.check_days}: nobody can go by errors under attack, nor by those "
+            "of private homes: run these dials by themselves, or all with --check-days 0"
+        )
 
 
 def all_tell_errors(jobs: Sequence[Job]) -> bool:
