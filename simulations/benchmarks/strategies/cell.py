@@ -285,7 +285,7 @@ def _strategy(cell: Cell, setup: Setup, homes: list[Home]) -> tuple[list[Row], s
         errors, weights = _kept(keeper)
         last = dict.fromkeys(names, Last(keeper.round, round_))
         rows = [row for row in rows if row["round"] < rounds_]
-        for after in sorted({r for r in measured if r > round_} | {rounds_}):
+        for after in _still_to_say(measured, round_):
             rows += _rows(cell, after, homes, errors, households.malicious, account, last)
         if not account.moved:
             for row in rows:
@@ -310,6 +310,12 @@ def _measured(
     errors = {home.name: households.errors[round_, home.name] for home in homes}
     keeper.see(round_, _check_error(errors), (errors, dict(households.forecasting)))
     return _rows(cell, round_, homes, errors, households.malicious, account)
+
+
+def _still_to_say(measured: frozenset[int], run: int) -> list[int]:
+    """Rounds that the model kept stands for: those after the end of the run, and the last one."""
+    last = max(measured)
+    return sorted(round_ for round_ in measured if round_ > run or round_ == last)
 
 
 def _kept(keeper: Keeper[Model]) -> Model:
@@ -402,9 +408,7 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
                 load_weights(model, one.weights)
                 local_update(
                     model,
-                    pool([home.phase(round_).train for home in one.homes])
-                    if len(one.homes) > 1
-                    else one.homes[0].phase(round_).train,
+                    pool([home.phase(round_).train for home in one.homes]),
                     training,
                     steps=steps * len(one.homes),
                     seed=cell.seed,
@@ -427,14 +431,12 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
                 one.keeper.see(round_, _check_error(own), told)
                 if one.keeper.patience is None and choosing:
                     one.seen[round_] = told  # which of them it goes by is known at the end
-            over = {
-                home.name: Last(one.keeper.round, one.run)
-                if one.keeper.over(one.run) and one.run < round_
-                else Last(round_, round_)
+            ends = {
+                home.name: Last(one.keeper.round if one.run < round_ else round_, one.run)
                 for one in runs
                 for home in one.homes
             }
-            rows += _rows(cell, round_, homes, errors, set(), account, over)
+            rows += _rows(cell, round_, homes, errors, set(), account, ends)
             if choosing and all(one.keeper.over(one.run) for one in choosing):
                 break
         chosen = sorted(one.keeper.round for one in choosing)
@@ -450,7 +452,7 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
             weights |= best
             last |= dict.fromkeys(own, Last(one.keeper.round, one.run))
         rows = [row for row in rows if row["round"] < rounds_]
-        for after in sorted({r for r in measured if r > round_} | {rounds_}):
+        for after in _still_to_say(measured, round_):
             rows += _rows(cell, after, homes, kept, set(), account, last)
     _add_money(rows, cell, setup, rounds_, weights)
     return rows

@@ -15,14 +15,15 @@ from simulations.report import text
 from simulations.report.page import figure, label
 
 
-def _percent(value: float) -> str:
-    return text.MISSING if np.isnan(value) else f"{100 * value:+.2f} %"
+def _percent(value: float, digits: int = 2) -> str:
+    return text.MISSING if np.isnan(value) else f"{100 * value:+.{digits}f} %"
 
 
-def _change(one: power.Effect) -> str:
+def change(one: power.Effect, digits: int = 2) -> str:
+    """The change of an effect, or how many pairs have failed."""
     if one.failed:
         return f"failed {one.failed} of {one.pairs}"
-    return _percent(one.change.value)
+    return _percent(one.change.value, digits)
 
 
 def _interval(one: power.Effect) -> str:
@@ -61,7 +62,7 @@ def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
         lines.append(
             [
                 name + (" (reference)" if name in REFERENCES else ""),
-                _change(one),
+                change(one),
                 _interval(one),
                 "yes" if one.change.sure else "no",
                 _better(one),

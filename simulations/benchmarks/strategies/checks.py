@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.errors import InputError
 from simulations.benchmarks.strategies.dials import Dial
-from simulations.benchmarks.strategies.homes import gathered, sources_of, span_of
+from simulations.benchmarks.strategies.homes import days_read, gathered, sources_of, span_of
 from simulations.benchmarks.strategies.setup import Entry, Setup
 from simulations.benchmarks.strategies.setup import check as check_entry
 
@@ -49,7 +49,7 @@ def _check_dial(dial: Dial, setup: Setup) -> None:
         raise InputError(few)
     if dial.climate_share:
         # The first cells read the first source alone.
-        days = setup.known_days + setup.test_days + 120
+        days = days_read(setup.known_days, setup.test_days)
         homes = gathered(setup.data, setup.households, days, setup.timezone, dial.climate_share)
         for _, household in homes:
             span_of(household, 0, setup.known_days, setup.test_days)

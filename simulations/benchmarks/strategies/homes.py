@@ -146,6 +146,11 @@ def span_of(
     return Span(cut - train_days * DAY, cut, cut + test_days * DAY)
 
 
+def days_read(known_days: int, test_days: int) -> int:
+    """Days of readings that synthetic homes are made of: room for the seeds' spans to differ."""
+    return known_days + test_days + 120
+
+
 def needed_rows(train_days: int) -> int:
     """Rows before the held-out days: four weeks of context and the training days."""
     return (28 + train_days) * DAY
@@ -275,7 +280,7 @@ def homes_of(
     """All homes of a cell; ``dial`` is the part that changes data. Who has just begun to measure
     keeps no more than a quarter of its days apart."""
     known_days = train_days + check_days
-    days = known_days + test_days + 120
+    days = days_read(known_days, test_days)
     households = gathered(data, count, days, timezone, dial.climate_share)
     names = [household.name for _, household in households]
     moved, new = dial.drifted(seed, names), dial.newcomers(seed, names)

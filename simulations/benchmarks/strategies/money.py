@@ -22,7 +22,12 @@ from fl_client.deciding import AskNet
 from fl_client.household import Group
 from fl_client.learner import corrections_of
 from simulations import summary
-from simulations.benchmarks.strategies.homes import households_of, sources_of, span_of
+from simulations.benchmarks.strategies.homes import (
+    days_read,
+    households_of,
+    sources_of,
+    span_of,
+)
 from simulations.benchmarks.strategies.setup import Setup
 from simulations.benchmarks.traders.life import Correct, live
 
@@ -83,7 +88,7 @@ def _settings(setup: Setup, seed: int, homes: Path, references: str, trader: str
 
 
 def _households(setup: Setup) -> list[Household]:
-    days = setup.known_days + setup.test_days + 120
+    days = days_read(setup.known_days, setup.test_days)
     return households_of(sources_of(setup.data)[0], setup.households, days, setup.timezone)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from simulations.benchmarks.bootstrap import Interval
 from simulations.benchmarks.strategies import power
 from simulations.benchmarks.strategies import statistics as stat
+from simulations.benchmarks.strategies.certainty import change
 from simulations.benchmarks.strategies.setup import REFERENCES
 from simulations.benchmarks.strategies.tables import BASE, Table, probability
 from simulations.report import text
@@ -43,7 +44,7 @@ def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
             [
                 dial,
                 best,
-                _change(found[best]),
+                change(found[best], 1),
                 _interval(found[best].change),
                 probability(p[best]),
                 probability(of_all[dial, best]),
@@ -70,22 +71,16 @@ def table(rows: pd.DataFrame, base: str = BASE) -> Table | None:
     )  # fmt: skip
 
 
-def _interval(change: Interval) -> str:
-    if np.isnan(change.low):
+def _interval(found: Interval) -> str:
+    if np.isnan(found.low):
         return text.MISSING
-    return f"{100 * change.low:+.1f} to {100 * change.high:+.1f} %"
+    return f"{100 * found.low:+.1f} to {100 * found.high:+.1f} %"
 
 
 def _order(one: power.Effect) -> float:
     return float("inf") if np.isnan(one.change.value) else one.change.value
 
 
-def _change(one: power.Effect) -> str:
-    if one.failed:
-        return f"failed {one.failed} of {one.pairs}"
-    return f"{100 * one.change.value:+.1f} %"
-
-
 def _named(found: dict[str, power.Effect], names: list[str]) -> str:
     told = sorted(names, key=lambda name: _order(found[name]))
-    return ", ".join(f"{name} {_change(found[name])}" for name in told) or "none"
+    return ", ".join(f"{name} {change(found[name], 1)}" for name in told) or "none"

@@ -126,8 +126,7 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
         f"interval over seeds; failed: seeds in which a home has no error, as its model has "
         f"diverged. Round kept: whose model counts, by the days to choose by. Target: the error at "
         f"which {base} has made {100 * TARGET:.0f} % of its gain over the first weights, per seed; "
-        "in brackets how many seeds reach it. Peak: "
-        "memory of the process, model code included.",
+        "in brackets how many seeds reach it. Peak: memory of the process, model code included.",
     )  # fmt: skip
 
 

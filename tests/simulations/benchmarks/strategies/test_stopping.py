@@ -1,6 +1,7 @@
 """When a run ends, and which round's model counts."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,14 @@ SETUP = Setup(
     "synthetic", households=3, rounds=6, local_steps=3, batch_size=8, train_days=10, test_days=2,
     timezone="Europe/Berlin", learning_rate=0.02, patience=2, check_days=3,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _homes_of_its_own() -> Iterator[None]:
+    """Homes are built once a process, and some tests here change what they are built of."""
+    homes_of.cache_clear()
+    yield
+    homes_of.cache_clear()
 
 
 def rows_of(strategy: str, setup: Setup = SETUP, dial: Dial | None = None) -> pd.DataFrame:
@@ -159,7 +168,6 @@ def test_who_has_just_begun_has_windows_to_train_on(days: int, check_days: int) 
     phase = built[0].before
     assert len(phase.train) > 0
     assert len(phase.check_actual) == min(check_days, days // 4)
-    homes_of.cache_clear()
 
 
 def test_a_home_that_uses_nothing_on_those_days_is_not_asked(
@@ -177,9 +185,7 @@ def test_a_home_that_uses_nothing_on_those_days_is_not_asked(
         return [Household(**{**first.__dict__, "frame": frame}), *others]
 
     monkeypatch.setattr(homes_module, "households_of", households)
-    homes_of.cache_clear()
     rows = rows_of("centralised")
-    homes_of.cache_clear()
     told = rows.groupby("household")["check_nrmse"].apply(lambda own: np.isnan(own).all())
     assert told.tolist() == [True, False, False]
     assert np.isfinite(rows["nrmse"]).all()
@@ -238,4 +244,3 @@ def test_days_to_choose_by_lie_between_and_nothing_held_out_is_read(
     for a, b in zip(trained(home), trained(before), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(phase.check_actual, before.before.check_actual)
-    homes_of.cache_clear()
