@@ -13,7 +13,7 @@ from common.forecast.presets import find_preset
 app = single()
 
 CHECK_DAYS = 7
-QUICK_TRIALS = 9
+QUICK_TRIALS = 5
 
 
 @app.command()

@@ -180,7 +180,7 @@ def test_rates_and_steps_that_are_none_are_named(text: str) -> None:
 
 
 def test_a_quick_look_is_tuned(tmp_path: Path) -> None:
-    """By nine trials, unless it is told otherwise; the table has both rows where a trial won."""
+    """By five trials, unless it is told otherwise; the table has both rows where a trial won."""
     (tmp_path / "dials.yaml").write_text("clean: {}\n")
     small = (
         f"--quick --strategies fedavg --dials {tmp_path / 'dials.yaml'} --data synthetic "
@@ -191,7 +191,7 @@ def test_a_quick_look_is_tuned(tmp_path: Path) -> None:
     found = runner.invoke(app, [*small, "--out", str(tmp_path / "quick")])
     assert found.exit_code == 0, found.output
     [told] = json.loads((tmp_path / "quick" / tuning.FILE).read_text())["strategies"]
-    assert told["trials"] == 9
+    assert told["trials"] == 5
     rows = pd.read_parquet(tmp_path / "quick" / grid.ROWS)
     assert {told["strategy"], told["tuned"]} <= set(rows["strategy"])
     found = runner.invoke(app, [*small, "--tune", "0", "--out", str(tmp_path / "plain")])
