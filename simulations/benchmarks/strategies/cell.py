@@ -44,7 +44,13 @@ from simulations.benchmarks.strategies.households import (
     measure,
 )
 from simulations.benchmarks.strategies.money import share_of_optimum
-from simulations.benchmarks.strategies.setup import Cell, Setup, check_together, options_of
+from simulations.benchmarks.strategies.setup import (
+    UNTRAINED,
+    Cell,
+    Setup,
+    check_together,
+    options_of,
+)
 from simulations.benchmarks.strategies.stopping import Keeper
 from simulations.engine.loop import LoopGrid, server_context
 
@@ -380,8 +386,8 @@ def _reference(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
     take together. Its bytes are those of the readings it needs.
     """
     name = cell.entry.name
-    if name == "mean-7-days":
-        return _by_own_days(cell, setup, homes)
+    if name in UNTRAINED:
+        return _untrained(cell, setup, homes)
     rounds_, steps = _lengths(cell, setup)
     measured = setup.measured(rounds_)
     training = _training(cell, setup)
@@ -469,21 +475,29 @@ class _Centre:
     seen: dict[int, Model] = field(default_factory=dict)
 
 
-def _by_own_days(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
-    """The mean of the last 7 days, which nothing is trained for."""
+def _untrained(cell: Cell, setup: Setup, homes: list[Home]) -> list[Row]:
+    """What nothing is trained for: the mean of the last 7 days, or the weights that all start from,
+    which are a forecast already: the ``slot`` models begin with a mean of past days."""
     rounds_, _ = _lengths(cell, setup)
+    hour = cell.dial.attack_hour
+    start: Weights | None = None
+    if cell.entry.name == "untrained":
+        start = initial_weights(setup.preset, None, cell.seed)
+        model = build_model(setup.preset)
+        load_weights(model, start)
     rows: list[Row] = []
     for round_ in sorted(setup.measured(rounds_)):
-        errors = {
-            home.name: {
-                **day_errors(home.phase(round_).baseline, home, round_, cell.dial.attack_hour),
-                "check_nrmse": float("nan"),
-            }
-            for home in homes
-        }
+        errors: dict[str, Errors] = {}
+        for home in homes:
+            if start is None:
+                own = day_errors(home.phase(round_).baseline, home, round_, hour)
+                errors[home.name] = {**own, "check_nrmse": float("nan")}
+            else:
+                errors[home.name] = measure(model, home, round_, hour)
         none = dict.fromkeys(errors, Last(0, 0))
         rows += _rows(cell, round_, homes, errors, set(), Account(), none)
-    _add_money(rows, cell, setup, rounds_, None)
+    weights = None if start is None else {home.name: start for home in homes}
+    _add_money(rows, cell, setup, rounds_, weights)
     return rows
 
 

@@ -21,7 +21,9 @@ from fl_server.strategy import (
 from simulations.benchmarks.strategies.dials import Dial
 from simulations.benchmarks.strategies.origins import data_of, source_of
 
-REFERENCES = ("mean-7-days", "local-only", "centralised")
+UNTRAINED = ("mean-7-days", "untrained")
+"""References that have no rounds."""
+REFERENCES = (*UNTRAINED, "local-only", "centralised")
 OF_BENCHMARK = (
     "fraction_train", "fraction_evaluate", "seed", "min_train_nodes", "min_evaluate_nodes",
     "min_available_nodes",

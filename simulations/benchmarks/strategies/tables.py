@@ -8,7 +8,7 @@ import pandas as pd
 
 from simulations.benchmarks.strategies import statistics as stat
 from simulations.benchmarks.strategies.dials import CLEAN, Dial
-from simulations.benchmarks.strategies.setup import REFERENCES
+from simulations.benchmarks.strategies.setup import REFERENCES, UNTRAINED
 from simulations.report import text
 
 BASE = "fedavg"
@@ -102,8 +102,8 @@ def overview(rows: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
                 _mean(own["mae"], ".3f"),
                 _mean(own["mase"], ".3f"),
                 _mean(own["bias"], "+.3f"),
-                _mean(own["kept_round"], ".1f") if name != "mean-7-days" else text.MISSING,
-                _mean(own["rounds_run"], ".1f") if name != "mean-7-days" else text.MISSING,
+                _mean(own["kept_round"], ".1f") if name not in UNTRAINED else text.MISSING,
+                _mean(own["rounds_run"], ".1f") if name not in UNTRAINED else text.MISSING,
                 f"{goal['rounds'].mean():.1f} ({hit}/{len(goal)})" if hit else text.MISSING,
                 text.size(goal["bytes"].mean()) if hit else text.MISSING,
                 text.size(one["bytes_up"]),

@@ -56,6 +56,20 @@ def test_the_first_of_the_least_errors_is_kept(errors: list[float], patience: in
             break
 
 
+def test_untrained_is_what_everybody_starts_from() -> None:
+    """In every round its errors are those of round 0 of FedAvg and of the trained references: no
+    table can hide that training alone may end behind the first weights."""
+    untrained = rows_of("untrained")
+    assert set(untrained["round"]) == set(range(SETUP.rounds + 1))
+    for name in ("fedavg", "local-only", "centralised"):
+        rows = rows_of(name)
+        first = rows[rows["round"] == 0].set_index("household")[["nrmse", "check_nrmse"]]
+        last = rows[rows["round"] == SETUP.rounds].set_index("household")["nrmse"]
+        for _, own in untrained.groupby("round"):
+            pd.testing.assert_frame_equal(own.set_index("household")[first.columns], first)
+        assert (last != first["nrmse"]).all()
+
+
 def test_an_error_that_is_none_is_the_largest_and_rounds_before_a_change_do_not_count() -> None:
     """A model that diverges is not kept; one of before the homes changed is never kept after."""
     keeper: Keeper[str] = Keeper(2)
